@@ -1,0 +1,1 @@
+"""`duly`, the command: one noun a file."""

@@ -1,0 +1,1 @@
+"""The background loops that keep a queue healthy, one a file."""

@@ -1,0 +1,1 @@
+"""What wraps the running of a task: one concern a file."""

@@ -1,0 +1,130 @@
+"""What the inspector answers: frozen values, each a snapshot, none of them live."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from duly.task import Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueReport:
+    """One queue at one instant; every count is read in constant time."""
+
+    name: str
+    waiting: int = 0
+    active: int = 0
+    scheduled: int = 0
+    retry: int = 0
+    archived: int = 0
+    completed: int = 0
+    quarantined: int = 0
+    processed: int = 0
+    """Attempts that ended since the queue exists, failures included."""
+    failed: int = 0
+    """Attempts that ended in failure since the queue exists."""
+    crashed: int = 0
+    """Attempts that ended with the death of their server."""
+    processed_per_minute: int = 0
+    """In the last sixty seconds, at the resolution of a minute."""
+    failed_per_minute: int = 0
+    oldest_waiting: timedelta | None = None
+    """Age of the task that has waited longest; None when none waits."""
+    servers: int = 0
+    """Live workers that serve the queue."""
+    concurrency: int = 0
+    """Tasks that those workers may run at once."""
+    paused_since: datetime | None = None
+    archive_dropped: int = 0
+    """Archived tasks that were dropped by the archive's bounds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MinuteReport:
+    """What one queue did in one minute."""
+
+    at: datetime
+    processed: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskPage:
+    """A page of tasks; `next_cursor` asks for the following one, None at the end."""
+
+    tasks: tuple[Task, ...]
+    next_cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningTask:
+    """What a server says it is running."""
+
+    id: str
+    kind: str
+    queue: str
+    started_at: datetime
+
+
+class ServerStatus(StrEnum):
+    """What a server is doing."""
+
+    RUNNING = "running"
+    DRAINING = "draining"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerReport:
+    """One worker process, as its last heartbeat described it."""
+
+    id: str
+    host: str
+    pid: int
+    queues: dict[str, int]
+    """Queue name → weight."""
+    concurrency: int
+    started_at: datetime
+    beat_at: datetime
+    status: ServerStatus
+    version: str = ""
+    running: tuple[RunningTask, ...] = ()
+
+
+class TickOutcome(StrEnum):
+    """What became of one due instant of a schedule."""
+
+    ENQUEUED = "enqueued"
+    SKIPPED = "skipped"
+    """The task of an earlier tick was still on its way (overlap policy skip)."""
+    MISSED = "missed"
+    """No scheduler ran when it was due."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TickReport:
+    """One recorded tick."""
+
+    entry: str
+    slot: datetime
+    outcome: TickOutcome
+    task_id: str
+    """The task it enqueued; for a skipped tick the one that was still on its way."""
+    at: datetime
+    """When it was claimed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryReport:
+    """One line of the timetable, as the schedulers last announced it."""
+
+    id: str
+    kind: str
+    queue: str
+    interval: timedelta
+    overlap: str
+    next_slot: datetime
+    last: TickReport | None = None
+    enqueued: int = 0
+    skipped: int = 0
+    missed: int = 0

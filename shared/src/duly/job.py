@@ -1,0 +1,57 @@
+"""A job: a typed payload with a stable kind, and the policy by which its tasks are run."""
+
+import re
+from datetime import timedelta
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+NAME_PATTERN = r"^[a-z0-9_.-]{1,64}$"
+"""What queues, kinds and schedule entries may be called."""
+
+
+class Policy(BaseModel):
+    """How the tasks of one kind of job are run, unless a call says otherwise."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    queue: str = Field(default="default", pattern=NAME_PATTERN)
+    max_attempts: int = Field(default=12, ge=1, le=1000)
+    """Runs in all, the first one included; then the task is archived."""
+    timeout: timedelta = timedelta(minutes=30)
+    """How long one attempt may run before it is cancelled and counts as failed."""
+    backoff: Literal["full_jitter", "constant", "asynq"] = "full_jitter"
+    backoff_base: timedelta = timedelta(seconds=2)
+    backoff_cap: timedelta = timedelta(minutes=15)
+    unique_for: timedelta | None = None
+    """Refuse another task of the same kind and payload for this long, or until this one ends."""
+    retention: timedelta = timedelta(0)
+    """How long a task that succeeded can still be looked at."""
+
+
+class Job(BaseModel):
+    """The base of every payload. A subclass names its `kind` and, if it must, its `policy`.
+
+    >>> class SendInvoice(Job, kind="send_invoice", policy=Policy(queue="low")):
+    ...     order_id: int
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: ClassVar[str] = ""
+    policy: ClassVar[Policy] = Policy()
+
+    @classmethod
+    def __pydantic_init_subclass__(
+        cls, *, kind: str = "", policy: Policy | None = None, **kwargs: object
+    ) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        if not re.match(NAME_PATTERN, kind):
+            message = f"{cls.__name__}: kind {kind!r} must match {NAME_PATTERN}"
+            raise TypeError(message)
+        cls.kind = kind
+        if policy is not None:
+            cls.policy = policy
+
+    def __init_subclass__(cls, *, kind: str = "", policy: Policy | None = None) -> None:
+        """Accept the class arguments; pydantic hands them to the hook above."""
