@@ -1,5 +1,6 @@
 """A task: one life of a job in a queue, its states, and the legal moves between them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -92,3 +93,22 @@ LEGAL: dict[TaskState | None, frozenset[TaskState | None]] = {
     TaskState.QUARANTINED: frozenset({TaskState.WAITING, None}),
 }
 """From each state, where a task may go; None is "does not exist" (before, or gone)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskContext:
+    """What a handler may know of the task it runs."""
+
+    id: str
+    """The same for every attempt: use it as the idempotency key of side effects."""
+    queue: str
+    kind: str
+    attempt: int = 1
+    max_attempts: int = 1
+    crashes: int = 0
+    enqueued_at: datetime | None = None
+    deadline: datetime | None = None
+    """When this attempt will be cancelled."""
+    headers: dict[str, str] = field(default_factory=dict)
+    stopping: Callable[[], bool] = lambda: False
+    """True once the worker drains: long handlers should come to an end."""

@@ -5,8 +5,10 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Self
 
+from duly.engine.reports import TickReport
 from duly.job import Job
 from duly.runtime.settings import RedisSettings
+from duly.schedule import Entry
 from duly.task import Task
 
 
@@ -44,5 +46,33 @@ class Client:
             QueueFullError: The queue is at its limit.
             PayloadTooLargeError: The encoded task is too large.
             BrokerDownError: The broker did not answer within its timeout.
+        """
+        raise NotImplementedError
+
+    async def tick(self, entry: Entry) -> tuple[TickReport | None, timedelta]:
+        """Claim the entry's current slot and enqueue its task, in one atomic step.
+
+        Any number of replicas may call it at any time: a slot is claimed once. Slots come from
+        the broker's clock, not from this machine's.
+
+        Returns:
+            What became of the tick (None: not due, or another replica had it), and how long it
+            is until the next slot begins.
+
+        Raises:
+            BrokerDownError: Try again; a tick whose reply was lost is not enqueued twice.
+        """
+        raise NotImplementedError
+
+    async def announce(self, entries: tuple[Entry, ...]) -> None:
+        """Tell the inspector which entries the timetable has. Idempotent; repeat every minute."""
+        raise NotImplementedError
+
+    async def ping(self) -> None:
+        """Return when the broker answers; refuse one that would lose tasks.
+
+        Raises:
+            BrokerDownError: No answer within the timeout.
+            BrokerPolicyError: The broker evicts keys, and `redis.allow_eviction` is off.
         """
         raise NotImplementedError
