@@ -1,0 +1,94 @@
+"""The pytest plugin: real brokers, a frozen clock, and conditions with deadlines.
+
+Load it with `-p duly.testing.plugin`. One server a pytest process is started at first use, so
+runs under pytest-xdist do not meet.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from duly.runtime.settings import RedisSettings
+from duly.testing.clock import FrozenClock
+from duly.testing.environment import in_ci
+from duly.testing.servers import BrokerServer, ServerMissingError
+from duly.testing.waiting import until as wait_for
+
+BROKERS = ("valkey", "redis")
+
+
+def _missing(error: Exception) -> None:
+    """Fail in CI, skip elsewhere: no broker variant may silently go untested."""
+    if in_ci():
+        pytest.fail(f"CI must have every server: {error}")
+    pytest.skip(str(error))
+
+
+def _served(make: Callable[[Path], BrokerServer], folder: Path) -> Iterator[BrokerServer]:
+    try:
+        server = make(folder)
+    except ServerMissingError as error:
+        _missing(error)
+        raise
+    with server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerServer]:
+    """A Valkey server for all tests of this process; it keeps nothing on disk."""
+    yield from _served(BrokerServer.valkey, tmp_path_factory.mktemp("valkey"))
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerServer]:
+    """The machine's Redis server, for all tests of this process; it keeps nothing on disk."""
+    yield from _served(BrokerServer.redis, tmp_path_factory.mktemp("redis"))
+
+
+@pytest.fixture(scope="session")
+def tls_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerServer]:
+    """A Redis server that speaks only TLS, with client certificates."""
+    yield from _served(BrokerServer.tls, tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(scope="session")
+def acl_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerServer]:
+    """A Valkey server with one user, `duly`, who may do what duly needs and no more."""
+    yield from _served(BrokerServer.acl, tmp_path_factory.mktemp("acl"))
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[BrokerServer]:
+    """A durable Valkey server of this test alone: to be killed, paused and restarted."""
+    yield from _served(
+        lambda folder: BrokerServer.valkey(folder, durable=True), tmp_path / "broker"
+    )
+
+
+@pytest.fixture
+def broker_settings(valkey_server: BrokerServer) -> RedisSettings:
+    """Where an empty Valkey is."""
+    valkey_server.flush()
+    return valkey_server.settings()
+
+
+@pytest.fixture(params=BROKERS)
+def each_broker(request: pytest.FixtureRequest) -> RedisSettings:
+    """Where an empty broker is; the test runs once for each of Valkey and Redis."""
+    server: BrokerServer = request.getfixturevalue(f"{request.param}_server")
+    server.flush()
+    return server.settings()
+
+
+@pytest.fixture
+def frozen_clock() -> FrozenClock:
+    """A clock that stands still until `advance`."""
+    return FrozenClock()
+
+
+@pytest.fixture
+def until() -> Callable[..., object]:
+    """`duly.testing.waiting.until`: await a condition with a deadline."""
+    return wait_for
