@@ -1,26 +1,79 @@
-"""The producer's side: enqueue typed jobs."""
+"""The producer's side: enqueue typed jobs, and claim the ticks of schedules."""
 
-from collections.abc import AsyncIterator
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Self
+from typing import Any, Self
 
-from duly.engine.reports import TickReport
+import msgspec
+
+from duly.clock import from_unix_ms, to_ms, to_unix_ms
+from duly.engine import scripts
+from duly.engine.codec import PAYLOAD_LIMIT_BYTES, Message, encode
+from duly.engine.reports import TickOutcome, TickReport
+from duly.engine.scripts import NewTask
+from duly.engine.store import Store, lock_digest
+from duly.errors import (
+    BrokerDownError,
+    DulyError,
+    DuplicateTaskError,
+    EnqueueError,
+    PayloadTooLargeError,
+    QueueFullError,
+    TaskIdConflictError,
+)
 from duly.job import Job
-from duly.runtime.settings import RedisSettings
+from duly.runtime.settings import DEFAULT_QUEUES, QueueSettings, RedisSettings
 from duly.schedule import Entry
-from duly.task import Task
+from duly.task import Task, TaskState
+
+_CONFLICT, _FULL, _LEFT_OUT, _WAITING = -2, -3, 0, 1
+_MOST_GUESSES = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A job with what a single call may say about it; None leaves it to the job's policy."""
+
+    job: Job
+    queue: str | None = None
+    task_id: str | None = None
+    """Chosen by the caller; another task with the same id is refused."""
+    delay: timedelta | None = None
+    due: datetime | None = None
+    max_attempts: int | None = None
+    timeout: timedelta | None = None
+    unique_for: timedelta | None = None
+    retention: timedelta | None = None
+    headers: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    request: Request
+    queue: str
+    labels: dict[str, Any]
+    payload: dict[str, Any]
+    new: NewTask
 
 
 class Client:
     """Enqueues jobs. Safe to share between coroutines of one loop."""
 
+    def __init__(self, store: Store, queues: Mapping[str, QueueSettings] | None = None) -> None:
+        self._store = store
+        self._queues = DEFAULT_QUEUES if queues is None else queues
+
     @classmethod
     @asynccontextmanager
-    async def connect(cls, settings: RedisSettings) -> AsyncIterator[Self]:
+    async def connect(
+        cls, settings: RedisSettings, queues: Mapping[str, QueueSettings] | None = None
+    ) -> AsyncIterator[Self]:
         """Open the connections for the body of an `async with`, close them after it."""
-        raise NotImplementedError
-        yield
+        async with Store.open(settings) as store:
+            yield cls(store, queues)
 
     async def enqueue(
         self,
@@ -31,14 +84,15 @@ class Client:
         delay: timedelta | None = None,
         due: datetime | None = None,
         max_attempts: int | None = None,
-        timeout: timedelta | None = None,
+        timeout: timedelta | None = None,  # noqa: ASYNC109 - the task's, not this call's
         unique_for: timedelta | None = None,
-        headers: dict[str, str] | None = None,
+        retention: timedelta | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Task:
         """Enqueue one job and return the task it became, waiting or scheduled.
 
-        Every option overrides the policy of the job's kind. Calling again with the same
-        `task_id` after `BrokerDownError` can not enqueue twice.
+        Every option overrides the policy of the job's kind. A broken connection is tried once
+        more, and can not enqueue twice.
 
         Raises:
             DuplicateTaskError: It is unique and another one is on its way.
@@ -47,7 +101,128 @@ class Client:
             PayloadTooLargeError: The encoded task is too large.
             BrokerDownError: The broker did not answer within its timeout.
         """
-        raise NotImplementedError
+        request = Request(
+            job=job,
+            queue=queue,
+            task_id=task_id,
+            delay=delay,
+            due=due,
+            max_attempts=max_attempts,
+            timeout=timeout,
+            unique_for=unique_for,
+            retention=retention,
+            headers=headers,
+        )
+        (result,) = await self.enqueue_many([request])
+        return result
+
+    async def enqueue_many(self, requests: Sequence[Request | Job]) -> list[Task]:
+        """Enqueue several jobs, all or none for each queue (in batches of 500).
+
+        Raises:
+            As `enqueue`, for the first task that was refused; nothing of its batch was stored.
+        """
+        results = await self.try_enqueue_many(requests, whole=True)
+        for result in results:
+            if isinstance(result, DulyError):
+                raise result
+        return [result for result in results if isinstance(result, Task)]
+
+    async def try_enqueue_many(
+        self, requests: Sequence[Request | Job], *, whole: bool = False
+    ) -> list[Task | EnqueueError]:
+        """Enqueue what can be; return for each the task, or why it was refused.
+
+        Args:
+            requests: Jobs, or jobs with options.
+            whole: All of a queue's batch or none; those left out for another's sake are then
+                reported as refused too.
+        """
+        prepared = [
+            self._prepare(item if isinstance(item, Request) else Request(job=item))
+            for item in requests
+        ]
+        results: dict[int, Task | EnqueueError] = {}
+        for queue in dict.fromkeys(item.queue for item in prepared):
+            places = [place for place, item in enumerate(prepared) if item.queue == queue]
+            part = [prepared[place] for place in places]
+            answers = await self._add(queue, [item.new for item in part], whole=whole)
+            for place, item, answer in zip(places, part, answers, strict=True):
+                results[place] = self._result(item, answer)
+        return [results[place] for place in range(len(prepared))]
+
+    async def _add(self, queue: str, tasks: list[NewTask], *, whole: bool) -> list[int | str]:
+        limit = self._limit(queue)
+        try:
+            return await self._store.add(queue, tasks, max_length=limit, whole=whole)
+        except BrokerDownError as error:
+            if isinstance(error.__cause__, TimeoutError):
+                raise
+        # The connection broke, perhaps after the broker had done it: ask what became of the ids.
+        self._store.forget(queue)
+        present = await self._store.present(queue, [task.id for task in tasks])
+        if any(present):
+            return [_WAITING if there else _LEFT_OUT for there in present]
+        return await self._store.add(queue, tasks, max_length=limit, whole=whole)
+
+    def _limit(self, queue: str) -> int:
+        return self._queues.get(queue, QueueSettings()).max_length
+
+    def _prepare(self, request: Request) -> _Prepared:
+        """Turn a request into a task, or refuse it for its size."""
+        job, policy = request.job, request.job.policy
+        queue = request.queue or policy.queue
+        payload = job.model_dump(mode="json")
+        labels: dict[str, Any] = {}
+        if request.max_attempts is not None:
+            labels["max_attempts"] = request.max_attempts
+        if request.timeout is not None:
+            labels["timeout_ms"] = to_ms(request.timeout)
+        if request.retention is not None:
+            labels["retention_ms"] = to_ms(request.retention)
+        if request.headers:
+            labels["headers"] = dict(request.headers)
+        unique_for = request.unique_for if request.unique_for is not None else policy.unique_for
+        delay_ms = to_ms(request.delay) if request.delay else 0
+        due_ms = to_unix_ms(request.due) if request.due else 0
+        if delay_ms > 0:
+            due_ms = self._store.now_ms() + delay_ms
+        lock = ""
+        if unique_for:
+            lock = labels["lock"] = lock_digest(
+                job.kind, msgspec.json.encode(payload, order="sorted")
+            )
+        task_id = request.task_id or uuid.uuid4().hex
+        data = encode(Message(task_id=task_id, task_name=job.kind, labels=labels, kwargs=payload))
+        if len(data) > PAYLOAD_LIMIT_BYTES:
+            raise PayloadTooLargeError(job.kind, len(data), PAYLOAD_LIMIT_BYTES)
+        # A lock outlives the wait of a scheduled task by its own time.
+        ttl_ms = to_ms(unique_for or timedelta(0)) + max(0, due_ms - self._store.now_ms())
+        new = NewTask(id=task_id, data=data, due_ms=due_ms, lock=lock, lock_ttl_ms=ttl_ms)
+        return _Prepared(request, queue, labels, payload, new)
+
+    def _result(self, item: _Prepared, answer: int | str) -> Task | EnqueueError:
+        job, task_id = item.request.job, item.new.id
+        if isinstance(answer, str):
+            return DuplicateTaskError(job.kind, item.queue, answer)
+        if answer == _CONFLICT:
+            return TaskIdConflictError(task_id, item.queue)
+        if answer == _FULL:
+            return QueueFullError(item.queue, self._limit(item.queue))
+        if answer == _LEFT_OUT:
+            return EnqueueError(f"{job.kind} was left out: another of its batch was refused")
+        scheduled = answer != _WAITING
+        return Task(
+            id=task_id,
+            queue=item.queue,
+            kind=job.kind,
+            state=TaskState.SCHEDULED if scheduled else TaskState.WAITING,
+            payload=item.payload,
+            labels=item.labels,
+            max_attempts=item.labels.get("max_attempts", job.policy.max_attempts),
+            enqueued_at=from_unix_ms(self._store.now_ms()),
+            due_at=from_unix_ms(item.new.due_ms) if scheduled else None,
+        )
 
     async def tick(self, entry: Entry) -> tuple[TickReport | None, timedelta]:
         """Claim the entry's current slot and enqueue its task, in one atomic step.
@@ -56,17 +231,59 @@ class Client:
         the broker's clock, not from this machine's.
 
         Returns:
-            What became of the tick (None: not due, or another replica had it), and how long it
-            is until the next slot begins.
+            What became of the tick (None: another replica had it), and how long it is until the
+            next slot begins.
 
         Raises:
             BrokerDownError: Try again; a tick whose reply was lost is not enqueued twice.
         """
-        raise NotImplementedError
+        interval_ms = to_ms(entry.interval)
+        keys = await self._store.register(entry.queue or entry.job.policy.queue)
+        for _ in range(_MOST_GUESSES):
+            slot_ms = self._store.now_ms() // interval_ms * interval_ms
+            task_id = f"{entry.id}@{from_unix_ms(slot_ms):%Y-%m-%dT%H:%M:%SZ}"
+            message = Message(
+                task_id=task_id, task_name=entry.job.kind, kwargs=entry.job.model_dump(mode="json")
+            )
+            call = scripts.tick(
+                keys,
+                entry=entry.id,
+                slot_ms=slot_ms,
+                interval_ms=interval_ms,
+                overlap=entry.overlap.value,
+                task_id=task_id,
+                data=encode(message),
+            )
+            now_ms, outcome, task = await self._store.run(call)
+            self._store.saw_time(now_ms)
+            wait = timedelta(milliseconds=interval_ms - now_ms % interval_ms)
+            if outcome in {b"early", b"late"}:
+                continue  # this machine's idea of the broker's time was off; it is better now
+            if outcome == b"taken":
+                return None, wait
+            report = TickReport(
+                entry=entry.id,
+                slot=from_unix_ms(slot_ms),
+                outcome=TickOutcome(outcome.decode()),
+                task_id=task.decode(),
+                at=from_unix_ms(now_ms),
+            )
+            return report, wait
+        return None, timedelta(milliseconds=1)
 
     async def announce(self, entries: tuple[Entry, ...]) -> None:
         """Tell the inspector which entries the timetable has. Idempotent; repeat every minute."""
-        raise NotImplementedError
+        for entry in entries:
+            keys = await self._store.register(entry.queue or entry.job.policy.queue)
+            description = {
+                "kind": entry.job.kind,
+                "interval_ms": to_ms(entry.interval),
+                "overlap": entry.overlap.value,
+                "announced_ms": self._store.now_ms(),
+            }
+            await self._store.connection.command(
+                "HSET", keys.entries, entry.id, msgspec.json.encode(description)
+            )
 
     async def ping(self) -> None:
         """Return when the broker answers; refuse one that would lose tasks.
@@ -75,4 +292,4 @@ class Client:
             BrokerDownError: No answer within the timeout.
             BrokerPolicyError: The broker evicts keys, and `redis.allow_eviction` is off.
         """
-        raise NotImplementedError
+        await self._store.connection.check()

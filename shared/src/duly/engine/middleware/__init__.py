@@ -1,1 +1,49 @@
-"""What wraps the running of a task: one concern a file."""
+"""What wraps the running of a task: one concern a file.
+
+A middleware is told when an attempt begins and how it ended. Both hooks are plain functions on
+the hot path: they count, time and log, they do not wait.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+from duly.task import TaskContext
+
+
+class Outcome(StrEnum):
+    """How an attempt ended, and what became of the task by it."""
+
+    SUCCEEDED = "succeeded"
+    RETRIED = "retried"
+    ARCHIVED = "archived"
+    REVOKED = "revoked"
+    QUARANTINED = "quarantined"
+    HANDED_BACK = "handed_back"
+    """The worker stopped before the end; the task waits again, this attempt is not counted."""
+    LOST = "lost"
+    """The worker had lost its lease: another server runs the task, this outcome was dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The end of one attempt."""
+
+    context: TaskContext
+    outcome: Outcome
+    duration: timedelta
+    error: BaseException | None = None
+    retry_in: timedelta | None = None
+
+
+class Middleware:
+    """The base: every hook once, doing nothing."""
+
+    def began(self, context: TaskContext) -> None:
+        """An attempt is about to run."""
+
+    def ended(self, end: Ended) -> None:
+        """An attempt has ended; its slot is free already."""
+
+    def quarantined(self, queue: str, task_id: str, reason: str) -> None:
+        """An entry was not run at all: malformed, or of a kind without a handler."""

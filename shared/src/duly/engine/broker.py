@@ -1,0 +1,184 @@
+"""The broker that taskiq sees: taskiq-redis's stream broker, with duly's transitions under it."""
+
+import inspect
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from taskiq import AckableMessage, TaskiqMessage
+from taskiq.abc.formatter import TaskiqFormatter
+from taskiq.message import BrokerMessage
+from taskiq.serializers import JSONSerializer
+from taskiq_redis import RedisStreamBroker
+from typing_extensions import override
+
+from duly.engine.codec import Message, decode, encode
+from duly.engine.keys import GROUP, queue_keys
+from duly.engine.scripts import NewTask
+from duly.engine.store import Store
+from duly.errors import QueueFullError, TaskIdConflictError
+from duly.job import Job
+from duly.task import TaskContext
+
+Handler = Callable[[Any, TaskContext], Awaitable[Any]] | Callable[[Any, TaskContext], Any]
+"""Runs a job: called with the typed payload and the task's context."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How the tasks of one kind are run, worked out once."""
+
+    job: type[Job]
+    handler: Handler
+    is_async: bool
+
+
+class WireFormatter(TaskiqFormatter):
+    """taskiq's message in our JSON: what stock taskiq writes and reads."""
+
+    @override
+    def dumps(self, message: TaskiqMessage) -> BrokerMessage:
+        """Encode a message."""
+        data = encode(
+            Message(
+                task_id=message.task_id,
+                task_name=message.task_name,
+                labels=message.labels,
+                labels_types=message.labels_types,
+                args=message.args,
+                kwargs=message.kwargs,
+            )
+        )
+        return BrokerMessage(
+            task_id=message.task_id,
+            task_name=message.task_name,
+            message=data,
+            labels=message.labels,
+        )
+
+    @override
+    def loads(self, message: bytes) -> TaskiqMessage:
+        """Decode a message.
+
+        Raises:
+            MalformedTaskError: It is not one.
+        """
+        found = decode(message)
+        return TaskiqMessage(
+            task_id=found.task_id,
+            task_name=found.task_name,
+            labels=found.labels,
+            labels_types=found.labels_types,
+            args=found.args,
+            kwargs=found.kwargs,
+        )
+
+
+class JobBroker(RedisStreamBroker):
+    """A taskiq broker over one or more queues, whose tasks are jobs with handlers.
+
+    taskiq's own ways in work too: `.kiq()` of a task registered here, and any stock producer that
+    writes to the queue's stream.
+
+    Args:
+        store: The transitions; its connection is used for everything.
+        queues: Queue name → weight, for the worker's reads; the first one is taskiq's default.
+        server: This process's id, the consumer's name in the stream's group.
+        max_length: Most waiting and active tasks in a queue.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        queues: dict[str, int],
+        *,
+        server: str,
+        max_length: int = 1_000_000,
+    ) -> None:
+        self.store = store
+        self.queues = queues
+        self.server = server
+        self.plans: dict[str, Plan] = {}
+        self._max_length = max_length
+        self._first = next(iter(queues))
+        # The base class wants an address for a pool of its own, which it never gets to open.
+        super().__init__(
+            "redis://unused.invalid",
+            queue_name=queue_keys(self._first).stream,
+            consumer_group_name=GROUP,
+            consumer_name=server,
+            consumer_id="0",
+        )
+        self.with_serializer(JSONSerializer())
+        self.with_formatter(WireFormatter())
+
+    def handle(self, job: type[Job], handler: Handler) -> None:
+        """Register what runs the tasks of one kind of job."""
+        self.plans[job.kind] = Plan(job, handler, _is_async(handler))
+
+        async def run(**payload: Any) -> Any:  # noqa: ANN401 - what the handler returns
+            context = TaskContext(id="", queue=self._first, kind=job.kind)
+            answer = handler(job.model_validate(payload), context)
+            return await answer if inspect.isawaitable(answer) else answer
+
+        self.register_task(run, task_name=job.kind)
+
+    @override
+    async def startup(self) -> None:
+        """Make the queues known, each with its stream and group."""
+        for queue in self.queues:
+            await self.store.register(queue)
+
+    @override
+    async def shutdown(self) -> None:
+        """Do nothing: whoever opened the store closes it."""
+
+    @override
+    async def kick(self, message: BrokerMessage) -> None:
+        """Add one task that taskiq made.
+
+        Raises:
+            TaskIdConflictError: Its id is taken.
+            QueueFullError: The queue is at its limit.
+            BrokerDownError: The broker did not answer.
+        """
+        queue = str(message.labels.get("queue_name") or self._first)
+        task = NewTask(id=message.task_id, data=message.message)
+        (answer,) = await self.store.add(queue, [task], max_length=self._max_length)
+        if answer == -2:  # noqa: PLR2004 - see add.lua
+            raise TaskIdConflictError(message.task_id, queue)
+        if answer == -3:  # noqa: PLR2004
+            raise QueueFullError(queue, self._max_length)
+
+    @override
+    async def listen(self) -> AsyncGenerator[AckableMessage, None]:
+        """Give the tasks of the first queue to a stock receiver, one at a time.
+
+        Our own receiver reads in batches instead; this serves `taskiq worker` and tests.
+        """
+        reader = self.store.reader(self._first)
+        try:
+            while True:
+                for delivery in await reader.read(server=self.server, count=1, block_ms=2_000):
+                    message = decode(delivery.data or b"")
+
+                    async def ack(
+                        entry: bytes = delivery.entry, message: Message = message
+                    ) -> None:
+                        await self.store.finish(
+                            self._first,
+                            entries=[entry],
+                            ids=[message.task_id],
+                            kinds=[message.task_name],
+                            locks=[""],
+                            dirty=True,
+                        )
+
+                    yield AckableMessage(data=delivery.data or b"", ack=ack)
+        finally:
+            await reader.close()
+
+
+def _is_async(handler: Handler) -> bool:
+    call = getattr(handler, "__call__", handler)  # noqa: B004 - objects with an async __call__
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call)

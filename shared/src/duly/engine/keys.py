@@ -1,0 +1,107 @@
+"""Every key of the broker. All keys of a queue share its hash tag, so a script meets one slot."""
+
+import re
+from functools import lru_cache
+
+from duly.errors import ConfigError
+from duly.job import NAME_PATTERN
+
+GROUP = "workers"
+"""The one consumer group of every stream."""
+QUEUES = "duly:queues"
+"""SET of the names of all queues."""
+
+
+class QueueKeys:
+    """The keys of one queue.
+
+    | key | type | holds |
+    |---|---|---|
+    | stream | STREAM | waiting and active tasks; fields `data` (a taskiq message) and `tries` |
+    | index | HASH | task id → entry id in the stream, or the name of the state it is in |
+    | scheduled, retry | ZSET | task ids by due ms |
+    | archived, quarantined | ZSET | task ids by the ms they ended |
+    | completed | ZSET | task ids by the ms they are forgotten |
+    | records | HASH | task id → message, for tasks outside the stream |
+    | tries | HASH | task id → "attempts crashes", for tasks outside the stream that have any |
+    | history | HASH | task id → ended attempts, one JSON object a line, newest first |
+    | results | HASH | task id → JSON result of a completed task |
+    | locks | HASH | digest of a unique job → "expiry-ms task-id" |
+    | totals | HASH | `kind:outcome` → count |
+    | leases | ZSET | server id → ms at which its lease ends |
+    | servers | HASH | server id → JSON description, renewed with the lease |
+    | paused | STRING | ms since which the queue is paused |
+    | entries | HASH | schedule entry id → JSON description |
+    | ticks | HASH | entry id → "slot-ms task-id"; `entry id:outcome` → count |
+    """
+
+    __slots__ = (
+        "archived",
+        "completed",
+        "entries",
+        "history",
+        "index",
+        "leases",
+        "locks",
+        "name",
+        "paused",
+        "prefix",
+        "quarantined",
+        "records",
+        "results",
+        "retry",
+        "scheduled",
+        "servers",
+        "stream",
+        "ticks",
+        "totals",
+        "tries",
+    )
+
+    def __init__(self, name: str) -> None:
+        if not re.match(NAME_PATTERN, name):
+            raise ConfigError(f"queues.{name}", "not a queue name", remedy=f"use {NAME_PATTERN}")
+        self.name = name
+        self.prefix = prefix = f"duly:{{{name}}}:"
+        self.stream = prefix + "stream"
+        self.index = prefix + "index"
+        self.scheduled = prefix + "scheduled"
+        self.retry = prefix + "retry"
+        self.archived = prefix + "archived"
+        self.completed = prefix + "completed"
+        self.quarantined = prefix + "quarantined"
+        self.records = prefix + "records"
+        self.tries = prefix + "tries"
+        self.history = prefix + "history"
+        self.results = prefix + "results"
+        self.locks = prefix + "locks"
+        self.totals = prefix + "totals"
+        self.leases = prefix + "leases"
+        self.servers = prefix + "servers"
+        self.paused = prefix + "paused"
+        self.entries = prefix + "entries"
+        self.ticks = prefix + "ticks"
+
+    def hour(self, unix_ms: int) -> str:
+        """HASH `minute-of-hour:kind:outcome` → count, for one hour; expires after 73 hours."""
+        return f"{self.prefix}hour:{unix_ms // 3_600_000}"
+
+    def tick_history(self, entry: str) -> str:
+        """STREAM of the recorded ticks of one schedule entry, newest 1,000 kept."""
+        return f"{self.prefix}ticks:{entry}"
+
+    def everything(self) -> tuple[str, ...]:
+        """Return the fixed keys, for deleting a queue."""
+        return tuple(
+            getattr(self, slot) for slot in self.__slots__ if slot not in {"name", "prefix"}
+        )
+
+
+@lru_cache(maxsize=4096)
+def queue_keys(name: str) -> QueueKeys:
+    """Return the keys of a queue.
+
+    Raises:
+        ConfigError: The name is not `[a-z0-9_.-]{1,64}`.
+    """
+    return QueueKeys(name)

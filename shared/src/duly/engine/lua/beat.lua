@@ -1,0 +1,24 @@
+-- Renew a server's lease and tell it how its queue stands.
+-- KEYS  leases servers paused scheduled retry
+-- ARGV  now-ms (0: the server's), server id, lease-ms, description as JSON
+-- Returns  now-ms, 1 if the lease had not been taken away, 1 if paused, 1 if another lease has
+--          run out, ms until a scheduled or retry task is due (-1: none)
+-- Invariant  leases go by the broker's clock only
+local now = tonumber(ARGV[1])
+if now == 0 then
+  local t = redis.call('TIME')
+  now = t[1] * 1000 + math.floor(t[2] / 1000)
+end
+local known = redis.call('ZSCORE', KEYS[1], ARGV[2])
+redis.call('ZADD', KEYS[1], string.format('%.0f', now + ARGV[3]), ARGV[2])
+redis.call('HSET', KEYS[2], ARGV[2], ARGV[4])
+local expired = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 1)
+local wait = -1
+for k = 4, 5 do
+  local head = redis.call('ZRANGE', KEYS[k], 0, 0, 'WITHSCORES')
+  if head[2] then
+    local ms = math.max(0, tonumber(head[2]) - now)
+    if wait < 0 or ms < wait then wait = ms end
+  end
+end
+return { now, known and 1 or 0, redis.call('EXISTS', KEYS[3]), #expired, wait }

@@ -1,0 +1,66 @@
+-- An operator runs, archives or deletes one task, whatever state allows it.
+-- KEYS  stream index scheduled retry archived completed quarantined records tries history
+--       results locks
+-- ARGV  now-ms (0: the server's), group, operation (run archive delete), task id,
+--       lock digest to free ("": none)
+-- Returns  "ok", "missing", or the state that does not allow it
+-- Invariant  a task that a server holds is never touched
+local now = tonumber(ARGV[1])
+if now == 0 then
+  local t = redis.call('TIME')
+  now = t[1] * 1000 + math.floor(t[2] / 1000)
+end
+local operation, id = ARGV[3], ARGV[4]
+local place = redis.call('HGET', KEYS[2], id)
+if not place then return 'missing' end
+local sets = { scheduled = KEYS[3], retry = KEYS[4], archived = KEYS[5], completed = KEYS[6],
+  quarantined = KEYS[7] }
+local state, data = place, nil
+if not sets[place] then
+  if #redis.call('XPENDING', KEYS[1], ARGV[2], place, place, 1) > 0 then return 'active' end
+  state = 'waiting'
+end
+local allowed = {
+  run = { scheduled = true, retry = true, archived = true, quarantined = true },
+  archive = { waiting = true, scheduled = true, retry = true },
+  delete = { waiting = true, scheduled = true, retry = true, archived = true, completed = true,
+    quarantined = true },
+}
+if not allowed[operation][state] then return state end
+
+if state == 'waiting' then
+  local found = redis.call('XRANGE', KEYS[1], place, place)[1]
+  for k = 1, found and #found[2] or 0, 2 do
+    if found[2][k] == 'data' then data = found[2][k + 1] end
+    if found[2][k] == 'tries' then redis.call('HSET', KEYS[9], id, found[2][k + 1]) end
+  end
+  redis.call('XDEL', KEYS[1], place)
+else
+  data = redis.call('HGET', KEYS[8], id)
+  redis.call('ZREM', sets[state], id)
+end
+if operation == 'run' then
+  if not data then
+    redis.call('ZADD', KEYS[7], string.format('%.0f', now), id)
+    redis.call('HSET', KEYS[2], id, 'quarantined')
+    return 'missing'
+  end
+  local new = redis.call('XADD', KEYS[1], '*', 'data', data, 'tries', '0 0')
+  redis.call('HSET', KEYS[2], id, new)
+  redis.call('HDEL', KEYS[8], id)
+  redis.call('HDEL', KEYS[9], id)
+elseif operation == 'archive' then
+  redis.call('ZADD', KEYS[5], string.format('%.0f', now), id)
+  redis.call('HSET', KEYS[8], id, data or '')
+  redis.call('HSET', KEYS[2], id, 'archived')
+else
+  for k = 8, 11 do redis.call('HDEL', KEYS[k], id) end
+  redis.call('HDEL', KEYS[2], id)
+end
+if operation ~= 'run' and ARGV[5] ~= '' then
+  local held = redis.call('HGET', KEYS[12], ARGV[5])
+  if held and string.sub(held, string.find(held, ' ', 1, true) + 1) == id then
+    redis.call('HDEL', KEYS[12], ARGV[5])
+  end
+end
+return 'ok'

@@ -1,0 +1,76 @@
+-- Settle tasks that did not simply succeed: to retry, archived, completed, quarantined or gone.
+-- KEYS  stream index locks totals hour records tries history retry archived completed
+--       quarantined results
+-- ARGV  now-ms (0: the server's), group, minute of the hour, attempts kept,
+--       then per task: entry id, task id, kind, verdict (retry archived completed quarantined
+--       dropped), at-ms (retry: due in so many ms; completed: forgotten in so many),
+--       "attempts crashes", attempt as JSON ("": none), lock digest, result as JSON,
+--       outcomes to count, separated by commas ("": none)
+-- Returns  the entry ids that were refused: their server had lost its lease
+-- Invariant  the move is one step: a task is never in two places nor in none
+local now = tonumber(ARGV[1])
+if now == 0 then
+  local t = redis.call('TIME')
+  now = t[1] * 1000 + math.floor(t[2] / 1000)
+end
+local group, minute, kept = ARGV[2], ARGV[3], tonumber(ARGV[4])
+local sets = { retry = KEYS[9], archived = KEYS[10], completed = KEYS[11], quarantined = KEYS[12] }
+local refused = {}
+
+local function remember(id, line)
+  if line == '' then return end
+  local old = redis.call('HGET', KEYS[8], id)
+  if old then
+    local cut = 0
+    for _ = 1, kept - 1 do
+      cut = string.find(old, '\n', cut + 1, true)
+      if not cut then break end
+    end
+    line = line .. '\n' .. (cut and string.sub(old, 1, cut - 1) or old)
+  end
+  redis.call('HSET', KEYS[8], id, line)
+end
+
+local function unlock(lock, id)
+  if lock == '' then return end
+  local held = redis.call('HGET', KEYS[3], lock)
+  if held and string.sub(held, string.find(held, ' ', 1, true) + 1) == id then
+    redis.call('HDEL', KEYS[3], lock)
+  end
+end
+
+for a = 5, #ARGV, 10 do
+  local entry, id, kind, verdict = ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3]
+  local found = redis.call('XRANGE', KEYS[1], entry, entry)[1]
+  if redis.call('XACK', KEYS[1], group, entry) == 0 or not found then
+    refused[#refused + 1] = entry
+  else
+    redis.call('XDEL', KEYS[1], entry)
+    local data
+    for k = 1, #found[2], 2 do
+      if found[2][k] == 'data' then data = found[2][k + 1] end
+    end
+    local place = redis.call('HGET', KEYS[2], id)
+    if place and place ~= entry then id = id .. '#' .. entry end
+    if verdict == 'dropped' then
+      redis.call('HDEL', KEYS[2], id)
+      redis.call('HDEL', KEYS[8], id)
+    else
+      local at = now
+      if verdict == 'retry' or verdict == 'completed' then at = now + ARGV[a + 4] end
+      redis.call('ZADD', sets[verdict], string.format('%.0f', at), id)
+      redis.call('HSET', KEYS[6], id, data or cmsgpack.pack(found[2]))
+      redis.call('HSET', KEYS[7], id, ARGV[a + 5])
+      redis.call('HSET', KEYS[2], id, verdict)
+      remember(id, ARGV[a + 6])
+      if ARGV[a + 8] ~= '' then redis.call('HSET', KEYS[13], id, ARGV[a + 8]) end
+    end
+    if verdict ~= 'retry' then unlock(ARGV[a + 7], ARGV[a + 1]) end
+    for outcome in string.gmatch(ARGV[a + 9], '[^,]+') do
+      redis.call('HINCRBY', KEYS[4], kind .. ':' .. outcome, 1)
+      redis.call('HINCRBY', KEYS[5], minute .. ':' .. kind .. ':' .. outcome, 1)
+    end
+  end
+end
+redis.call('EXPIRE', KEYS[5], 262800)
+return refused

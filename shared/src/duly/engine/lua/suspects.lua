@@ -1,0 +1,19 @@
+-- Name the servers that may be dead, for reap.lua to judge one by one.
+-- KEYS  stream leases
+-- ARGV  now-ms (0: the server's), group
+-- Returns  servers whose lease has run out, and consumers with tasks that never had a lease
+local now = tonumber(ARGV[1])
+if now == 0 then
+  local t = redis.call('TIME')
+  now = t[1] * 1000 + math.floor(t[2] / 1000)
+end
+local found = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now)
+if redis.call('EXISTS', KEYS[1]) == 0 then return found end
+for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[2])) do
+  local fields = {}
+  for k = 1, #consumer, 2 do fields[consumer[k]] = consumer[k + 1] end
+  if fields.pending > 0 and not redis.call('ZSCORE', KEYS[2], fields.name) then
+    found[#found + 1] = fields.name
+  end
+end
+return found

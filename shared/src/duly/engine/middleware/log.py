@@ -1,0 +1,47 @@
+"""Logs what an operator has to know of tasks. Never a payload, a header or a stranger's bytes."""
+
+import structlog
+from typing_extensions import override
+
+from duly.engine.middleware import Ended, Middleware, Outcome
+
+
+class LogTasks(Middleware):
+    """One line for each attempt that did not succeed; successes too with `debug`."""
+
+    def __init__(self, *, debug: bool = False) -> None:
+        self._debug = debug
+        self._log = structlog.get_logger("duly.engine")
+
+    @override
+    def ended(self, end: Ended) -> None:
+        """Log the end of an attempt, as loudly as it deserves."""
+        if end.outcome is Outcome.SUCCEEDED and not self._debug:
+            return
+        facts = {
+            "task_id": end.context.id,
+            "kind": end.context.kind,
+            "queue": end.context.queue,
+            "attempt": end.context.attempt,
+            "duration": round(end.duration.total_seconds(), 3),
+        }
+        if end.error is not None:
+            facts["error"] = f"{type(end.error).__name__}: {end.error}"[:500]
+        match end.outcome:
+            case Outcome.SUCCEEDED:
+                self._log.debug("Task succeeded", **facts)
+            case Outcome.RETRIED:
+                wait = end.retry_in.total_seconds() if end.retry_in else 0
+                facts |= {"of": end.context.max_attempts, "retry_in": round(wait, 3)}
+                self._log.warning("Task failed, will be retried", **facts)
+            case Outcome.ARCHIVED:
+                self._log.error("Task archived", **facts)
+            case Outcome.LOST:
+                self._log.warning("Task outcome refused: its lease was lost", **facts)
+            case _:
+                self._log.info(f"Task {end.outcome.value.replace('_', ' ')}", **facts)
+
+    @override
+    def quarantined(self, queue: str, task_id: str, reason: str) -> None:
+        """Log why an entry was quarantined."""
+        self._log.error("Task quarantined", queue=queue, task_id=task_id[:256], reason=reason)

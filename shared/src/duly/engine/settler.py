@@ -1,0 +1,139 @@
+"""Writes what became of tasks, in batches, and never gives up while the broker is away."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from duly.engine.scripts import Settlement
+from duly.engine.store import BATCH, Store
+from duly.errors import BrokerError
+
+_LONGEST_PAUSE = timedelta(seconds=1)
+
+
+@dataclass(slots=True)
+class _Successes:
+    """Tasks that succeeded, column by column as the script takes them."""
+
+    entries: list[bytes]
+    ids: list[str]
+    kinds: list[str]
+    locks: list[str]
+    dirty: bool = False
+
+
+class Settler:
+    """Collects the outcomes of one queue's tasks; `run` writes them.
+
+    While one batch is on its way the next one grows, so batches are as large as the load.
+
+    Args:
+        store: Where they are written.
+        queue: Its name.
+        on_written: Called with the entries of each batch once it is written.
+        on_refused: Called with the entries whose outcome was refused, because this server had
+            lost its lease and somebody else runs them. Not called after a repeated write, where a
+            refusal only means that the first one had arrived.
+        on_error: Called with each error of the broker; the write is repeated until it succeeds.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        queue: str,
+        *,
+        on_written: Callable[[list[bytes]], None] = lambda _: None,
+        on_refused: Callable[[list[bytes]], None] = lambda _: None,
+        on_error: Callable[[BrokerError], None] = lambda _: None,
+    ) -> None:
+        self._store, self._queue = store, queue
+        self._on_written = on_written
+        self._on_refused, self._on_error = on_refused, on_error
+        self._successes = _Successes([], [], [], [])
+        self._settlements: list[Settlement] = []
+        self._wake = asyncio.Event()
+        self._closed = False
+
+    def succeeded(self, entry: bytes, task_id: str, kind: str, lock: str, *, dirty: bool) -> None:
+        """Note that a task succeeded. `dirty`: it had failed or crashed before."""
+        batch = self._successes
+        batch.entries.append(entry)
+        batch.ids.append(task_id)
+        batch.kinds.append(kind)
+        batch.locks.append(lock)
+        batch.dirty = batch.dirty or dirty
+        self._wake.set()
+
+    def settle(self, settlement: Settlement) -> None:
+        """Note any other outcome."""
+        self._settlements.append(settlement)
+        self._wake.set()
+
+    @property
+    def backlog(self) -> int:
+        """Outcomes not written yet."""
+        return len(self._successes.entries) + len(self._settlements)
+
+    async def run(self) -> None:
+        """Write outcomes as they come, until closed and everything is written."""
+        while not (self._closed and not self.backlog):
+            await self._wake.wait()
+            self._wake.clear()
+            await self.flush()
+
+    def close(self) -> None:
+        """Let `run` end once everything is written."""
+        self._closed = True
+        self._wake.set()
+
+    async def flush(self) -> None:
+        """Write everything noted so far; repeat while the broker is away. Not beside `run`."""
+        while self.backlog:
+            await self._write_successes()
+            await self._write_settlements()
+
+    async def _write_successes(self) -> None:
+        batch, self._successes = self._successes, _Successes([], [], [], [])
+        for start in range(0, len(batch.entries), BATCH):
+            part = slice(start, start + BATCH)
+
+            async def write(part: slice = part) -> list[bytes]:
+                return await self._store.finish(
+                    self._queue,
+                    entries=batch.entries[part],
+                    ids=batch.ids[part],
+                    kinds=batch.kinds[part],
+                    locks=batch.locks[part],
+                    dirty=batch.dirty,
+                )
+
+            await self._persist(write)
+            self._on_written(batch.entries[part])
+
+    async def _write_settlements(self) -> None:
+        batch, self._settlements = self._settlements, []
+        for start in range(0, len(batch), BATCH):
+            part = batch[start : start + BATCH]
+
+            async def write(part: list[Settlement] = part) -> list[bytes]:
+                return await self._store.settle(self._queue, part)
+
+            await self._persist(write)
+            self._on_written([settlement.entry for settlement in part])
+
+    async def _persist(self, write: Callable[[], Awaitable[list[bytes]]]) -> None:
+        """Write one batch; try again, ever less often, until it is written."""
+        pause, repeated = timedelta(milliseconds=50), False
+        while True:
+            try:
+                refused = await write()
+            except BrokerError as error:
+                self._on_error(error)
+            else:
+                if refused and not repeated:
+                    self._on_refused(refused)
+                return
+            repeated = True
+            await asyncio.sleep(pause.total_seconds())
+            pause = min(pause * 2, _LONGEST_PAUSE)

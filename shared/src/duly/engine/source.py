@@ -1,0 +1,122 @@
+"""Where a worker's tasks come from: one queue, or several by weight or in strict order."""
+
+import asyncio
+import random
+from collections.abc import Callable
+
+from duly.engine.store import Delivery, Store, StreamReader
+from duly.errors import BrokerError
+
+Deliveries = list[tuple[str, Delivery]]
+"""(queue, task) pairs."""
+_NO_WAIT_MS = 1
+"""XREADGROUP takes BLOCK 0 for ever, so the shortest wait is a millisecond."""
+
+
+class Source:
+    """Reads at most as many tasks as there are free slots, and waits where there are none.
+
+    With several queues it asks each without waiting, by weight (a heavier queue is more often
+    first) or in strict order. Where all are empty it waits on all at once, for one task each;
+    so it may return a few more tasks than asked for, never more than there are queues.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        queues: dict[str, int],
+        *,
+        server: str,
+        strict: bool = False,
+        block_ms: int = 5_000,
+        paused: Callable[[str], bool] = lambda _: False,
+        held: Callable[[], frozenset[bytes]] = frozenset,
+    ) -> None:
+        self._held = held
+        self._lost = False
+        self._queues, self._strict, self._paused = queues, strict, paused
+        self._server, self._block_ms = server, block_ms
+        self._readers = {name: store.reader(name) for name in queues}
+
+    async def next(self, free: int) -> Deliveries:
+        """Return new tasks, now this server's; an empty list when the wait is over.
+
+        Raises:
+            BrokerDownError: Call again; what was delivered in vain is returned then.
+        """
+        if self._lost:
+            return await self.recover()
+        names = [name for name in self._order() if not self._paused(name)]
+        if not names:
+            await asyncio.sleep(0.05)
+            return []
+        if len(names) == 1:
+            return await self._read(names[0], free, self._block_ms)
+        found: Deliveries = []
+        for name in names:
+            if len(found) < free:
+                found += await self._read(name, free - len(found), _NO_WAIT_MS)
+        return found or await self._wait_for_any(names)
+
+    async def recover(self) -> Deliveries:
+        """Return the tasks that are this server's although it never got to see them."""
+        held = self._held()
+        found: Deliveries = []
+        for name, reader in self._readers.items():
+            pending = await reader.pending(server=self._server)
+            found += [(name, delivery) for delivery in pending if delivery.entry not in held]
+        self._lost = False
+        return found
+
+    async def interrupt(self) -> None:
+        """Make a waiting `next` return at once."""
+        for reader in self._readers.values():
+            await reader.interrupt()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        for reader in self._readers.values():
+            await reader.close()
+
+    def _order(self) -> list[str]:
+        """Return the queues in the order to ask them this time."""
+        if self._strict or len(self._queues) == 1:
+            return list(self._queues)
+        # Each key is a weighted draw without replacement (Efraimidis and Spirakis, 2006).
+        draw = {name: random.random() ** (1 / weight) for name, weight in self._queues.items()}  # noqa: S311
+        return sorted(draw, key=draw.__getitem__, reverse=True)
+
+    async def _read(self, name: str, count: int, block_ms: int) -> Deliveries:
+        reader: StreamReader = self._readers[name]
+        try:
+            found = await reader.read(server=self._server, count=count, block_ms=block_ms)
+        except BaseException:
+            self._lost = True
+            raise
+        return [(name, delivery) for delivery in found]
+
+    async def _wait_for_any(self, names: list[str]) -> Deliveries:
+        """Wait on every queue at once; the first to answer ends the wait of the others."""
+        failure: BrokerError | None = None
+        reads = {asyncio.ensure_future(self._read(name, 1, self._block_ms)) for name in names}
+        try:
+            _, waiting = await asyncio.wait(reads, return_when=asyncio.FIRST_COMPLETED)
+            while waiting:
+                # Again and again: a read that is still connecting does not notice the first one.
+                await self.interrupt()
+                _, waiting = await asyncio.wait(reads, timeout=0.02)
+        except BaseException:
+            for read in reads:
+                read.cancel()
+            raise
+        found: Deliveries = []
+        for read in reads:
+            try:
+                found += read.result()
+            except BrokerError as error:
+                self._lost = True
+                if not found:
+                    failure = error
+        if not found and failure is not None:
+            raise failure
+        return found

@@ -1,0 +1,299 @@
+"""State transitions of tasks, nothing else: what may happen to a queue, one method each."""
+
+import hashlib
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, Self, cast
+
+from duly.clock import Clock, SystemClock, to_unix_ms
+from duly.engine import scripts
+from duly.engine.connection import Connection, Reader, entries_of
+from duly.engine.keys import GROUP, QUEUES, QueueKeys, queue_keys
+from duly.engine.scripts import Call, NewTask, Settlement
+from duly.errors import BrokerDownError, BrokerError
+from duly.runtime.settings import RedisSettings
+
+BATCH = 500
+"""Most tasks in one script: more would hold up the broker's other clients."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One entry of the stream, handed to this server."""
+
+    entry: bytes
+    data: bytes | None
+    """The message; None when a stranger wrote an entry without one."""
+    attempts: int = 0
+    crashes: int = 0
+    retried: bool = False
+    """It was in another state before, and may have history there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """What a heartbeat learns about a queue."""
+
+    now_ms: int
+    known: bool
+    """False: the lease had run out and the tasks were taken away, or this is the first beat."""
+    paused: bool
+    expired: bool
+    """Some other server's lease has run out."""
+    due_in_ms: int
+    """-1: nothing is scheduled."""
+
+
+def lock_digest(kind: str, payload: bytes) -> str:
+    """Return the name of the unique lock of a kind with a payload."""
+    return hashlib.sha256(kind.encode() + b"\0" + payload).hexdigest()[:32]
+
+
+def pulse_of(answer: Sequence[int]) -> Pulse:
+    """Read the answer of beat.lua."""
+    now_ms, known, paused, expired, due = answer
+    return Pulse(now_ms, bool(known), bool(paused), bool(expired), due)
+
+
+class Store:
+    """The transitions. Every method is one atomic script, safe to repeat unless it says otherwise.
+
+    All raise `BrokerDownError` when the broker does not answer within `redis.timeout`.
+    """
+
+    def __init__(self, connection: Connection, clock: Clock | None = None) -> None:
+        self.connection = connection
+        self._clock = clock or SystemClock()
+        self._offset_ms = 0
+        self._known: set[str] = set()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: RedisSettings) -> AsyncIterator[Self]:
+        """Open for the body of an `async with`."""
+        async with Connection.open(settings) as connection:
+            yield cls(connection)
+
+    def now_ms(self) -> int:
+        """Return the broker's time as last seen, in ms since 1970. Good to a network delay."""
+        return to_unix_ms(self._clock.now()) + self._offset_ms
+
+    def saw_time(self, broker_ms: int) -> None:
+        """Remember how far this machine's clock is off the broker's."""
+        self._offset_ms = broker_ms - to_unix_ms(self._clock.now())
+
+    async def run(self, call: Call) -> Any:  # noqa: ANN401 - each caller knows its script
+        """Run one script."""
+        script = call.script
+        return await self.connection.script(script.sha, script.text, call.keys, call.args)
+
+    async def register(self, queue: str) -> QueueKeys:
+        """Make a queue known, with its stream and group; return its keys. Cheap to repeat."""
+        keys = queue_keys(queue)
+        if queue not in self._known:
+            await self.connection.command("SADD", QUEUES, queue)
+            await self.ensure_group(keys)
+            self._known.add(queue)
+        return keys
+
+    def forget(self, queue: str) -> None:
+        """Make the next `register` of a queue ask the broker again."""
+        self._known.discard(queue)
+
+    async def ensure_group(self, keys: QueueKeys) -> None:
+        """Create stream and group where they are missing. From id 0: nothing is passed over."""
+        try:
+            await self.connection.command("XGROUP", "CREATE", keys.stream, GROUP, "0", "MKSTREAM")
+        except BrokerDownError:
+            raise
+        except BrokerError as error:
+            if "BUSYGROUP" not in str(error):
+                raise
+
+    async def add(
+        self, queue: str, tasks: Sequence[NewTask], *, max_length: int, whole: bool = True
+    ) -> list[int | str]:
+        """Add tasks; with `whole` all or none (within a batch of 500).
+
+        Not safe to repeat blindly: after a lost answer the ids are taken, by these very tasks.
+
+        Returns:
+            One item a task: 1 waiting, 2 scheduled, 0 left out for another's sake, -2 id
+            conflict, -3 queue full, or the id of the task that holds the unique lock.
+        """
+        keys = await self.register(queue)
+        answers: list[int | str] = []
+        for start in range(0, len(tasks), BATCH):
+            part = tasks[start : start + BATCH]
+            call = scripts.add(keys, part, max_length=max_length, whole=whole)
+            answers += [
+                answer if isinstance(answer, int) else answer.decode()
+                for answer in await self.run(call)
+            ]
+        return answers
+
+    async def present(self, queue: str, ids: Sequence[str]) -> list[bool]:
+        """Return for each id whether the queue holds a task of that id, in whatever state."""
+        found = await self.connection.command("HMGET", queue_keys(queue).index, *ids)
+        return [place is not None for place in found]
+
+    async def finish(
+        self,
+        queue: str,
+        *,
+        entries: Sequence[bytes],
+        ids: Sequence[str],
+        kinds: Sequence[str],
+        locks: Sequence[str],
+        dirty: bool,
+    ) -> list[bytes]:
+        """Settle tasks that succeeded; return the entries refused to this server."""
+        call = scripts.finish(
+            queue_keys(queue),
+            entries=entries,
+            ids=ids,
+            kinds=kinds,
+            locks=locks,
+            dirty=dirty,
+            now_ms=self.now_ms(),
+        )
+        return cast("list[bytes]", await self.run(call))
+
+    async def settle(self, queue: str, settlements: Iterable[Settlement]) -> list[bytes]:
+        """Settle tasks that did not simply succeed; return the entries refused."""
+        call = scripts.settle(queue_keys(queue), settlements, now_ms=self.now_ms())
+        return cast("list[bytes]", await self.run(call))
+
+    async def requeue(self, queue: str, held: Sequence[tuple[bytes, str]]) -> int:
+        """Hand tasks back unchanged, as (entry id, task id); return how many."""
+        back = 0
+        for start in range(0, len(held), BATCH):
+            call = scripts.requeue(queue_keys(queue), held[start : start + BATCH])
+            back += int(await self.run(call))
+        return back
+
+    async def move(self, queue: str) -> tuple[int, int]:
+        """Move due tasks to the stream; return how many, and ms until the next (-1: none)."""
+        moved, wait = await self.run(scripts.move(queue_keys(queue)))
+        return moved, wait
+
+    async def beat(self, queue: str, *, server: str, lease_ms: int, description: bytes) -> Pulse:
+        """Renew this server's lease on a queue."""
+        call = scripts.beat(
+            queue_keys(queue), server=server, lease_ms=lease_ms, description=description
+        )
+        pulse = pulse_of(await self.run(call))
+        self.saw_time(pulse.now_ms)
+        return pulse
+
+    async def suspects(self, queue: str) -> list[str]:
+        """Return servers whose lease has run out, and consumers that never had one."""
+        names = await self.run(scripts.suspects(queue_keys(queue)))
+        return [name.decode(errors="replace") for name in names]
+
+    async def reap(self, queue: str, *, server: str, lease_ms: int) -> tuple[int, int]:
+        """Take a dead server's tasks; return how many wait again and how many are quarantined.
+
+        A server that lives loses nothing.
+        """
+        back = quarantined = 0
+        while True:
+            call = scripts.reap(
+                queue_keys(queue), server=server, lease_ms=lease_ms, now_ms=self.now_ms()
+            )
+            answer = await self.run(call)
+            if isinstance(answer, int):
+                return back, quarantined
+            back, quarantined = back + answer[0], quarantined + answer[1]
+            if answer[2]:
+                return back, quarantined
+
+    async def leave(self, queue: str, *, server: str) -> bool:
+        """Say good-bye; False when the server still holds tasks, whose lease then runs out."""
+        return not await self.run(scripts.leave(queue_keys(queue), server=server))
+
+    async def operate(
+        self,
+        queue: str,
+        operation: Literal["run", "archive", "delete"],
+        *,
+        task_id: str,
+        lock: str = "",
+    ) -> str:
+        """Run, archive or delete a task; return "ok", "missing" or the state that forbids it."""
+        call = scripts.operate(queue_keys(queue), operation, task_id=task_id, lock=lock)
+        return bytes(await self.run(call)).decode()
+
+    def reader(self, queue: str) -> "StreamReader":
+        """Return a connection of its own that waits for tasks of a queue."""
+        keys = queue_keys(queue)
+        return StreamReader(self, keys, Reader(self.connection, keys.stream))
+
+
+class StreamReader:
+    """Waits for tasks of one queue, as one consumer. One `read` at a time."""
+
+    def __init__(self, store: Store, keys: QueueKeys, reader: Reader) -> None:
+        self._store, self._keys, self._reader = store, keys, reader
+        self._reading = False
+
+    async def read(self, *, server: str, count: int, block_ms: int) -> list[Delivery]:
+        """Return at most `count` tasks, now active and this server's; none after the wait."""
+        self._reading = True
+        try:
+            entries = await self._reader.read(GROUP, server, count=count, block_ms=block_ms)
+        except BrokerDownError:
+            raise
+        except BrokerError as error:
+            # A flushed or failed-over broker has lost the group: make it again, lose nothing.
+            if "NOGROUP" not in str(error):
+                if "UNBLOCKED" in str(error):
+                    return []
+                raise
+            await self._store.ensure_group(self._keys)
+            return []
+        finally:
+            self._reading = False
+        return [_delivery(entry, fields) for entry, fields in entries]
+
+    async def pending(self, *, server: str) -> list[Delivery]:
+        """Return every task this server holds, also those whose delivery it never saw.
+
+        A connection that breaks while the broker answers leaves tasks that are active and
+        nobody's: their server lives, so they are never reaped. It has to ask.
+        """
+        found: list[Delivery] = []
+        after: bytes | str = "0"
+        while True:
+            answer = await self._store.connection.command(
+                "XREADGROUP", "GROUP", GROUP, server, "COUNT", BATCH, "STREAMS",
+                self._keys.stream, after,
+            )  # fmt: skip
+            entries = entries_of(answer)
+            found += [_delivery(entry, fields) for entry, fields in entries]
+            if len(entries) < BATCH:
+                return found
+            after = entries[-1][0]
+
+    async def interrupt(self) -> None:
+        """Make a waiting `read` return at once."""
+        if self._reading:
+            await self._reader.interrupt()
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._reader.close()
+
+
+def _delivery(entry: bytes, fields: list[bytes] | None) -> Delivery:
+    if fields and len(fields) == 2 and fields[0] == b"data":  # noqa: PLR2004 - the hot case
+        return Delivery(entry, fields[1])
+    values = dict(zip((fields or [])[::2], (fields or [])[1::2], strict=True))
+    attempts, _, crashes = values.get(b"tries", b"0 0").partition(b" ")
+    numbers = (
+        (int(attempts), int(crashes))
+        if attempts.isdigit() and crashes.isdigit() and len(attempts) + len(crashes) < 12  # noqa: PLR2004
+        else (0, 0)
+    )
+    return Delivery(entry, values.get(b"data"), *numbers, b"tries" in values)
