@@ -1,0 +1,74 @@
+"""What the nouns of the command line share: flags, and answers that help after a typo."""
+
+from collections.abc import Iterable
+from datetime import timedelta
+from difflib import get_close_matches
+from typing import Annotated
+
+import typer
+
+from duly.errors import NotFoundError, UnknownKindError
+from duly.runtime.settings import parse_duration
+from duly.task import TaskState
+
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="Print JSON: instants in ISO 8601 (UTC), durations in seconds."),
+]
+
+
+def noun(help_text: str, examples: str) -> typer.Typer:
+    """Return the group of commands of one noun."""
+    return typer.Typer(
+        help=help_text,
+        epilog="Examples:\n\n" + "\n\n".join(f"  {line}" for line in examples.splitlines()),
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+
+
+def state_of(text: str) -> TaskState:
+    """Return the state a person wrote.
+
+    Raises:
+        typer.BadParameter: There is none of that name.
+    """
+    try:
+        return TaskState(text.lower())
+    except ValueError:
+        known = [state.value for state in TaskState]
+        raise typer.BadParameter(
+            f"no state {text!r}{did_you_mean(text, known)}; states: {', '.join(known)}"
+        ) from None
+
+
+def duration_of(text: str) -> timedelta:
+    """Return the duration a person wrote: `90`, `90s`, `5m`, `2h`, `7d`.
+
+    Raises:
+        typer.BadParameter: It is none.
+    """
+    value = parse_duration(text)
+    if not isinstance(value, timedelta):
+        raise typer.BadParameter(f"{text!r} is no duration; write 90s, 5m, 2h or 7d")
+    return value
+
+
+def did_you_mean(text: str, known: Iterable[str]) -> str:
+    """Return `, did you mean 'x'?` when something known is close, else nothing."""
+    close = get_close_matches(text, list(known), n=1)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+def with_suggestion(error: NotFoundError, known: Iterable[str]) -> NotFoundError:
+    """Return the error with the closest of the known names."""
+    hint = did_you_mean(error.name, known)
+    error.args = (f"{error}{hint}",)
+    return error
+
+
+def unknown_kind(error: UnknownKindError, known: Iterable[str]) -> UnknownKindError:
+    """Return the error with the closest of the known kinds."""
+    error.args = (f"{error}{did_you_mean(error.kind, known)}",)
+    return error
