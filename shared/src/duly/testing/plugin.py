@@ -6,6 +6,7 @@ runs under pytest-xdist do not meet.
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -13,9 +14,12 @@ from duly.runtime.settings import RedisSettings
 from duly.testing.clock import FrozenClock
 from duly.testing.environment import in_ci
 from duly.testing.servers import BrokerServer, ServerMissingError
+from duly.testing.topologies import RedisCluster, SentinelCluster
 from duly.testing.waiting import until as wait_for
 
 BROKERS = ("valkey", "redis")
+SHAPES = (*BROKERS, "sentinel", "cluster", "tls", "acl")
+Started = TypeVar("Started", BrokerServer, SentinelCluster, RedisCluster)
 
 
 def _missing(error: Exception) -> None:
@@ -25,7 +29,7 @@ def _missing(error: Exception) -> None:
     pytest.skip(str(error))
 
 
-def _served(make: Callable[[Path], BrokerServer], folder: Path) -> Iterator[BrokerServer]:
+def _served(make: Callable[[Path], Started], folder: Path) -> Iterator[Started]:
     try:
         server = make(folder)
     except ServerMissingError as error:
@@ -59,6 +63,18 @@ def acl_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerServe
     yield from _served(BrokerServer.acl, tmp_path_factory.mktemp("acl"))
 
 
+@pytest.fixture(scope="session")
+def sentinel_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SentinelCluster]:
+    """A Valkey master, a replica and three sentinels. Whoever kills one starts a set of its own."""
+    yield from _served(SentinelCluster.create, tmp_path_factory.mktemp("sentinel"))
+
+
+@pytest.fixture(scope="session")
+def cluster_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
+    """A cluster of three Valkey masters."""
+    yield from _served(RedisCluster.create, tmp_path_factory.mktemp("cluster"))
+
+
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[BrokerServer]:
     """A durable Valkey server of this test alone: to be killed, paused and restarted."""
@@ -78,6 +94,20 @@ def broker_settings(valkey_server: BrokerServer) -> RedisSettings:
 def each_broker(request: pytest.FixtureRequest) -> RedisSettings:
     """Where an empty broker is; the test runs once for each of Valkey and Redis."""
     server: BrokerServer = request.getfixturevalue(f"{request.param}_server")
+    server.flush()
+    return server.settings()
+
+
+@pytest.fixture(params=SHAPES)
+def every_broker(request: pytest.FixtureRequest) -> RedisSettings:
+    """Where an empty broker is, once for each way to run one: what conformance tests ask for.
+
+    valkey, redis: alone; sentinel: behind three sentinels; cluster: of three masters;
+    tls: encrypted, with client certificates; acl: with a user of few rights.
+    """
+    server: BrokerServer | SentinelCluster | RedisCluster = request.getfixturevalue(
+        f"{request.param}_server"
+    )
     server.flush()
     return server.settings()
 

@@ -20,6 +20,8 @@ from duly.testing.waiting import wait_until
 HOST = "127.0.0.1"
 READY_SECONDS = 20.0
 Words = tuple[str, ...]
+DULY_RULES = "~duly:* +@all -@dangerous +info +client|unblock"
+"""The rights of the user of `BrokerServer.acl`, in the words of ACL SETUSER."""
 
 
 class ServerMissingError(Exception):
@@ -104,7 +106,7 @@ class BrokerServer:
         )
 
     @classmethod
-    def acl(cls, folder: Path, *, rules: str = "~duly:* +@all -@dangerous +info") -> Self:
+    def acl(cls, folder: Path, *, rules: str = DULY_RULES) -> Self:
         """Return a Valkey server on which the user `duly` has these rights and no more."""
         user = f"user duly on >secret {rules}"
         return cls(

@@ -72,7 +72,10 @@ def test_each_broker_is_named_by_its_own_info(each_broker, request):
 def test_tls_server_wants_certificates(tls_server):
     with tls_server.client() as client:
         assert client.ping()
-    with redis.Redis(port=tls_server.port, retry=None) as plain, pytest.raises(redis.ConnectionError):
+    with (
+        redis.Redis(port=tls_server.port, retry=None) as plain,
+        pytest.raises(redis.ConnectionError),
+    ):
         plain.ping()
 
 
