@@ -60,6 +60,7 @@ class Task:
     crashes: int = 0
     """Times the server that ran it died."""
     max_attempts: int = 0
+    """As the call asked for; 0: by the policy of its kind."""
     enqueued_at: datetime | None = None
     due_at: datetime | None = None
     """Scheduled and retry: when it becomes waiting. Completed: when it is forgotten."""

@@ -169,7 +169,7 @@ class Connection:
         self.address = address(settings)
         self.client = _open(settings)
         # Replies of streams are read as they come: redis-py's own parsing costs more than the rest.
-        for command in ("XREADGROUP", "XRANGE", "XREVRANGE"):
+        for command in ("XREADGROUP", "XRANGE", "XREVRANGE", "XPENDING"):
             self.client.set_response_callback(command, _AS_IS)
         self._seconds = settings.timeout.total_seconds()
 

@@ -1,0 +1,276 @@
+"""Turns the broker's replies into tasks and reports; shows what is not ours as far as it goes."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from duly.clock import from_unix_ms
+from duly.engine.codec import Message, decode
+from duly.engine.reports import (
+    EntryReport,
+    RunningTask,
+    ServerReport,
+    ServerStatus,
+    TickOutcome,
+    TickReport,
+)
+from duly.errors import MalformedTaskError
+from duly.task import Attempt, AttemptOutcome, Task, TaskState
+
+_NAME_LIMIT = 64
+_MS = timedelta(milliseconds=1)
+
+
+class AttemptRecord(msgspec.Struct):
+    """One line of a task's history, as the scripts write it."""
+
+    number: int
+    outcome: str
+    at: int
+    duration: int = 0
+    server: str = ""
+    error: str = ""
+    traceback: str = ""
+
+
+class RunningRecord(msgspec.Struct):
+    """One running task in a server's description."""
+
+    id: str
+    kind: str
+    queue: str
+    started_ms: int
+
+
+class ServerRecord(msgspec.Struct):
+    """A server's description of itself, sent with each heartbeat."""
+
+    host: str
+    pid: int
+    queues: dict[str, int]
+    concurrency: int
+    started_ms: int
+    beat_ms: int
+    lease_ms: int
+    draining: bool = False
+    version: str = ""
+    running: list[RunningRecord] = []
+
+
+class EntryRecord(msgspec.Struct):
+    """A schedule entry as a scheduler announces it."""
+
+    kind: str
+    interval_ms: int
+    overlap: str
+    announced_ms: int
+
+
+def pairs(answer: Sequence[Any]) -> list[tuple[Any, Any]]:
+    """Read a reply of alternating items, or of pairs (RESP3, and redis-py's own parsing)."""
+    if isinstance(answer, dict):
+        return list(answer.items())
+    if answer and isinstance(answer[0], list | tuple):
+        return [(item[0], item[1]) for item in answer]
+    return list(zip(answer[::2], answer[1::2], strict=True))
+
+
+def text_map(answer: Any) -> dict[str, Any]:  # noqa: ANN401 - a map in RESP3, a list in RESP2
+    """Read a map whose keys are text; the values stay as they are."""
+    return {_text(key): value for key, value in pairs(answer or [])}
+
+
+def entry_instant(entry: bytes) -> datetime | None:
+    """Return when a stream entry was added: its id begins with the ms."""
+    ms = entry.partition(b"-")[0]
+    return from_unix_ms(int(ms)) if ms.isdigit() and len(ms) < 16 else None  # noqa: PLR2004
+
+
+def task_from(
+    *,
+    queue: str,
+    task_id: str,
+    state: TaskState,
+    data: bytes | None,
+    tries: bytes | None = None,
+    history: bytes | None = None,
+    result: bytes | None = None,
+    score_ms: float | None = None,
+    server: str = "",
+    enqueued_at: datetime | None = None,
+) -> Task:
+    """Build a task from its parts. A message that can not be read leaves kind and payload empty."""
+    message = _message(data)
+    kind = message.task_name[:_NAME_LIMIT] if message else ""
+    attempts, crashes = tries_of(tries)
+    instant = from_unix_ms(round(score_ms)) if score_ms is not None else None
+    due = state in {TaskState.SCHEDULED, TaskState.RETRY, TaskState.COMPLETED}
+    ended = state in {TaskState.ARCHIVED, TaskState.QUARANTINED}
+    limit = message.labels.get("max_attempts") if message else None
+    return Task(
+        id=task_id,
+        queue=queue,
+        kind=kind,
+        state=state,
+        payload=message.kwargs if message else {},
+        labels=message.labels if message else {},
+        attempts=attempts,
+        crashes=crashes,
+        max_attempts=limit if isinstance(limit, int) else 0,
+        enqueued_at=enqueued_at,
+        due_at=instant if due else None,
+        ended_at=instant if ended else None,
+        server=server,
+        history=attempts_of(history),
+        result=_json(result),
+    )
+
+
+def lock_of(task: Task) -> str:
+    """Return the digest of a task's unique lock, or ""."""
+    lock = task.labels.get("lock", "")
+    return lock if isinstance(lock, str) else ""
+
+
+def tries_of(tries: bytes | None) -> tuple[int, int]:
+    """Read "attempts crashes"."""
+    attempts, _, crashes = (tries or b"0 0").partition(b" ")
+    if attempts.isdigit() and crashes.isdigit():
+        return int(attempts[:9]), int(crashes[:9])
+    return 0, 0
+
+
+def attempts_of(history: bytes | None) -> tuple[Attempt, ...]:
+    """Read a task's history, newest first; lines that are not ours are passed over."""
+    found = []
+    for line in (history or b"").splitlines():
+        try:
+            record = msgspec.json.decode(line, type=AttemptRecord)
+            found.append(
+                Attempt(
+                    number=record.number,
+                    outcome=AttemptOutcome(record.outcome),
+                    at=from_unix_ms(record.at),
+                    duration=record.duration * _MS,
+                    server=record.server,
+                    error=record.error,
+                    traceback=record.traceback,
+                )
+            )
+        except (msgspec.DecodeError, ValueError, OverflowError, OSError):
+            continue
+    return tuple(found)
+
+
+def server_from(server_id: str, description: bytes, lease_end_ms: float | None, now_ms: int) -> (
+    ServerReport | None
+):  # fmt: skip
+    """Read a server's description; None when it is not one."""
+    try:
+        record = msgspec.json.decode(description, type=ServerRecord)
+    except msgspec.DecodeError:
+        return None
+    status = ServerStatus.DRAINING if record.draining else ServerStatus.RUNNING
+    beat_ms = record.beat_ms
+    if lease_end_ms is None or lease_end_ms <= now_ms:
+        status = ServerStatus.LOST
+    else:
+        beat_ms = round(lease_end_ms) - record.lease_ms
+    return ServerReport(
+        id=server_id,
+        host=record.host,
+        pid=record.pid,
+        queues=record.queues,
+        concurrency=record.concurrency,
+        started_at=from_unix_ms(record.started_ms),
+        beat_at=from_unix_ms(beat_ms),
+        status=status,
+        version=record.version,
+        running=tuple(
+            RunningTask(
+                id=task.id,
+                kind=task.kind,
+                queue=task.queue,
+                started_at=from_unix_ms(task.started_ms),
+            )
+            for task in record.running
+        ),
+    )
+
+
+def tick_from(entry: str, stream_id: bytes, fields: Sequence[bytes]) -> TickReport | None:
+    """Read one recorded tick; None when it is not one."""
+    values = text_map(fields)
+    try:
+        return TickReport(
+            entry=entry,
+            slot=from_unix_ms(int(values["slot"])),
+            outcome=TickOutcome(_text(values["outcome"])),
+            task_id=_text(values["task"]),
+            at=from_unix_ms(int(stream_id.partition(b"-")[0])),
+        )
+    except (KeyError, ValueError, OverflowError, OSError):
+        return None
+
+
+def entry_from(
+    entry: str,
+    description: bytes,
+    *,
+    queue: str,
+    counts: dict[str, Any],
+    last: TickReport | None,
+    now_ms: int,
+) -> EntryReport | None:
+    """Read an announced schedule entry; None when it is not one."""
+    try:
+        record = msgspec.json.decode(description, type=EntryRecord)
+    except msgspec.DecodeError:
+        return None
+    interval_ms = max(1, record.interval_ms)
+    return EntryReport(
+        id=entry,
+        kind=record.kind,
+        queue=queue,
+        interval=interval_ms * _MS,
+        overlap=record.overlap,
+        next_slot=from_unix_ms((now_ms // interval_ms + 1) * interval_ms),
+        last=last,
+        **{
+            outcome.value: int(counts.get(f"{entry}:{outcome.value}", 0)) for outcome in TickOutcome
+        },
+    )
+
+
+def sum_counts(hash_: dict[str, Any], outcome: str, prefix: str = "") -> int:
+    """Sum the counts of one outcome over all kinds."""
+    return sum(
+        int(value)
+        for name, value in hash_.items()
+        if name.endswith(f":{outcome}") and name.startswith(prefix)
+    )
+
+
+def texts(items: Iterable[Any]) -> list[str]:
+    """Read a list of texts."""
+    return [_text(item) for item in items]
+
+
+def _message(data: bytes | None) -> Message | None:
+    try:
+        return decode(data) if data else None
+    except MalformedTaskError:
+        return None
+
+
+def _json(data: bytes | None) -> Any:  # noqa: ANN401 - a handler's own result
+    try:
+        return msgspec.json.decode(data) if data else None
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def _text(value: Any) -> str:  # noqa: ANN401 - bytes, or text already
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
