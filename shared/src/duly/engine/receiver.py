@@ -7,7 +7,7 @@ and loses what it does not understand, so `listen` is replaced whole.
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -51,6 +51,7 @@ class JobReceiver(Receiver):
         drain: How long running tasks may go on after the stop; then they are handed back.
         strict: Ask the queues in their order rather than by weight.
         middlewares: Told when attempts begin and end.
+        on_retry: Called with (queue, wait) when a task goes to retry, so that somebody moves it.
         clock: For durations.
     """
 
@@ -62,6 +63,7 @@ class JobReceiver(Receiver):
         drain: timedelta = timedelta(seconds=25),
         strict: bool = False,
         middlewares: Iterable[Middleware] = (),
+        on_retry: Callable[[str, timedelta], None] = lambda *_: None,
         clock: Clock | None = None,
     ) -> None:
         super().__init__(broker, max_async_tasks=concurrency, run_startup=False)
@@ -69,8 +71,7 @@ class JobReceiver(Receiver):
         self.concurrency = concurrency
         self.flags = QueueFlags()
         self.stopping = False
-        self.retry_due = asyncio.Event()
-        """Set when a task went to retry: the mover should look again."""
+        self._on_retry = on_retry
         self._drain = drain.total_seconds()
         self._middlewares = tuple(middlewares)
         self._clock = clock or SystemClock()
@@ -277,8 +278,8 @@ class JobReceiver(Receiver):
             server=self.jobs.server,
         )
         self._settlers[running.queue].settle(settlement)
-        if end.outcome is Outcome.RETRIED:
-            self.retry_due.set()
+        if end.retry_in is not None:
+            self._on_retry(running.queue, end.retry_in)
         self._ended(end)
 
     def _cancelled(self, running: Running, error: asyncio.CancelledError) -> None:

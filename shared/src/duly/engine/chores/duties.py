@@ -1,0 +1,72 @@
+"""A worker's duties to its queues: moved and reaped when its heartbeat says there is need.
+
+So an idle worker asks the broker nothing beside its heartbeats, however many workers there are.
+"""
+
+import asyncio
+from datetime import timedelta
+
+import structlog
+
+from duly.engine.chores.mover import Mover
+from duly.engine.chores.reaper import Reaper
+from duly.engine.store import Pulse
+from duly.errors import BrokerError
+
+_PAUSE_AFTER_ERROR = 0.5
+
+
+class Duties:
+    """Runs one queue's mover and reaper on demand. Belongs to the loop it was made on.
+
+    Args:
+        mover: Moves due tasks.
+        reaper: Recovers the tasks of dead servers.
+        horizon: A task due later than this is left to a later heartbeat.
+    """
+
+    def __init__(self, mover: Mover, reaper: Reaper, *, horizon: timedelta) -> None:
+        self._mover, self._reaper, self._horizon = mover, reaper, horizon
+        self._due, self._dead = asyncio.Event(), asyncio.Event()
+        self._log = structlog.get_logger("duly.engine")
+
+    def heard(self, pulse: Pulse) -> None:
+        """Note what a heartbeat learnt."""
+        if pulse.due_in_ms >= 0:
+            self.due_in(timedelta(milliseconds=pulse.due_in_ms))
+        if pulse.expired:
+            self._dead.set()
+
+    def due_in(self, wait: timedelta) -> None:
+        """Note that some task is due after `wait`."""
+        if wait <= self._horizon:
+            loop = asyncio.get_running_loop()
+            loop.call_later(max(0.0, wait.total_seconds()), self._due.set)
+
+    async def run(self) -> None:
+        """Do what was noted, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._move())
+            group.create_task(self._reap())
+
+    async def _move(self) -> None:
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            try:
+                self.due_in(await self._mover.turn())
+            except BrokerError as error:
+                self._log.debug("Moving due tasks failed", error=str(error))
+                await asyncio.sleep(_PAUSE_AFTER_ERROR)
+                self._due.set()
+
+    async def _reap(self) -> None:
+        while True:
+            await self._dead.wait()
+            self._dead.clear()
+            try:
+                await self._reaper.turn()
+            except BrokerError as error:
+                self._log.debug("Reaping failed", error=str(error))
+                await asyncio.sleep(_PAUSE_AFTER_ERROR)
+                self._dead.set()

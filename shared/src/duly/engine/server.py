@@ -1,0 +1,277 @@
+"""A server: one worker process, put together from broker, receiver, heartbeat and duties."""
+
+import asyncio
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Self
+
+import msgspec
+import structlog
+
+from duly import __version__
+from duly.clock import Clock, SystemClock, to_ms
+from duly.engine.broker import Handler, JobBroker
+from duly.engine.chores.duties import Duties
+from duly.engine.chores.heartbeat import Heartbeat
+from duly.engine.chores.janitor import Janitor
+from duly.engine.chores.mover import Mover
+from duly.engine.chores.reaper import Reaper
+from duly.engine.middleware import Middleware
+from duly.engine.receiver import JobReceiver
+from duly.engine.replies import RunningRecord, ServerRecord
+from duly.engine.store import Pulse, Store
+from duly.errors import BrokerDownError, BrokerError
+from duly.job import Job
+from duly.runtime.settings import RedisSettings
+
+_BEATS_PER_LEASE = 4
+_MOST_SHOWN = 100
+"""Running tasks in a server's description: a heartbeat must stay small."""
+_RETRY_START = 1.0
+_COMPLAIN_EVERY = 5.0
+_NEVER = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerOptions:
+    """How a server works."""
+
+    queues: Mapping[str, int]
+    """Queue name → weight."""
+    concurrency: int
+    strict: bool = False
+    """Ask the queues in their order, not by weight."""
+    drain: timedelta = timedelta(seconds=25)
+    lease: timedelta = timedelta(seconds=10)
+
+
+def server_id() -> str:
+    """Return a new id: host, process and a random end, since both may come again."""
+    return f"{socket.gethostname()[:64]}:{os.getpid()}:{secrets.token_hex(3)}"
+
+
+class Server:
+    """Runs the tasks of its queues until told to stop. One a process."""
+
+    def __init__(
+        self,
+        store: Store,
+        options: ServerOptions,
+        *,
+        middlewares: Iterable[Middleware] = (),
+        on_recovered: Callable[[str, int, int], None] = lambda *_: None,
+        on_lease_lost: Callable[[str], None] = lambda _: None,
+        on_broker_error: Callable[[], None] = lambda: None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.id = server_id()
+        self._store, self._options = store, options
+        self._clock = clock or SystemClock()
+        self._on_lease_lost, self._on_broker_error = on_lease_lost, on_broker_error
+        self._log = structlog.get_logger("duly.engine")
+        self._jobs = JobBroker(store, dict(options.queues), server=self.id)
+        self._receiver = JobReceiver(
+            self._jobs,
+            concurrency=options.concurrency,
+            drain=options.drain,
+            strict=options.strict,
+            middlewares=middlewares,
+            on_retry=self._retry_in,
+            clock=self._clock,
+        )
+        horizon = options.lease / _BEATS_PER_LEASE
+        self._duties = {
+            queue: Duties(
+                Mover(store, queue, longest_rest=_NEVER),
+                Reaper(store, queue, lease=options.lease, on_recovered=on_recovered),
+                horizon=horizon,
+            )
+            for queue in options.queues
+        }
+        self._started_ms = store.now_ms()
+        self._heard: float | None = None
+        self._stopping = False
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        settings: RedisSettings,
+        options: ServerOptions,
+        *,
+        middlewares: Iterable[Middleware] = (),
+        on_recovered: Callable[[str, int, int], None] = lambda *_: None,
+        on_lease_lost: Callable[[str], None] = lambda _: None,
+        on_broker_error: Callable[[], None] = lambda: None,
+    ) -> AsyncIterator[Self]:
+        """Open the connections for the body of an `async with`, close them after it.
+
+        Args:
+            settings: The broker.
+            options: How to work.
+            middlewares: Told of every attempt.
+            on_recovered: Called with (queue, tasks that wait again, quarantined) after a reap.
+            on_lease_lost: Called with the queue whose lease this server had lost.
+            on_broker_error: Called for each heartbeat that failed.
+        """
+        async with Store.open(settings) as store:
+            yield cls(
+                store,
+                options,
+                middlewares=middlewares,
+                on_recovered=on_recovered,
+                on_lease_lost=on_lease_lost,
+                on_broker_error=on_broker_error,
+            )
+
+    def handle(self, job: type[Job], handler: Handler) -> None:
+        """Register what runs the tasks of one kind of job."""
+        self._jobs.handle(job, handler)
+
+    def ready(self) -> str | None:
+        """Return None when this server takes tasks, else why it does not. For any thread."""
+        if self._stopping:
+            return "draining"
+        if self._heard is None:
+            return "the broker has not answered yet"
+        silence = self._clock.monotonic() - self._heard
+        if silence > self._options.lease.total_seconds():
+            return f"the broker has not answered for {silence:.0f} s"
+        return None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set, then drain and say good-bye.
+
+        Raises:
+            BrokerPolicyError: The broker would lose tasks.
+        """
+        if not await self._arrive(stop):
+            return
+        loop = asyncio.get_running_loop()
+        heartbeat = Heartbeat(
+            self._store.connection.settings,
+            tuple(self._options.queues),
+            server=self.id,
+            lease=self._options.lease,
+            describe=self._describe,
+            on_pulse=lambda queue, pulse: _call(loop, self._pulse, queue, pulse),
+            on_error=lambda error: _call(loop, self._missed, error),
+        )
+        heartbeat.start()
+        chores = [loop.create_task(duties.run()) for duties in self._duties.values()]
+        chores += [loop.create_task(self._tidy(queue)) for queue in self._options.queues]
+        watching = loop.create_task(self._watch(stop))
+        try:
+            await self._receiver.listen(stop)
+        finally:
+            heartbeat.end()
+            for chore in (*chores, watching):
+                chore.cancel()
+            await asyncio.wait([*chores, watching])
+        await self._leave()
+
+    async def _watch(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._stopping = True
+
+    async def _arrive(self, stop: asyncio.Event) -> bool:
+        """Wait for the broker, however long it takes; False when stopped before."""
+        complained = -_COMPLAIN_EVERY
+        while not stop.is_set():
+            try:
+                await self._store.connection.check()
+                await self._jobs.startup()
+                for queue in self._options.queues:
+                    self._pulse(queue, await self._beat(queue))
+            except BrokerDownError as error:
+                now = self._clock.monotonic()
+                if now - complained >= _COMPLAIN_EVERY:
+                    complained = now
+                    self._log.error("Broker away, trying on", error=str(error))
+                try:
+                    await asyncio.wait_for(stop.wait(), _RETRY_START)
+                except TimeoutError:
+                    continue
+            else:
+                return True
+        return False
+
+    async def _beat(self, queue: str) -> Pulse:
+        return await self._store.beat(
+            queue, server=self.id, lease_ms=to_ms(self._options.lease), description=self._describe()
+        )
+
+    def _pulse(self, queue: str, pulse: Pulse) -> None:
+        """Obey what a heartbeat learnt; called in the loop."""
+        first = self._heard is None
+        self._heard = self._clock.monotonic()
+        self._store.saw_time(pulse.now_ms)
+        paused = self._receiver.flags.paused
+        paused.add(queue) if pulse.paused else paused.discard(queue)
+        if not pulse.known and not first and not self._stopping:
+            self._on_lease_lost(queue)
+            if any(running.queue == queue for running in self._receiver.running()):
+                self._log.error("Lease lost, running tasks are aborted", queue=queue)
+            self._receiver.lose_lease(queue)
+        self._duties[queue].heard(pulse)
+
+    def _missed(self, error: Exception) -> None:
+        self._on_broker_error()
+        self._log.debug("Heartbeat failed", error=str(error))
+
+    def _retry_in(self, queue: str, wait: timedelta) -> None:
+        # A little later than due: the settling has to arrive first.
+        self._duties[queue].due_in(wait + timedelta(milliseconds=2))
+
+    def _describe(self) -> bytes:
+        """Describe this server for the inspector; called in the heartbeat's thread."""
+        running = self._receiver.running()[:_MOST_SHOWN]
+        record = ServerRecord(
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            queues=dict(self._options.queues),
+            concurrency=self._options.concurrency,
+            started_ms=self._started_ms,
+            beat_ms=self._store.now_ms(),
+            lease_ms=to_ms(self._options.lease),
+            draining=self._stopping,
+            version=__version__,
+            running=[
+                RunningRecord(
+                    id=task.context.id,
+                    kind=task.context.kind,
+                    queue=task.queue,
+                    started_ms=task.started_ms,
+                )
+                for task in running
+            ],
+        )
+        return msgspec.json.encode(record)
+
+    async def _tidy(self, queue: str) -> None:
+        """Run the janitor, now and then: schedulers do it too, but there may be none."""
+        janitor = Janitor(self._store, queue, every=timedelta(minutes=1))
+        while True:
+            try:
+                rest = await janitor.turn()
+            except BrokerError:
+                rest = timedelta(minutes=1)
+            await asyncio.sleep(rest.total_seconds())
+
+    async def _leave(self) -> None:
+        for queue in self._options.queues:
+            try:
+                await self._store.leave(queue, server=self.id)
+            except BrokerError as error:
+                self._log.debug("No good-bye: the broker is away", error=str(error))
+
+
+def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *args: object) -> None:
+    """Call a function in the loop from another thread; do nothing once the loop is closed."""
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(function, *args)
