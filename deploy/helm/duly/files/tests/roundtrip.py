@@ -1,0 +1,41 @@
+"""Enqueues one task into each queue and waits for its outcome: `helm test`, `skaffold verify`."""
+
+# ruff: noqa: INP001 - a script, not a package
+
+import asyncio
+import sys
+from datetime import timedelta
+
+from duly.engine.client import Client
+from duly.engine.inspector import Inspector
+from duly.jobs.orders import CheckPendingOrders
+from duly.runtime.settings import Settings
+from duly.task import TaskState
+
+ENDED = {TaskState.COMPLETED, TaskState.ARCHIVED, TaskState.QUARANTINED}
+
+
+async def roundtrip(client: Client, inspector: Inspector, queue: str) -> bool:
+    """Say whether a task of this queue succeeded."""
+    sent = await client.enqueue(
+        CheckPendingOrders(), queue=queue, retention=timedelta(minutes=10), unique_for=timedelta(0)
+    )
+    while (task := await inspector.task(queue, sent.id)).state not in ENDED:  # noqa: ASYNC110
+        await asyncio.sleep(0.1)
+    sys.stdout.write(f"{queue}: task {task.id} {task.state}\n")
+    return task.state is TaskState.COMPLETED
+
+
+async def main() -> int:
+    """Return the exit code: 0 when each queue ran its task within a minute."""
+    settings = Settings()
+    async with (
+        asyncio.timeout(60),
+        Client.connect(settings.redis, settings.queues) as client,
+        Inspector.connect(settings.redis) as inspector,
+    ):
+        done = [await roundtrip(client, inspector, queue) for queue in settings.queues]
+    return 0 if all(done) else 1
+
+
+sys.exit(asyncio.run(main()))

@@ -1,0 +1,248 @@
+"""What each value of the chart does."""
+
+import json
+from typing import Any
+
+import pytest
+
+
+def variables(container: dict[str, Any]) -> dict[str, Any]:
+    """Give a container's variables; a reference to a Secret as (its name, the key)."""
+    found = {}
+    for item in container["env"]:
+        reference = item.get("valueFrom", {}).get("secretKeyRef")
+        found[item["name"]] = (reference["name"], reference["key"]) if reference else item["value"]
+    return found
+
+
+def main_variables(documents: Any, kind: str, ending: str) -> dict[str, Any]:
+    return variables(documents.one(kind, ending)["spec"]["template"]["spec"]["containers"][0])
+
+
+def test_without_values_there_are_six_three_and_one_workers(render):
+    documents = render()
+
+    replicas = {
+        item["metadata"]["name"]: item["spec"]["replicas"] for item in documents.of("Deployment")
+    }
+    assert replicas == {
+        "shop-duly-scheduler": 2,
+        "shop-duly-worker-critical": 6,
+        "shop-duly-worker-default": 3,
+        "shop-duly-worker-low": 1,
+        "shop-duly-monitor": 1,
+    }
+
+
+def test_a_worker_is_started_for_its_queue_with_its_concurrency(render):
+    worker = render(values={"worker.queues.low.concurrency": 7}).one("Deployment", "-low")
+
+    (container,) = worker["spec"]["template"]["spec"]["containers"]
+
+    assert container["args"] == ["--queue", "low", "--concurrency", "7"]
+
+
+def test_queues_are_added_and_taken_away(render):
+    documents = render(
+        values={"worker.queues": {"low": None, "mail": {"replicas": 2, "concurrency": 4}}}
+    )
+
+    names = [item["metadata"]["name"] for item in documents.of("Deployment")]
+    queues = json.loads(main_variables(documents, "Deployment", "-scheduler")["DULY_QUEUES"])
+    assert "shop-duly-worker-mail" in names
+    assert "shop-duly-worker-low" not in names
+    assert queues["low"] is None
+    assert queues["mail"]["concurrency"] == 4
+
+
+def test_the_monitor_leaves_nothing_behind_when_it_is_off(render, everything):
+    values = {**everything, "monitor": {**everything["monitor"], "enabled": False}}
+
+    documents = render(values=values)
+
+    assert not [item for item in documents if "monitor" in item["metadata"]["name"]]
+
+
+def test_the_monitor_is_closed_without_a_password(render):
+    found = main_variables(render(), "Deployment", "-monitor")
+
+    assert found["DULY_MONITOR__ACCESS"] == "closed"
+    assert "DULY_MONITOR__PASSWORD" not in found
+
+
+def test_the_monitor_gets_its_password_from_a_secret(render):
+    documents = render(values={"monitor.auth.existingSecret": "mine"})
+
+    found = main_variables(documents, "Deployment", "-monitor")
+
+    assert found["DULY_MONITOR__ACCESS"] == "basic"
+    assert found["DULY_MONITOR__PASSWORD"] == ("mine", "password")
+
+
+def test_no_password_is_written_into_a_pod(all_variants):
+    for name, pod in all_variants.pods().items():
+        for container in [*pod.get("initContainers", []), *pod["containers"]]:
+            for key, value in variables(container).items():
+                secret = "PASSWORD" in key or "URL" in key or key == "REDISCLI_AUTH"
+                assert isinstance(value, tuple) is secret, f"{name}: {key}"
+
+
+def test_our_own_stores_are_where_the_services_look(render):
+    documents = render()
+
+    found = main_variables(documents, "Deployment", "-worker-default")
+
+    assert documents.one("Service", found["DULY_REDIS__HOST"])
+    url = documents.one("Secret", "-postgresql")["stringData"]["url"]
+    assert f"@{documents.one('Service', '-postgresql')['metadata']['name']}:5432/orders" in url
+
+
+def test_only_workers_know_the_database(render):
+    documents = render()
+
+    for name in ("-scheduler", "-monitor"):
+        assert "DULY_DATABASE__URL" not in main_variables(documents, "Deployment", name)
+    assert "DULY_DATABASE__URL" in main_variables(documents, "Deployment", "-worker-low")
+
+
+@pytest.mark.parametrize(
+    ("broker", "expected"),
+    [
+        pytest.param(
+            {"host": "valkey", "port": 6380, "db": 2, "username": "duly", "existingSecret": "b"},
+            {
+                "DULY_REDIS__HOST": "valkey",
+                "DULY_REDIS__PORT": "6380",
+                "DULY_REDIS__DB": "2",
+                "DULY_REDIS__USERNAME": "duly",
+                "DULY_REDIS__PASSWORD": ("b", "password"),
+                "DULY_REDIS__CLUSTER": "false",
+            },
+            id="standalone",
+        ),
+        pytest.param(
+            {
+                "mode": "sentinel",
+                "existingSecret": "b",
+                "secretKeys": {"sentinelPassword": "s"},
+                "sentinel": {"master": "m", "nodes": ["a:26379", "b:26379"]},
+            },
+            {
+                "DULY_REDIS__SENTINEL__MASTER": "m",
+                "DULY_REDIS__SENTINEL__NODES": '["a:26379","b:26379"]',
+                "DULY_REDIS__SENTINEL__PASSWORD": ("b", "s"),
+            },
+            id="sentinel",
+        ),
+        pytest.param(
+            {
+                "mode": "cluster",
+                "host": "node",
+                "tls": {"enabled": True, "existingSecret": "t", "clientCertificate": True},
+            },
+            {
+                "DULY_REDIS__CLUSTER": "true",
+                "DULY_REDIS__TLS__ENABLED": "true",
+                "DULY_REDIS__TLS__CA_FILE": "/etc/duly/broker-tls/ca.crt",
+                "DULY_REDIS__TLS__KEY_FILE": "/etc/duly/broker-tls/tls.key",
+            },
+            id="cluster with TLS",
+        ),
+    ],
+)
+def test_every_kind_of_broker_reaches_the_services(render, external, broker, expected):
+    documents = render(values={**external, "externalBroker": broker})
+
+    for name in ("-scheduler", "-worker-low", "-monitor"):
+        assert expected.items() <= main_variables(documents, "Deployment", name).items()
+
+
+def test_the_grace_period_follows_the_drain_budget(render):
+    worker = render(values={"worker.drainSeconds": 120}).one("Deployment", "-low")
+
+    assert worker["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 130
+    found = variables(worker["spec"]["template"]["spec"]["containers"][0])
+    assert found["DULY_WORKER__DRAIN"] == "120s"
+
+
+def test_an_autoscaler_owns_the_replicas(render, everything):
+    documents = render(values=everything)
+
+    for queue in ("critical", "default", "low"):
+        assert "replicas" not in documents.one("Deployment", f"-worker-{queue}")["spec"]
+    assert documents.one("HorizontalPodAutoscaler", "-worker-default")
+
+
+def test_keda_scales_on_the_length_of_the_queues_stream_and_low_to_zero(render, everything):
+    scaled = render(values=everything).one("ScaledObject", "-worker-low")["spec"]
+
+    (trigger,) = scaled["triggers"]
+    assert scaled["minReplicaCount"] == 0
+    assert trigger["metadata"]["stream"] == "duly:{low}:stream"
+    assert trigger["metadata"]["streamLength"] == "50"
+    assert trigger["metadata"]["address"] == "shop-duly-valkey.jobs.svc:6379"
+
+
+def test_a_digest_wins_over_a_tag_and_the_global_registry_over_ours(render):
+    digest = "sha256:" + "a" * 64
+    documents = render(
+        values={
+            "global.imageRegistry": "r.example.com",
+            "image.registry": "other.example.com",
+            "worker.image.digest": digest,
+            "scheduler.image.tag": "2",
+        }
+    )
+
+    images = {name: pod["containers"][0]["image"] for name, pod in documents.pods().items()}
+    assert images["Deployment/shop-duly-worker-low"] == f"r.example.com/duly-worker@{digest}"
+    assert images["Deployment/shop-duly-scheduler"] == "r.example.com/duly-scheduler:2"
+
+
+def test_a_setting_reaches_every_service(render):
+    documents = render(values={"settings": {"DULY_REDIS__TIMEOUT": "5s"}})
+
+    for name in ("-scheduler", "-worker-low", "-monitor"):
+        assert main_variables(documents, "Deployment", name)["DULY_REDIS__TIMEOUT"] == "5s"
+
+
+def test_alerts_are_disabled_and_changed_one_by_one(render, everything):
+    def rules(more):
+        metrics = {**everything["metrics"]}
+        metrics["prometheusRule"] = {"enabled": True, "runbookUrl": "https://example.com/r", **more}
+        groups = render(values={"metrics": metrics}).one("PrometheusRule")["spec"]["groups"]
+        return {
+            rule["alert"]: rule for group in groups for rule in group["rules"] if "alert" in rule
+        }
+
+    first, *_ = rules({})
+    changed = rules({"overrides": {first: {"for": "99m"}}, "ruleLabels": {"team": "shop"}})
+
+    assert first not in rules({"disabled": {first: True}})
+    assert changed[first]["for"] == "99m"
+    assert changed[first]["labels"]["team"] == "shop"
+    assert changed[first]["annotations"]["runbook_url"] == f"https://example.com/r#{first.lower()}"
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"valkey.enabled": False}, "set externalBroker.host"),
+        (
+            {"valkey.enabled": False, "externalBroker.mode": "sentinel"},
+            "set externalBroker.sentinel.master",
+        ),
+        ({"postgresql.enabled": False}, "set externalDatabase.existingSecret"),
+        (
+            {"worker.queues.low.keda.enabled": True, "worker.queues.low.hpa": {"enabled": True}},
+            "worker.queues.low: keda.enabled and hpa.enabled exclude each other",
+        ),
+        ({"monitor.ingress.enabled": True}, "set monitor.ingress.host"),
+        ({"worker.queues.low.concurency": 3}, "/worker/queues/low/concurency"),
+        ({"scheduler.interval": "1.5s"}, "/scheduler/interval"),
+        ({"monitor.resourses": {}}, "/monitor/resourses"),
+        ({"worker.queues.Upper": {"replicas": 1, "concurrency": 1}}, "'Upper' does not match"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_name(refusal, values, sentence):
+    assert sentence in refusal(values=values)

@@ -1,0 +1,32 @@
+"""The chart's documents say what the chart does."""
+
+import json
+import subprocess
+import sys
+
+import yaml
+
+
+def test_the_table_of_values_is_up_to_date(root):
+    done = subprocess.run([sys.executable, str(root / "deploy/readme.py"), "--check"], check=False)
+
+    assert done.returncode == 0, "run `make chart-readme`"
+
+
+def test_every_value_is_in_the_schema(chart):
+    """A value that the schema does not name would be refused when it is set."""
+    schema = json.loads((chart / "values.schema.json").read_text())
+
+    def names(node):
+        node = {**schema["$defs"].get(node.get("$ref", "").rpartition("/")[2], {}), **node}
+        base = schema["$defs"].get(node.get("$ref", "").rpartition("/")[2], {})
+        return {**base.get("properties", {}), **node.get("properties", {})}
+
+    def walk(values, node, path):
+        known = names(node)
+        for key, value in values.items():
+            assert key in known or not known, f"{path}{key}"
+            if isinstance(value, dict) and key in known and names(known[key]):
+                walk(value, known[key], f"{path}{key}.")
+
+    walk(yaml.safe_load((chart / "values.yaml").read_text()), schema, "")
