@@ -1,0 +1,111 @@
+"""What Prometheus is told. Each service makes its own registry in its composition root."""
+
+from functools import cache
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+)
+
+from duly import __version__
+
+_DURATIONS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+_WAITS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 1800)
+
+
+def new_registry(service: str) -> CollectorRegistry:
+    """Return a registry with what every service tells: its version, process and platform."""
+    registry = CollectorRegistry()
+    ProcessCollector(namespace="duly", registry=registry)
+    PlatformCollector(registry=registry)
+    info = Info("duly_build", "Version and name of the service.", registry=registry)
+    info.info({"version": __version__, "service": service})
+    return registry
+
+
+class WorkerMetrics:
+    """What a worker counts. Label values come from configuration and code, never from payloads."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.tasks = Counter(
+            "duly_tasks",
+            "Attempts that ended, by what became of the task.",
+            ("queue", "kind", "outcome"),
+            registry=registry,
+        )
+        self.duration = Histogram(
+            "duly_task_duration_seconds",
+            "How long attempts ran.",
+            ("queue", "kind"),
+            buckets=_DURATIONS,
+            registry=registry,
+        )
+        self.wait = Histogram(
+            "duly_task_wait_seconds",
+            "How long tasks waited from when they were due until an attempt began.",
+            ("queue",),
+            buckets=_WAITS,
+            registry=registry,
+        )
+        self.running = Gauge(
+            "duly_tasks_running", "Attempts that run now.", ("queue",), registry=registry
+        )
+        self.quarantined = Counter(
+            "duly_tasks_quarantined",
+            "Entries set aside without running: malformed, or of an unknown kind.",
+            ("queue",),
+            registry=registry,
+        )
+        self.concurrency = Gauge(
+            "duly_worker_concurrency", "Attempts that may run at once.", registry=registry
+        )
+        self.broker_errors = Counter(
+            "duly_broker_errors", "Heartbeats that the broker did not answer.", registry=registry
+        )
+        self.leases_lost = Counter(
+            "duly_leases_lost",
+            "Times this server was taken for dead and its tasks were given away.",
+            ("queue",),
+            registry=registry,
+        )
+        self.recovered = Counter(
+            "duly_tasks_recovered",
+            "Tasks taken from dead servers by this one.",
+            ("queue",),
+            registry=registry,
+        )
+        # Looking up a child by its labels costs more than counting: once a combination is enough.
+        self.task_child = cache(self.tasks.labels)
+        self.duration_child = cache(self.duration.labels)
+        self.wait_child = cache(self.wait.labels)
+        self.running_child = cache(self.running.labels)
+
+
+class SchedulerMetrics:
+    """What a scheduler counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.ticks = Counter(
+            "duly_ticks",
+            "Ticks that this replica claimed, by what became of them.",
+            ("entry", "outcome"),
+            registry=registry,
+        )
+        self.lag = Histogram(
+            "duly_tick_lag_seconds",
+            "How long after its slot a tick was claimed.",
+            ("entry",),
+            buckets=_WAITS,
+            registry=registry,
+        )
+        self.recovered = Counter(
+            "duly_tasks_recovered",
+            "Tasks taken from dead servers by this replica.",
+            ("queue",),
+            registry=registry,
+        )
