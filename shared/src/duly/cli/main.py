@@ -108,8 +108,8 @@ def _run(arguments: Sequence[str] | None, access: Access | None) -> int:
         # `duly tasks ls … | head`: the reader has seen enough. Python would complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         exit_code = _FAILED
-    if message:
-        typer.echo(f"duly: {one_line(message)}", err=True)
+    for line in message.splitlines():
+        typer.echo(f"duly: {one_line(line)}", err=True)
     return exit_code
 
 

@@ -78,9 +78,9 @@ def up(
 ) -> None:
     """Run the whole system on this machine.
 
-    Ctrl-C or SIGTERM stops it. Brings its own Valkey and SQLite database, kept in .duly/, unless the configuration names
-    others. One worker runs for each queue. Every process is the command that runs on Kubernetes;
-    one that dies is restarted.
+    Ctrl-C or SIGTERM stops it. Brings its own Valkey and SQLite database, kept in .duly/,
+    unless the configuration names others. One worker runs for each queue. Every process is the
+    command that runs on Kubernetes; one that dies is restarted.
     """
     wishes = Wishes(
         data_dir=data_dir,
