@@ -28,11 +28,30 @@ class DulyError(Exception):
 
 
 class ConfigError(DulyError):
-    """A setting is missing, unknown or wrong. `path` is its dotted key, `remedy` what to do."""
+    """A setting is missing, unknown or wrong.
 
-    def __init__(self, path: str, problem: str, *, remedy: str = "") -> None:
+    Args:
+        path: Its dotted key.
+        problem: What is wrong with it.
+        remedy: What to do.
+        source: The file or the variable that gave it.
+        others: Further mistakes that were found with it; each gets a line of the message.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        problem: str,
+        *,
+        remedy: str = "",
+        source: str = "",
+        others: "tuple[ConfigError, ...]" = (),
+    ) -> None:
         self.path, self.problem, self.remedy = path, problem, remedy
-        super().__init__(f"{path}: {problem}" + (f" ({remedy})" if remedy else ""))
+        self.source, self.others = source, others
+        where = ": ".join(part for part in (source, path) if part)
+        line = f"{where}: {problem}" + (f" ({remedy})" if remedy else "")
+        super().__init__("\n".join([line, *map(str, others)]))
 
 
 class BrokerError(DulyError):

@@ -22,11 +22,14 @@ def parse_duration(value: Any) -> Any:  # noqa: ANN401 - whatever YAML or a vari
     match = _DURATION.match(str(value)) if isinstance(value, str | int | float) else None
     if match is None:
         return value
-    return timedelta(seconds=float(match[1]) * _UNIT_SECONDS[match[2]])
+    try:
+        return timedelta(seconds=float(match[1]) * _UNIT_SECONDS[match[2]])
+    except OverflowError:
+        return value
 
 
-Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
-"""A timedelta that a person writes as `5s`; bare numbers are seconds."""
+Duration = Annotated[timedelta, BeforeValidator(parse_duration), Field(gt=timedelta(0))]
+"""A timedelta above zero that a person writes as `5s`; bare numbers are seconds."""
 QueueName = Annotated[str, Field(pattern=NAME_PATTERN)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -40,7 +43,7 @@ class Section(BaseModel):
 class TlsSettings(Section):
     """`redis.tls`: encryption to the broker."""
 
-    enabled: bool = False
+    enabled: bool = Field(default=False, description="encrypt; a rediss:// url does so by itself")
     ca_file: str | None = Field(None, description="PEM file of the authority to trust")
     cert_file: str | None = Field(None, description="PEM file of the client's certificate")
     key_file: str | None = Field(None, description="PEM file of the client's key")
@@ -50,10 +53,10 @@ class TlsSettings(Section):
 class SentinelSettings(Section):
     """`redis.sentinel`: find the master by asking sentinels."""
 
-    master: str | None = Field(None, description="name of the monitored master; None: no Sentinel")
+    master: str | None = Field(None, description="name of the monitored master; empty: no Sentinel")
     nodes: tuple[str, ...] = Field((), description="sentinels as host:port")
-    username: str | None = None
-    password: SecretStr | None = None
+    username: str | None = Field(None, description="ACL user of the sentinels")
+    password: SecretStr | None = Field(None, description="password of the sentinels")
 
 
 class RedisSettings(Section):
@@ -63,11 +66,11 @@ class RedisSettings(Section):
         None,
         description="redis://, rediss:// or unix:// address; overrides host, port, password and db",
     )
-    host: str = "127.0.0.1"
-    port: Port = 6379
+    host: str = Field("127.0.0.1", description="name or address of the server")
+    port: Port = Field(6379, description="TCP port of the server")
     username: str | None = Field(None, description="ACL user")
-    password: SecretStr | None = None
-    db: Annotated[int, Field(ge=0)] = 0
+    password: SecretStr | None = Field(None, description="password of the server")
+    db: Annotated[int, Field(ge=0)] = Field(0, description="number of the logical database")
     cluster: bool = Field(default=False, description="the address is a node of a Redis Cluster")
     sentinel: SentinelSettings = SentinelSettings()
     tls: TlsSettings = TlsSettings()
@@ -82,8 +85,8 @@ class RedisSettings(Section):
 class MonitorSwitch(Section):
     """`async.monitor`: the keys of the original system."""
 
-    enabled: bool = True
-    port: Port = 8080
+    enabled: bool = Field(default=True, description="run the monitor")
+    port: Port = Field(8080, description="TCP port of the monitor")
 
 
 class AsyncSettings(Section):
@@ -96,12 +99,14 @@ class MonitorSettings(Section):
     """`monitor`: who may see it, and where."""
 
     host: str = Field("127.0.0.1", description="address to listen on")
-    prefix: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9_.-]+)*$")] = "/monitoring"
+    prefix: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9_.-]+)*$")] = Field(
+        "/monitoring", description="path under which its pages are served"
+    )
     access: Literal["closed", "local", "basic"] = Field(
         "closed",
         description="closed: nobody; local: loopback without log-in; basic: username and password",
     )
-    username: str = "duly"
+    username: str = Field("duly", description="who may log in with access: basic")
     password: SecretStr | None = Field(None, description="needed by access: basic")
     environment: str = Field("", description="badge on every page, for example production")
 
@@ -113,23 +118,32 @@ class DatabaseSettings(Section):
         SecretStr("sqlite+aiosqlite:///.duly/orders.db"),
         description="SQLAlchemy address: sqlite+aiosqlite:///file or postgresql+psycopg://…",
     )
-    pool_size: Annotated[int, Field(ge=1)] = 4
-    statement_timeout: Duration = timedelta(seconds=4)
+    pool_size: Annotated[int, Field(ge=1)] = Field(4, description="most connections of one worker")
+    statement_timeout: Duration = Field(
+        timedelta(seconds=4), description="longest that one statement may take"
+    )
 
 
 class MetricsSettings(Section):
     """`metrics`: where /metrics, /livez and /readyz are served by scheduler and workers."""
 
-    enabled: bool = True
-    host: str = "0.0.0.0"  # noqa: S104 - probed from outside the pod
-    port: Port = 9464
+    enabled: bool = Field(default=True, description="serve /metrics, /livez and /readyz")
+    host: str = Field(
+        "0.0.0.0",  # noqa: S104 - probed from outside the pod
+        description="address to listen on",
+    )
+    port: Port = Field(9464, description="TCP port to listen on; 0: any free one")
 
 
 class LogSettings(Section):
     """`log`: what is written to standard output, and how."""
 
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    format: Literal["logfmt", "json"] = "logfmt"
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="the least important lines to write"
+    )
+    format: Literal["logfmt", "json"] = Field(
+        "logfmt", description="logfmt: key=value for people; json: one object a line"
+    )
 
     @field_validator("level", mode="before")
     @classmethod
@@ -140,7 +154,9 @@ class LogSettings(Section):
 class QueueSettings(Section):
     """`queues.<name>`: one queue and its worker."""
 
-    concurrency: Annotated[int, Field(ge=1, le=10_000)] = 1
+    concurrency: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        1, description="tasks that its worker runs at once"
+    )
     max_length: Annotated[int, Field(ge=1)] = Field(
         1_000_000, description="waiting and active tasks it may hold before it refuses more"
     )
@@ -172,16 +188,17 @@ class SchedulerSettings(Section):
 class WorkerSettings(Section):
     """`worker`: how tasks are run."""
 
-    drain: Duration = Field(
+    drain: Annotated[timedelta, BeforeValidator(parse_duration), Field(ge=timedelta(0))] = Field(
         timedelta(seconds=25), description="how long running tasks may go on after SIGTERM"
     )
     lease: Duration = Field(
-        timedelta(seconds=10), description="a worker silent for so long is dead, its tasks run again"
+        timedelta(seconds=10),
+        description="a worker silent for so long is dead, its tasks run again",
     )
 
 
 class Settings(BaseSettings):
-    """Every section that `duly.yaml` may have. Frozen; a service reads it once and hands it down."""
+    """Every section of `duly.yaml`. Frozen; a service reads it once and hands it down."""
 
     model_config = SettingsConfigDict(
         env_prefix="DULY_",
@@ -205,11 +222,22 @@ class Settings(BaseSettings):
     @field_validator("queues", mode="before")
     @classmethod
     def _add_defaults(cls, given: object) -> object:
-        """Keep the default queues beside the named ones; `low: null` takes one away."""
+        """Keep the default queues, and what is not said of them; `low: null` takes one away."""
         if not isinstance(given, dict):
             return given
-        merged = {
-            **{name: queue.model_dump() for name, queue in DEFAULT_QUEUES.items()},
-            **given,
-        }
+        merged: dict[str, object] = {**DEFAULT_QUEUES}
+        for name, queue in given.items():
+            default = DEFAULT_QUEUES.get(name)
+            if default is not None and isinstance(queue, dict):
+                merged[name] = {**default.model_dump(), **queue}
+            else:
+                merged[name] = queue
         return {name: queue for name, queue in merged.items() if queue is not None}
+
+    @field_validator("queues")
+    @classmethod
+    def _at_least_one(cls, queues: dict[str, QueueSettings]) -> dict[str, QueueSettings]:
+        if not queues:
+            message = "at least one queue is needed"
+            raise ValueError(message)
+        return queues

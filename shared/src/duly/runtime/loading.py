@@ -1,0 +1,166 @@
+"""Reads the configuration once, at the start: the file, then `DULY_…` variables over it.
+
+Every mistake is found before anything starts, and all of them are reported together.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from duly.errors import ConfigError
+from duly.runtime.mistakes import did_you_mean, explain
+from duly.runtime.outline import Key, find, outline
+from duly.runtime.settings import Settings
+from duly.runtime.yamlfile import read_yaml
+
+S = TypeVar("S", bound=Settings)
+PREFIX = "DULY_"
+LEVEL = "__"
+CONFIG_VARIABLE = "DULY_CONFIG"
+DEFAULT_FILE = Path("duly.yaml")
+"""Read when it exists and neither a flag nor the variable names another one."""
+
+
+def load(
+    cls: type[S], config: Path | None = None, *, environment: Mapping[str, str] | None = None
+) -> S:
+    """Return the settings of `cls`.
+
+    Args:
+        cls: What to read.
+        config: The YAML file; None: the one that DULY_CONFIG names, else ./duly.yaml if there is
+            one. Its keys are overridden by variables: `redis.port` by DULY_REDIS__PORT.
+        environment: The variables; None: this process's.
+
+    Raises:
+        ConfigError: Something is wrong, with the place and a remedy for each mistake.
+    """
+    variables = os.environ if environment is None else environment  # noqa: TID251 - their reader
+    file = _file(config, variables)
+    keys = outline(cls)
+    given = _Variables(keys)
+    for name in sorted(variables):
+        given.read(name, variables[name])
+    content = _tidied(read_yaml(file) if file else {}, keys, ())
+    settings, mistakes = _made(cls, _merged(content, given.values)), given.mistakes
+    if isinstance(settings, ValidationError):
+        source = str(file) if file else "defaults"
+        mistakes = [*explain(settings, keys=keys, file=source, variables=given.names), *mistakes]
+    elif not mistakes:
+        return settings
+    first, *others = mistakes
+    raise ConfigError(
+        first.path, first.problem, remedy=first.remedy, source=first.source, others=tuple(others)
+    )
+
+
+def variable(path: Sequence[str]) -> str:
+    """Return the variable that overrides a key: `redis.port` → DULY_REDIS__PORT."""
+    return PREFIX + LEVEL.join(path).upper()
+
+
+class _Variables:
+    """Sorts variables into the tree of the settings; notes which gave what."""
+
+    def __init__(self, keys: Sequence[Key]) -> None:
+        self._keys = keys
+        self.values: dict[str, Any] = {}
+        self.names: dict[tuple[str, ...], str] = {}
+        self.mistakes: list[ConfigError] = []
+
+    def read(self, name: str, text: str) -> None:
+        """Take one variable, if it is ours.
+
+        Kubernetes sets DULY_PORT and the like for a Service called duly, so that a name without
+        two underscores counts only if it is a section's.
+        """
+        if not name.startswith(PREFIX) or name == CONFIG_VARIABLE:
+            return
+        path = tuple(name.removeprefix(PREFIX).lower().split(LEVEL))
+        key = find(self._keys, path)
+        if key is None and len(path) > 1:
+            self._wrong(name, path, "unknown variable", did_you_mean_variable(path, self._keys))
+        if key is None or (text == "" and (key.optional or key.section or key.kind is not str)):
+            return
+        try:
+            value = _parsed(text, key)
+        except ValueError:
+            self._wrong(name, path, "not valid JSON", 'write an object such as {"key": 1}')
+            return
+        if value is not None and key.section and not isinstance(value, dict):
+            self._wrong(name, path, "a JSON object is expected", 'such as {"key": 1}')
+            return
+        self.names[path] = name
+        if key.section and isinstance(value, dict):
+            value = _tidied(value, self._keys, path)
+        for part in reversed(path):
+            value = {part: value}
+        self.values = _merged(self.values, value)
+
+    def _wrong(self, name: str, path: tuple[str, ...], problem: str, remedy: str) -> None:
+        error = ConfigError(".".join(path), problem, remedy=remedy, source=name)
+        self.mistakes.append(error)
+
+
+def did_you_mean_variable(path: Sequence[str], keys: Sequence[Key]) -> str:
+    """Return `did_you_mean` of a path in the spelling of variables."""
+    remedy = did_you_mean(path, keys)
+    meant = remedy.removeprefix("did you mean ").removesuffix("?")
+    return remedy if meant == remedy else f"did you mean {variable(meant.split('.'))}?"
+
+
+def _parsed(text: str, key: Key) -> Any:  # noqa: ANN401 - what pydantic is given
+    """Return a variable's value: JSON for sections, a list by commas or JSON, else the text."""
+    if key.section:
+        return json.loads(text)
+    if key.several:
+        if text.lstrip().startswith("["):
+            return json.loads(text)
+        return [part.strip() for part in text.split(",") if part.strip()]
+    return text
+
+
+def _file(config: Path | None, variables: Mapping[str, str]) -> Path | None:
+    if config is not None:
+        return config
+    if named := variables.get(CONFIG_VARIABLE):
+        return Path(named)
+    return DEFAULT_FILE if DEFAULT_FILE.exists() else None
+
+
+def _tidied(
+    content: Mapping[Any, Any], keys: Sequence[Key], path: tuple[str, ...]
+) -> dict[str, Any]:
+    """Make every key a string, and leave out sections that were begun but left empty."""
+    tidy: dict[str, Any] = {}
+    for name, value in content.items():
+        here = (*path, str(name))
+        key = find(keys, here)
+        if value is None and key is not None and key.section and not key.removable:
+            continue
+        tidy[str(name)] = _tidied(value, keys, here) if isinstance(value, dict) else value
+    return tidy
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return both, `above` winning key by key."""
+    merged = dict(below)
+    for name, value in above.items():
+        old = merged.get(name)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        merged[name] = _merged(old, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _made(cls: type[S], values: dict[str, Any]) -> S | ValidationError:
+    """Validate without pydantic-settings reading the variables a second time."""
+    made = cls.__new__(cls)
+    try:
+        BaseModel.__init__(made, **values)
+    except ValidationError as error:
+        return error
+    return made
