@@ -2,22 +2,26 @@
 
 import asyncio
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
 from duly.clock import from_unix_ms, to_ms
 from duly.engine.backoff import backoff
-from duly.engine.codec import Message, encode_attempt, whole
+from duly.engine.broker import Plan
+from duly.engine.codec import Message, decode, encode_attempt, payload_of, whole
 from duly.engine.middleware import Ended, Outcome
 from duly.engine.scripts import Settlement
 from duly.engine.store import Delivery
 from duly.errors import MalformedTaskError, Retry, Revoke, Skip
-from duly.job import Job, Policy
+from duly.job import Job
 from duly.task import Attempt, AttemptOutcome, TaskContext
 
+RESULT_LIMIT_BYTES = 256 * 1024
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, eq=False)
 class Running:
     """A task that runs now."""
 
@@ -27,12 +31,18 @@ class Running:
     job: Job
     context: TaskContext
     timeout: float
+    """Seconds; 0: none."""
+    retention_ms: int
     started_ms: int
+    """On the broker's clock."""
     started: float
+    """On this machine's monotonic clock."""
     task: asyncio.Task[None] | None = None
     interrupted: Outcome | None = None
     """Why it was cancelled, when it was not by its timeout."""
     timed_out: bool = False
+    handed_back: bool = False
+    """It was cancelled for the drain and ended by that."""
 
     @property
     def lock(self) -> str:
@@ -46,15 +56,43 @@ class Running:
         return self.delivery.retried
 
 
-def limits(message: Message, policy: Policy) -> tuple[int, float]:
-    """Return a task's most attempts and the seconds one may take: its labels, else its policy.
+def start(
+    delivery: Delivery, queue: str, plans: Mapping[str, Plan], *, now_ms: int, started: float
+) -> tuple[Running, Plan]:
+    """Return a delivered task, ready to run, and how to run it.
 
     Raises:
-        MalformedTaskError: A label is no number.
+        MalformedTaskError: It can not be run, for a reason that more attempts would not change.
     """
-    attempts = max(1, whole(message.labels, "max_attempts", policy.max_attempts))
-    timeout_ms = whole(message.labels, "timeout_ms", to_ms(policy.timeout))
-    return attempts, timeout_ms / 1000
+    if delivery.data is None:
+        raise MalformedTaskError("the entry has no field data")
+    message = decode(delivery.data)
+    plan = plans.get(message.task_name)
+    if plan is None:
+        raise MalformedTaskError("no handler for its kind")
+    job = payload_of(message, plan.job)
+    attempts, timeout_ms, retention_ms = plan.max_attempts, plan.timeout_ms, plan.retention_ms
+    given: dict[str, str] = {}
+    if labels := message.labels:
+        attempts = max(1, whole(labels, "max_attempts", attempts))
+        timeout_ms = whole(labels, "timeout_ms", timeout_ms)
+        retention_ms = whole(labels, "retention_ms", retention_ms)
+        given = headers(message)
+    context = TaskContext(
+        id=message.task_id,
+        queue=queue,
+        kind=message.task_name,
+        attempt=delivery.attempts + 1,
+        max_attempts=attempts,
+        crashes=delivery.crashes,
+        waiting_since_ms=int(delivery.entry.partition(b"-")[0]),
+        deadline_ms=now_ms + timeout_ms if timeout_ms else 0,
+        headers=given,
+    )
+    running = Running(
+        delivery, queue, message, job, context, timeout_ms / 1000, retention_ms, now_ms, started
+    )
+    return running, plan
 
 
 def headers(message: Message) -> dict[str, str]:
@@ -70,16 +108,21 @@ def headers(message: Message) -> dict[str, str]:
 
 
 def success(running: Running, result: bytes) -> Settlement | None:
-    """Return how to settle a success that is kept, or None when nothing of it is kept."""
-    kept_ms = whole(running.message.labels, "retention_ms", to_ms(running.job.policy.retention))
-    if not kept_ms:
+    """Return how to settle a success that is kept, or None when nothing of it is kept.
+
+    Raises:
+        ValueError: The result is too large to be kept.
+    """
+    if not running.retention_ms:
         return None
+    if len(result) > RESULT_LIMIT_BYTES:
+        raise ValueError(f"the result takes {len(result)} bytes, the limit is {RESULT_LIMIT_BYTES}")
     return Settlement(
         entry=running.delivery.entry,
         id=running.message.task_id,
         kind=running.message.task_name,
         verdict="completed",
-        in_ms=kept_ms,
+        in_ms=running.retention_ms,
         tries=f"{running.delivery.attempts} {running.delivery.crashes}",
         lock=running.lock,
         result=result,
@@ -88,7 +131,7 @@ def success(running: Running, result: bytes) -> Settlement | None:
 
 
 def failure(
-    running: Running, error: BaseException, *, now_ms: int, duration: timedelta, server: str
+    running: Running, error: BaseException, *, now_ms: int, seconds: float, server: str
 ) -> tuple[Settlement, Ended]:
     """Decide what becomes of a task whose attempt raised `error`."""
     context, delivery = running.context, running.delivery
@@ -109,7 +152,7 @@ def failure(
         number=attempts,
         outcome=how,
         at=from_unix_ms(now_ms),
-        duration=duration,
+        duration=timedelta(seconds=seconds),
         server=server,
         error=_describe(running, error),
         traceback=_traceback(error),
@@ -125,7 +168,7 @@ def failure(
         lock=running.lock,
         outcomes=_COUNTED[outcome],
     )
-    return settlement, Ended(context, outcome, duration, error, retry_in)
+    return settlement, Ended(context, outcome, seconds, error, retry_in)
 
 
 _OWN_FRAMES = "duly.engine.receiver"

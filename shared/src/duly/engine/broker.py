@@ -12,6 +12,7 @@ from taskiq.serializers import JSONSerializer
 from taskiq_redis import RedisStreamBroker
 from typing_extensions import override
 
+from duly.clock import to_ms
 from duly.engine.codec import Message, decode, encode
 from duly.engine.keys import GROUP, queue_keys
 from duly.engine.scripts import NewTask
@@ -31,6 +32,9 @@ class Plan:
     job: type[Job]
     handler: Handler
     is_async: bool
+    max_attempts: int
+    timeout_ms: int
+    retention_ms: int
 
 
 class WireFormatter(TaskiqFormatter):
@@ -114,7 +118,15 @@ class JobBroker(RedisStreamBroker):
 
     def handle(self, job: type[Job], handler: Handler) -> None:
         """Register what runs the tasks of one kind of job."""
-        self.plans[job.kind] = Plan(job, handler, _is_async(handler))
+        policy = job.policy
+        self.plans[job.kind] = Plan(
+            job,
+            handler,
+            _is_async(handler),
+            max_attempts=policy.max_attempts,
+            timeout_ms=to_ms(policy.timeout),
+            retention_ms=to_ms(policy.retention),
+        )
 
         async def run(**payload: Any) -> Any:  # noqa: ANN401 - what the handler returns
             context = TaskContext(id="", queue=self._first, kind=job.kind)

@@ -17,12 +17,13 @@ import structlog
 from taskiq.receiver import Receiver
 from typing_extensions import override
 
-from duly.clock import Clock, SystemClock, from_unix_ms
+from duly.clock import Clock, SystemClock
 from duly.engine import attempt
 from duly.engine.attempt import Running
 from duly.engine.broker import JobBroker, Plan
-from duly.engine.codec import decode, payload_of
+from duly.engine.codec import decode
 from duly.engine.middleware import Ended, Middleware, Outcome
+from duly.engine.scripts import Settlement
 from duly.engine.settler import Settler
 from duly.engine.source import Source
 from duly.engine.store import Delivery
@@ -31,6 +32,8 @@ from duly.task import TaskContext
 
 _SETTLE_BUDGET = 5.0
 """Seconds that a stopping worker waits for the broker to take the last outcomes."""
+_PRECISE_BELOW = 1.0
+"""Timeouts shorter than this many seconds get a timer of their own; longer ones are looked for."""
 _BACKLOG_LIMIT = 5_000
 """Outcomes not written yet at which no more tasks are read."""
 
@@ -115,11 +118,13 @@ class JobReceiver(Receiver):
         async with asyncio.TaskGroup() as group:
             settling = [group.create_task(settler.run()) for settler in self._settlers.values()]
             reading = group.create_task(self._read())
+            timeouts = group.create_task(self._watch_timeouts())
             await finish_event.wait()
             self.stopping = True
             await self._stop_reading(reading)
             await self._finish_running()
             await self._write_rest(settling)
+            timeouts.cancel()
         await self._source.close()
 
     def lose_lease(self, queue: str) -> None:
@@ -165,44 +170,30 @@ class JobReceiver(Receiver):
 
     def _launch(self, queue: str, delivery: Delivery) -> None:
         """Start one task, or quarantine what can not be run."""
-        task_id = delivery.entry.decode()
         try:
-            if delivery.data is None:
-                raise MalformedTaskError("the entry has no field data")  # noqa: TRY301
-            message = decode(delivery.data)
-            task_id = message.task_id
-            plan = self.jobs.plans.get(message.task_name)
-            if plan is None:
-                raise MalformedTaskError("no handler for its kind")  # noqa: TRY301
-            job = payload_of(message, plan.job)
-            attempts, timeout = attempt.limits(message, plan.job.policy)
-            headers = attempt.headers(message)
+            running, plan = attempt.start(
+                delivery,
+                queue,
+                self.jobs.plans,
+                now_ms=self.jobs.store.now_ms(),
+                started=self._clock.monotonic(),
+            )
         except MalformedTaskError as error:
-            self._quarantine(queue, delivery, task_id, error.reason)
+            self._quarantine(queue, delivery, error.reason)
             return
-        now_ms = self.jobs.store.now_ms()
-        context = TaskContext(
-            id=task_id,
-            queue=queue,
-            kind=message.task_name,
-            attempt=delivery.attempts + 1,
-            max_attempts=attempts,
-            crashes=delivery.crashes,
-            enqueued_at=from_unix_ms(int(delivery.entry.partition(b"-")[0])),
-            deadline=from_unix_ms(now_ms + round(timeout * 1000)) if timeout else None,
-            headers=headers,
-            stopping=self._is_stopping,
-        )
-        started = self._clock.monotonic()
-        running = Running(delivery, queue, message, job, context, timeout, now_ms, started)
+        running.context.stopping = self._is_stopping
         self._running[delivery.entry] = running
-        running.task = asyncio.get_running_loop().create_task(self._work(running, plan))
+        running.task = self._loop().create_task(self._work(running, plan))
+
+    @staticmethod
+    def _loop() -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
 
     def _is_stopping(self) -> bool:
         return self.stopping
 
-    def _quarantine(self, queue: str, delivery: Delivery, task_id: str, reason: str) -> None:
-        store = self.jobs.store
+    def _quarantine(self, queue: str, delivery: Delivery, reason: str) -> None:
+        store, task_id = self.jobs.store, _task_id(delivery) or delivery.entry.decode()
         self._settlers[queue].settle(
             attempt.quarantine(
                 delivery, task_id, reason, now_ms=store.now_ms(), server=self.jobs.server
@@ -213,12 +204,10 @@ class JobReceiver(Receiver):
 
     async def _work(self, running: Running, plan: Plan) -> None:
         """Run one task to its end, whatever that is."""
-        for middleware in self._middlewares:
-            middleware.began(running.context)
-        loop = asyncio.get_running_loop()
-        alarm = (
-            loop.call_later(running.timeout, self._time_out, running) if running.timeout else None
-        )
+        self._began(running.context)
+        alarm: asyncio.TimerHandle | None = None
+        if 0 < running.timeout < _PRECISE_BELOW:
+            alarm = self._loop().call_later(running.timeout, self._time_out, running)
         try:
             if plan.is_async:
                 result = await plan.handler(running.job, running.context)
@@ -236,9 +225,18 @@ class JobReceiver(Receiver):
             del self._running[running.delivery.entry]
             self._room.set()
 
+    async def _watch_timeouts(self) -> None:
+        """Cancel what has run too long: one look at all is cheaper than a timer for each."""
+        while True:
+            await asyncio.sleep(_PRECISE_BELOW / 4)
+            now = self._clock.monotonic()
+            for running in self.running():
+                if running.timeout and now - running.started >= running.timeout:
+                    self._time_out(running)
+
     def _time_out(self, running: Running) -> None:
-        running.timed_out = True
-        if running.task is not None:
+        if running.task is not None and not running.timed_out:
+            running.timed_out = True
             running.task.cancel()
 
     def _cancel(self, running: Running, why: Outcome) -> None:
@@ -248,13 +246,14 @@ class JobReceiver(Receiver):
 
     def _succeeded(self, running: Running, result: Any) -> None:  # noqa: ANN401
         settler = self._settlers[running.queue]
-        try:
-            kept = attempt.success(
-                running, msgspec.json.encode(result) if result is not None else b""
-            )
-        except (TypeError, ValueError, MalformedTaskError, msgspec.MsgspecError) as error:
-            self._failed(running, error)
-            return
+        kept: Settlement | None = None
+        if running.retention_ms:
+            try:
+                encoded = msgspec.json.encode(result) if result is not None else b""
+                kept = attempt.success(running, encoded)
+            except (TypeError, ValueError, msgspec.MsgspecError) as error:
+                self._failed(running, error)
+                return
         if kept is not None:
             settler.settle(kept)
         else:
@@ -266,7 +265,7 @@ class JobReceiver(Receiver):
                 running.lock,
                 dirty=running.dirty,
             )
-        self._ended(Ended(running.context, Outcome.SUCCEEDED, self._duration(running)))
+        self._ended(Ended(running.context, Outcome.SUCCEEDED, self._seconds(running)))
 
     def _failed(self, running: Running, error: BaseException) -> None:
         store = self.jobs.store
@@ -274,7 +273,7 @@ class JobReceiver(Receiver):
             running,
             error,
             now_ms=store.now_ms(),
-            duration=self._duration(running),
+            seconds=self._seconds(running),
             server=self.jobs.server,
         )
         self._settlers[running.queue].settle(settlement)
@@ -287,16 +286,28 @@ class JobReceiver(Receiver):
         if running.interrupted is None:
             self._failed(running, error)
             return
+        running.handed_back = running.interrupted is Outcome.HANDED_BACK
         if running.interrupted is Outcome.LOST:
             self._held.discard(running.delivery.entry)
-        self._ended(Ended(running.context, running.interrupted, self._duration(running)))
+        self._ended(Ended(running.context, running.interrupted, self._seconds(running)))
+
+    def _began(self, context: TaskContext) -> None:
+        for middleware in self._middlewares:
+            try:
+                middleware.began(context)
+            except Exception:  # noqa: BLE001 - whatever it is, the task goes on
+                self._log.exception("Middleware failed", middleware=type(middleware).__name__)
 
     def _ended(self, end: Ended) -> None:
         for middleware in self._middlewares:
-            middleware.ended(end)
+            try:
+                middleware.ended(end)
+            except Exception:  # noqa: BLE001
+                # The task is settled already: a broken middleware must not take the slot along.
+                self._log.exception("Middleware failed", middleware=type(middleware).__name__)
 
-    def _duration(self, running: Running) -> timedelta:
-        return timedelta(seconds=self._clock.monotonic() - running.started)
+    def _seconds(self, running: Running) -> float:
+        return self._clock.monotonic() - running.started
 
     async def _stop_reading(self, reading: asyncio.Task[None]) -> None:
         """End the read; hand back what it brought and what waited for a slot."""
@@ -326,7 +337,15 @@ class JobReceiver(Receiver):
         tasks = [running.task for running in late if running.task is not None]
         if tasks:
             await asyncio.wait(tasks, timeout=1.0)
-        await self._hand_back([(running.queue, running.delivery) for running in late])
+        # What ended on its own just now is settled; what ignored the cancelling ends with us.
+        still = self._running
+        await self._hand_back(
+            [
+                (running.queue, running.delivery)
+                for running in late
+                if running.handed_back or running.delivery.entry in still
+            ]
+        )
 
     async def _hand_back(self, tasks: list[tuple[str, Delivery]]) -> None:
         """Put tasks back unchanged; where the broker is away, the lease runs out instead."""

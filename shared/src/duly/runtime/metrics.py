@@ -1,7 +1,5 @@
 """What Prometheus is told. Each service makes its own registry in its composition root."""
 
-from functools import cache
-
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -14,7 +12,6 @@ from prometheus_client import (
 
 from duly import __version__
 
-_DURATIONS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _WAITS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 1800)
 
 
@@ -29,38 +26,9 @@ def new_registry(service: str) -> CollectorRegistry:
 
 
 class WorkerMetrics:
-    """What a worker counts. Label values come from configuration and code, never from payloads."""
+    """What a worker counts beside its attempts, which `duly.engine.middleware.metrics` counts."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.tasks = Counter(
-            "duly_tasks",
-            "Attempts that ended, by what became of the task.",
-            ("queue", "kind", "outcome"),
-            registry=registry,
-        )
-        self.duration = Histogram(
-            "duly_task_duration_seconds",
-            "How long attempts ran.",
-            ("queue", "kind"),
-            buckets=_DURATIONS,
-            registry=registry,
-        )
-        self.wait = Histogram(
-            "duly_task_wait_seconds",
-            "How long tasks waited from when they were due until an attempt began.",
-            ("queue",),
-            buckets=_WAITS,
-            registry=registry,
-        )
-        self.running = Gauge(
-            "duly_tasks_running", "Attempts that run now.", ("queue",), registry=registry
-        )
-        self.quarantined = Counter(
-            "duly_tasks_quarantined",
-            "Entries set aside without running: malformed, or of an unknown kind.",
-            ("queue",),
-            registry=registry,
-        )
         self.concurrency = Gauge(
             "duly_worker_concurrency", "Attempts that may run at once.", registry=registry
         )
@@ -79,11 +47,6 @@ class WorkerMetrics:
             ("queue",),
             registry=registry,
         )
-        # Looking up a child by its labels costs more than counting: once a combination is enough.
-        self.task_child = cache(self.tasks.labels)
-        self.duration_child = cache(self.duration.labels)
-        self.wait_child = cache(self.wait.labels)
-        self.running_child = cache(self.running.labels)
 
 
 class SchedulerMetrics:

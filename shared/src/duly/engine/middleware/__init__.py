@@ -25,13 +25,14 @@ class Outcome(StrEnum):
     """The worker had lost its lease: another server runs the task, this outcome was dropped."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Ended:
-    """The end of one attempt."""
+    """The end of one attempt. To be read only; one is made for every attempt."""
 
     context: TaskContext
     outcome: Outcome
-    duration: timedelta
+    seconds: float
+    """How long it ran."""
     error: BaseException | None = None
     retry_in: timedelta | None = None
 

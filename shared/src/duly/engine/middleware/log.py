@@ -23,7 +23,7 @@ class LogTasks(Middleware):
             "kind": end.context.kind,
             "queue": end.context.queue,
             "attempt": end.context.attempt,
-            "duration": round(end.duration.total_seconds(), 3),
+            "duration": round(end.seconds, 3),
         }
         if end.error is not None:
             facts["error"] = f"{type(end.error).__name__}: {end.error}"[:500]
