@@ -1,1 +1,1 @@
-"""duly's monitor."""
+"""duly's monitor: shows how every queue, task, schedule and server goes, and puts it right."""

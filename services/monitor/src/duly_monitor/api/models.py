@@ -1,0 +1,273 @@
+"""The answers of the API, as pydantic models: what is served and what OpenAPI says of it."""
+
+from datetime import datetime
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from duly.engine.reports import (
+    EntryReport,
+    MinuteReport,
+    QueueReport,
+    ServerReport,
+    ServerStatus,
+    TickOutcome,
+    TickReport,
+)
+from duly.task import Attempt, AttemptOutcome, Task, TaskState
+from duly_monitor.health import Health, Level
+from duly_monitor.operations import ALLOWED, Operation
+from duly_monitor.redaction import mask
+
+
+class Answer(BaseModel):
+    """The base of every answer."""
+
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+
+
+class QueueAnswer(Answer):
+    """One queue."""
+
+    name: str
+    health: Level
+    summary: str = Field(description="how the queue is, in words")
+    waiting: int
+    active: int
+    scheduled: int
+    retry: int
+    archived: int
+    completed: int
+    quarantined: int
+    processed: int = Field(description="attempts that ended, failures included")
+    failed: int
+    crashed: int
+    processed_per_minute: int
+    failed_per_minute: int
+    oldest_waiting_seconds: float | None
+    servers: int
+    concurrency: int
+    paused_since: datetime | None
+    archive_dropped: int
+
+    @classmethod
+    def of(cls, report: QueueReport, health: Health) -> Self:
+        """Return the answer for a report."""
+        age = report.oldest_waiting
+        counts = {name: getattr(report, name) for name in cls.model_fields if hasattr(report, name)}
+        return cls(
+            health=health.level,
+            summary=health.sentence,
+            oldest_waiting_seconds=None if age is None else age.total_seconds(),
+            **counts,
+        )
+
+
+class QueueListAnswer(Answer):
+    """Every queue, by name."""
+
+    queues: list[QueueAnswer]
+
+
+class MinuteAnswer(Answer):
+    """One minute of one queue."""
+
+    at: datetime
+    processed: int
+    failed: int
+
+    @classmethod
+    def of(cls, report: MinuteReport) -> Self:
+        """Return the answer for a report."""
+        return cls.model_validate(report)
+
+
+class MinuteListAnswer(Answer):
+    """What a queue did, minute by minute, oldest first."""
+
+    minutes: list[MinuteAnswer]
+
+
+class AttemptAnswer(Answer):
+    """One run of a task that did not succeed."""
+
+    number: int
+    outcome: AttemptOutcome
+    at: datetime
+    duration_seconds: float
+    server: str
+    error: str
+    traceback: str
+
+    @classmethod
+    def of(cls, attempt: Attempt) -> Self:
+        """Return the answer for an attempt."""
+        return cls(
+            number=attempt.number,
+            outcome=attempt.outcome,
+            at=attempt.at,
+            duration_seconds=attempt.duration.total_seconds(),
+            server=attempt.server,
+            error=attempt.error,
+            traceback=attempt.traceback,
+        )
+
+
+class TaskAnswer(Answer):
+    """One task. Values under keys that name a secret are masked."""
+
+    id: str
+    queue: str
+    kind: str
+    state: TaskState
+    payload: dict[str, Any]
+    labels: dict[str, Any]
+    attempts: int
+    crashes: int
+    max_attempts: int
+    enqueued_at: datetime | None
+    due_at: datetime | None
+    ended_at: datetime | None
+    server: str
+    history: list[AttemptAnswer] = Field(description="newest first")
+    result: Any
+    operations: list[Operation] = Field(description="what can be done to it in this state")
+
+    @classmethod
+    def of(cls, task: Task) -> Self:
+        """Return the answer for a task."""
+        return cls(
+            id=task.id,
+            queue=task.queue,
+            kind=task.kind,
+            state=task.state,
+            payload=mask(task.payload),
+            labels=mask(task.labels),
+            attempts=task.attempts,
+            crashes=task.crashes,
+            max_attempts=task.max_attempts,
+            enqueued_at=task.enqueued_at,
+            due_at=task.due_at,
+            ended_at=task.ended_at,
+            server=task.server,
+            history=[AttemptAnswer.of(attempt) for attempt in task.history],
+            result=mask(task.result),
+            operations=list(ALLOWED[task.state]),
+        )
+
+
+class TaskListAnswer(Answer):
+    """A page of tasks."""
+
+    tasks: list[TaskAnswer]
+    next_cursor: str | None = Field(description="asks for the next page; null at the end")
+
+
+class TickAnswer(Answer):
+    """One recorded tick."""
+
+    entry: str
+    slot: datetime
+    outcome: TickOutcome
+    task_id: str
+    at: datetime
+
+    @classmethod
+    def of(cls, report: TickReport) -> Self:
+        """Return the answer for a report."""
+        return cls.model_validate(report)
+
+
+class TickListAnswer(Answer):
+    """The newest ticks of an entry, newest first."""
+
+    ticks: list[TickAnswer]
+
+
+class EntryAnswer(Answer):
+    """One line of the timetable."""
+
+    id: str
+    kind: str
+    queue: str
+    interval_seconds: float
+    overlap: str
+    next_slot: datetime
+    last: TickAnswer | None
+    enqueued: int
+    skipped: int
+    missed: int
+
+    @classmethod
+    def of(cls, report: EntryReport) -> Self:
+        """Return the answer for a report."""
+        return cls(
+            id=report.id,
+            kind=report.kind,
+            queue=report.queue,
+            interval_seconds=report.interval.total_seconds(),
+            overlap=report.overlap,
+            next_slot=report.next_slot,
+            last=None if report.last is None else TickAnswer.of(report.last),
+            enqueued=report.enqueued,
+            skipped=report.skipped,
+            missed=report.missed,
+        )
+
+
+class EntryListAnswer(Answer):
+    """The timetable, by id."""
+
+    schedules: list[EntryAnswer]
+
+
+class RunningAnswer(Answer):
+    """A task that a server runs."""
+
+    id: str
+    kind: str
+    queue: str
+    started_at: datetime
+
+
+class ServerAnswer(Answer):
+    """One worker process."""
+
+    id: str
+    host: str
+    pid: int
+    queues: dict[str, int] = Field(description="queue name and its weight")
+    concurrency: int
+    started_at: datetime
+    beat_at: datetime
+    status: ServerStatus
+    version: str
+    running: list[RunningAnswer]
+
+    @classmethod
+    def of(cls, report: ServerReport) -> Self:
+        """Return the answer for a report."""
+        return cls.model_validate(report)
+
+
+class ServerListAnswer(Answer):
+    """Every worker with a heartbeat, the lost ones included."""
+
+    servers: list[ServerAnswer]
+
+
+class ReceiptAnswer(Answer):
+    """What was done."""
+
+    operation: str
+    queue: str
+    task_id: str | None = None
+
+
+class ProblemAnswer(Answer):
+    """Why it was not done (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str

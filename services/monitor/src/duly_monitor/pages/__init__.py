@@ -1,0 +1,1 @@
+"""The pages, one file for what one navigates to. They work without JavaScript."""

@@ -1,0 +1,96 @@
+// Enriches pages that work without it: the chart, the live mark, the flash that does not come back.
+"use strict";
+(() => {
+  const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  let chart = null;
+
+  /** Read the figures from the table beside the chart: it is the one source, for eyes and screen readers. */
+  const figures = () => {
+    const rows = [...document.querySelectorAll("#plot-data tbody tr")];
+    return [
+      rows.map((row) => Number(row.dataset.at)),
+      rows.map((row) => Number(row.cells[1].textContent)),
+      rows.map((row) => Number(row.cells[2].textContent)),
+    ];
+  };
+
+  const tooltip = (plot) => {
+    const tip = document.createElement("div");
+    tip.className = "tip";
+    tip.hidden = true;
+    return {
+      hooks: {
+        init: (u) => u.over.append(tip),
+        setCursor: (u) => {
+          const index = u.cursor.idx;
+          tip.hidden = index == null;
+          if (index == null) return;
+          const at = new Date(u.data[0][index] * 1000).toISOString().slice(11, 16);
+          tip.textContent = `${at} · ${u.data[1][index]} processed · ${u.data[2][index]} failed`;
+          const left = u.valToPos(u.data[0][index], "x");
+          const flip = left > plot.clientWidth / 2;
+          tip.style.left = flip ? "" : `${left + 10}px`;
+          tip.style.right = flip ? `${u.over.clientWidth - left + 10}px` : "";
+          tip.style.top = "6px";
+        },
+      },
+    };
+  };
+
+  const draw = () => {
+    const plot = document.getElementById("plot");
+    if (!plot || !window.uPlot) return;
+    if (chart && chart.root.isConnected) {
+      chart.setData(figures());
+      return;
+    }
+    plot.replaceChildren();
+    const axis = {
+      stroke: () => style("--ink-soft"),
+      grid: { stroke: () => style("--line"), width: 1 },
+      ticks: { show: false },
+      font: `12px ${style("--sans")}`,
+    };
+    const line = (label, name, fill) => ({
+      label, stroke: () => style(name), width: 2, points: { show: false },
+      fill: fill ? () => `${style(name)}22` : undefined,
+    });
+    chart = new window.uPlot({
+      width: plot.clientWidth, height: plot.clientHeight,
+      tzDate: (seconds) => window.uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
+      legend: { show: false }, cursor: { y: false, drag: { x: false, y: false } },
+      scales: { y: { range: (_, __, most) => [0, Math.max(4, most * 1.1)] } },
+      axes: [
+        { ...axis, size: 30, values: "{HH}:{mm}", grid: { show: false }, space: 70 },
+        { ...axis, size: 44, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 1e5, 1e6] },
+      ],
+      series: [{}, line("processed", "--done-line", true), line("failed", "--failed-line", false)],
+      plugins: [tooltip(plot)],
+    }, figures(), plot);
+    new ResizeObserver(() => {
+      if (chart.root.isConnected) chart.setSize({ width: plot.clientWidth, height: plot.clientHeight });
+    }).observe(plot);
+  };
+
+  const mark = (on) => {
+    const live = document.getElementById("live");
+    if (!live) return;
+    live.hidden = false;
+    live.classList.toggle("off", !on);
+    live.textContent = on ? "Live" : "Reconnecting";
+  };
+
+  const forgetFlash = () => {
+    const address = new URL(location.href);
+    if (!address.searchParams.has("done")) return;
+    address.searchParams.delete("done");
+    history.replaceState(null, "", address);
+  };
+
+  document.addEventListener("htmx:sse:after:connection", () => mark(true));
+  document.addEventListener("htmx:sse:error", () => mark(false));
+  document.addEventListener("htmx:sse:after:message", () => { mark(true); draw(); });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => chart?.redraw());
+  forgetFlash();
+  draw();
+})();
