@@ -15,6 +15,8 @@ from pathlib import Path
 SOURCES = Path("/src")
 POLL_SECONDS = 0.5
 STOP_SECONDS = 5.0
+ONCE = {"migrate", "seed"}
+"""Commands that end by themselves: nothing to reload."""
 
 
 def snapshot(root: Path) -> dict[Path, int]:
@@ -60,6 +62,8 @@ def supervise(command: Sequence[str], stopping: threading.Event) -> int:
 
 def main() -> int:
     """Run `python -m <module> <arguments…>` as the command line says."""
+    if ONCE & set(sys.argv[2:3]):
+        return subprocess.call([sys.executable, "-m", *sys.argv[1:]])  # noqa: S603
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
