@@ -14,7 +14,7 @@ from starlette.types import ExceptionHandler
 from duly.clock import Clock, SystemClock
 from duly.engine.inspector import Inspector
 from duly.errors import DulyError
-from duly.runtime import service
+from duly.runtime import logs, service
 from duly.runtime.settings import Settings
 from duly_monitor.live import Feed
 from duly_monitor.problems import Problems
@@ -31,8 +31,6 @@ def run(settings: Settings) -> int:
     Raises:
         ConfigError: The monitor may not or can not listen where it should.
     """
-    from duly.runtime import logs
-
     logs.configure(settings.log, service="monitor")
     switch, monitor = settings.async_.monitor, settings.monitor
     log = structlog.get_logger("duly.monitor")

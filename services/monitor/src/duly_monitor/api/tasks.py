@@ -6,7 +6,7 @@ from starlette.responses import Response
 from duly.engine.inspector import Inspector
 from duly_monitor.api.described import described, reply
 from duly_monitor.api.models import ReceiptAnswer, TaskAnswer, TaskListAnswer
-from duly_monitor.bounds import ListQuery, QueuePath, TaskIdPath, addressed, asked
+from duly_monitor.bounds import ListQuery, QueuePath, TaskIdPath, addressed, asked, listed
 from duly_monitor.operations import Operation, operate
 
 
