@@ -6,6 +6,7 @@ sends one knows whether repeating it is safe.
 
 import asyncio
 import math
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -15,9 +16,12 @@ import redis
 from redis import exceptions
 from redis.asyncio import Redis, RedisCluster, Sentinel
 from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.connection import SSLConnection
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 
+from duly.engine.wire import Link, Place
 from duly.errors import BrokerDownError, BrokerError, BrokerPolicyError, ConfigError
 from duly.runtime.settings import RedisSettings
 
@@ -147,6 +151,19 @@ def open_blocking(settings: RedisSettings) -> "redis.Redis | redis.RedisCluster"
     return redis.Redis(host=settings.host, port=settings.port, db=settings.db, **options)
 
 
+def _tls(options: dict[str, Any]) -> ssl.SSLContext:
+    """Return the context that redis-py would make of the same options."""
+    context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
+    if options.get("ssl_certfile"):
+        context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"))
+    if options.get("ssl_cert_reqs") in {"none", None, ssl.CERT_NONE}:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif options.get("ssl_check_hostname") is False:
+        context.check_hostname = False
+    return context
+
+
 def _as_is(response: Any, **_: Any) -> Any:  # noqa: ANN401
     return response
 
@@ -171,7 +188,13 @@ class Connection:
         # Replies of streams are read as they come: redis-py's own parsing costs more than the rest.
         for command in ("XREADGROUP", "XRANGE", "XREVRANGE", "XPENDING"):
             self.client.set_response_callback(command, _AS_IS)
-        self._seconds = settings.timeout.total_seconds()
+        self.seconds = settings.timeout.total_seconds()
+        # A cluster is a connection a node, with moves and redirections: redis-py knows how.
+        self._link = (
+            None
+            if isinstance(self.client, RedisCluster)
+            else Link(self._find, timeout=self.seconds)
+        )
 
     @classmethod
     @asynccontextmanager
@@ -181,6 +204,8 @@ class Connection:
         try:
             yield connection
         finally:
+            if connection._link is not None:
+                connection._link.close()
             await connection.client.aclose()
 
     async def command(self, *args: Any) -> Any:  # noqa: ANN401 - whatever the command answers
@@ -191,18 +216,15 @@ class Connection:
             BrokerError: The broker refused the command.
         """
         with broker_errors(self.address):
-            async with asyncio.timeout(self._seconds):
-                return await cast("Awaitable[Any]", self.client.execute_command(*args))
+            return await self._send(*args)
 
     async def many(self, commands: list[tuple[Any, ...]]) -> list[Any]:
         """Send several commands in one round trip (one a node in a Cluster)."""
         with broker_errors(self.address):
-            async with asyncio.timeout(self._seconds):
-                pipeline = (
-                    self.client.pipeline()
-                    if isinstance(self.client, RedisCluster)
-                    else self.client.pipeline(transaction=False)
-                )
+            if self._link is not None:
+                return await self._link.calls(commands)
+            async with asyncio.timeout(self.seconds):
+                pipeline = self.client.pipeline()
                 for command in commands:
                     pipeline.execute_command(*command)
                 return await pipeline.execute()
@@ -210,12 +232,34 @@ class Connection:
     async def script(self, sha: str, text: str, keys: tuple[str, ...], args: Any) -> Any:  # noqa: ANN401
         """Run a script by its digest; send its text where the broker does not know it yet."""
         with broker_errors(self.address):
-            async with asyncio.timeout(self._seconds):
-                run = cast("Any", self.client.execute_command)
-                try:
-                    return await run("EVALSHA", sha, len(keys), *keys, *args)
-                except exceptions.NoScriptError:
-                    return await run("EVAL", text, len(keys), *keys, *args)
+            try:
+                return await self._send("EVALSHA", sha, len(keys), *keys, *args)
+            except exceptions.NoScriptError:
+                return await self._send("EVAL", text, len(keys), *keys, *args)
+
+    async def _send(self, *args: Any) -> Any:  # noqa: ANN401
+        if self._link is not None:
+            return await self._link.call(*args)
+        async with asyncio.timeout(self.seconds):
+            return await cast("Awaitable[Any]", self.client.execute_command(*args))
+
+    async def _find(self) -> Place:
+        """Return where the master is now; Sentinel is asked each time."""
+        pool = cast("Any", self.client).connection_pool
+        options = pool.connection_kwargs
+        host, port = options.get("host") or "localhost", options.get("port") or 6379
+        if isinstance(pool, SentinelConnectionPool):
+            host, port = await cast("Any", pool).get_master_address()
+        return Place(
+            host=host,
+            port=int(port),
+            path=options.get("path") or "",
+            username=options.get("username"),
+            password=options.get("password"),
+            db=int(options.get("db") or 0),
+            tls=_tls(options) if issubclass(pool.connection_class, SSLConnection) else None,
+            server_name=host,
+        )
 
     async def check(self) -> None:
         """Return when the broker answers and will keep what it is given.
@@ -241,7 +285,7 @@ class Connection:
 
     async def _info(self) -> dict[str, Any]:
         with broker_errors(self.address):
-            async with asyncio.timeout(self._seconds):
+            async with asyncio.timeout(self.seconds):
                 if isinstance(self.client, RedisCluster):
                     await self.client.initialize()
                     node = self.client.get_default_node()
@@ -270,7 +314,7 @@ class Reader:
             if self._raw is None:
                 await self._connect()
             try:
-                async with asyncio.timeout(block_ms / 1000 + self.connection._seconds):  # noqa: SLF001
+                async with asyncio.timeout(block_ms / 1000 + self.connection.seconds):
                     answer = await self._ask(
                         "XREADGROUP", "GROUP", group, consumer, "COUNT", count,
                         "BLOCK", block_ms, "STREAMS", self.key, ">",
@@ -299,7 +343,7 @@ class Reader:
 
     async def _connect(self) -> None:
         client = self.connection.client
-        async with asyncio.timeout(self.connection._seconds):  # noqa: SLF001
+        async with asyncio.timeout(self.connection.seconds):
             if isinstance(client, RedisCluster):
                 await client.initialize()
                 self._node = client.get_node_from_key(self.key)
