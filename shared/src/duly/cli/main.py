@@ -11,6 +11,7 @@ import typer
 
 from duly.cli import queues, schedules, servers, tasks
 from duly.cli.access import Access
+from duly.cli.nouns import MisuseError
 from duly.cli.render import one_line
 from duly.cli.up import EPILOG as UP_EPILOG
 from duly.cli.up import up
@@ -101,19 +102,28 @@ def _run(arguments: Sequence[str] | None, access: Access | None) -> int:
         message = error.format_message() + _placement_hint(error)
         exit_code = error.exit_code
     except DulyError as error:
-        message, exit_code = str(error), _MISUSED if isinstance(error, ConfigError) else _FAILED
+        misused = isinstance(error, ConfigError | MisuseError)
+        message, exit_code = str(error), _MISUSED if misused else _FAILED
     except (KeyboardInterrupt, typer.Abort):
         exit_code = _INTERRUPTED
     except BrokenPipeError:
         # `duly tasks ls … | head`: the reader has seen enough. Python would complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         exit_code = _FAILED
+    _complain(message)
+    return exit_code
+
+
+def _complain(message: str) -> None:
+    if message.startswith("Usage:"):
+        # Words were missing: this is the help, and no complaint.
+        typer.echo(message, err=True)
+        return
     for line in message.splitlines():
         typer.echo(f"duly: {one_line(line)}", err=True)
-    return exit_code
 
 
 def _placement_hint(error: typer.TyperException) -> str:
     if any(f"No such option: {option}" in error.format_message() for option in _GLOBAL_OPTIONS):
-        return " It goes right after `duly`."
+        return "; it goes right after `duly`"
     return ""

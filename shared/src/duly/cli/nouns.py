@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from duly.errors import NotFoundError, UnknownKindError
+from duly.errors import DulyError, NotFoundError
 from duly.runtime.settings import parse_duration
 from duly.task import TaskState
 
@@ -15,6 +15,10 @@ Json = Annotated[
     bool,
     typer.Option("--json", help="Print JSON: instants in ISO 8601 (UTC), durations in seconds."),
 ]
+
+
+class MisuseError(DulyError):
+    """The command was given words that make no sense; nothing was done."""
 
 
 def noun(help_text: str, examples: str) -> typer.Typer:
@@ -32,13 +36,13 @@ def state_of(text: str) -> TaskState:
     """Return the state a person wrote.
 
     Raises:
-        typer.BadParameter: There is none of that name.
+        MisuseError: There is none of that name.
     """
     try:
         return TaskState(text.lower())
     except ValueError:
         known = [state.value for state in TaskState]
-        raise typer.BadParameter(
+        raise MisuseError(
             f"no state {text!r}{did_you_mean(text, known)}; states: {', '.join(known)}"
         ) from None
 
@@ -47,28 +51,22 @@ def duration_of(text: str) -> timedelta:
     """Return the duration a person wrote: `90`, `90s`, `5m`, `2h`, `7d`.
 
     Raises:
-        typer.BadParameter: It is none.
+        MisuseError: It is none.
     """
     value = parse_duration(text)
     if not isinstance(value, timedelta):
-        raise typer.BadParameter(f"{text!r} is no duration; write 90s, 5m, 2h or 7d")
+        raise MisuseError(f"{text!r} is no duration; write 90s, 5m, 2h or 7d")
     return value
 
 
 def did_you_mean(text: str, known: Iterable[str]) -> str:
-    """Return `, did you mean 'x'?` when something known is close, else nothing."""
+    """Return ` (did you mean 'x'?)` when something known is close, else nothing."""
     close = get_close_matches(text, list(known), n=1)
-    return f", did you mean {close[0]!r}?" if close else ""
+    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def with_suggestion(error: NotFoundError, known: Iterable[str]) -> NotFoundError:
     """Return the error with the closest of the known names."""
     hint = did_you_mean(error.name, known)
     error.args = (f"{error}{hint}",)
-    return error
-
-
-def unknown_kind(error: UnknownKindError, known: Iterable[str]) -> UnknownKindError:
-    """Return the error with the closest of the known kinds."""
-    error.args = (f"{error}{did_you_mean(error.kind, known)}",)
     return error

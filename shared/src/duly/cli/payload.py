@@ -3,10 +3,9 @@
 import json
 from typing import Any
 
-import typer
 from pydantic import ValidationError
 
-from duly.cli.nouns import did_you_mean, unknown_kind
+from duly.cli.nouns import MisuseError, did_you_mean
 from duly.errors import UnknownKindError
 from duly.job import Job
 from duly.jobs import CATALOGUE, job_class
@@ -16,18 +15,18 @@ def job_from(kind: str, fields: list[str], payload: str | None) -> Job:
     """Return the job that the words describe; fields win over the payload.
 
     Raises:
-        UnknownKindError: There is no such kind; names the closest one.
-        typer.BadParameter: The payload is no JSON object, or does not fit the kind.
+        MisuseError: There is no such kind, or the payload does not fit it.
     """
     try:
         job = job_class(kind)
     except UnknownKindError as error:
-        raise unknown_kind(error, CATALOGUE) from None
+        hint = did_you_mean(kind, CATALOGUE)
+        raise MisuseError(f"{error}{hint}") from None
     values = _object(payload) | dict(map(_field, fields))
     try:
         return job.model_validate(values)
     except ValidationError as error:
-        raise typer.BadParameter(_explain(error, job)) from None
+        raise MisuseError(_explain(error, job)) from None
 
 
 def _object(payload: str | None) -> dict[str, Any]:
@@ -36,16 +35,16 @@ def _object(payload: str | None) -> dict[str, Any]:
     try:
         value = json.loads(payload)
     except ValueError as error:
-        raise typer.BadParameter(f"the payload is not JSON: {error}") from None
+        raise MisuseError(f"the payload is not JSON: {error}") from None
     if not isinstance(value, dict):
-        raise typer.BadParameter('the payload must be a JSON object, such as {"order_id": 7}')
+        raise MisuseError('the payload must be a JSON object, such as {"order_id": 7}')
     return value
 
 
 def _field(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
-        raise typer.BadParameter(f"{text!r} is not FIELD=VALUE")
+        raise MisuseError(f"{text!r} is not FIELD=VALUE")
     try:
         return name, json.loads(value)
     except ValueError:

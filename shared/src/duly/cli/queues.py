@@ -29,8 +29,8 @@ def list_queues(context: typer.Context, as_json: Json = False) -> None:
         render.as_json({"queues": reports})
         return
     columns = (
-        "queue", ">waiting", ">active", ">scheduled", ">retry", ">archived",
-        ">done\n/min", ">failed\n/min", ">oldest", ">servers",
+        "~queue", ">waiting", ">active", ">scheduled", ">retry", ">archived",
+        ">done\n/min", ">failed\n/min", ">oldest", "servers",
     )  # fmt: skip
     render.table(columns, map(_row, reports), empty="no queues yet: nothing was enqueued")
 
@@ -99,7 +99,7 @@ async def _find(inspector: Inspector, name: str) -> QueueReport:
 
 def _row(report: QueueReport) -> tuple[object, ...]:
     return (
-        f"{report.name} (paused)" if report.paused_since else report.name,
+        report.name,
         report.waiting,
         report.active,
         report.scheduled,
@@ -108,7 +108,7 @@ def _row(report: QueueReport) -> tuple[object, ...]:
         report.processed_per_minute,
         report.failed_per_minute,
         render.duration(report.oldest_waiting),
-        report.servers,
+        "paused" if report.paused_since else report.servers or "none",
     )
 
 

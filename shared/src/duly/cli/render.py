@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, Final
 
-from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -17,7 +17,7 @@ from duly.clock import SystemClock
 
 NOTHING: Final = "-"
 _UNITS: Final = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
-_PIPED_WIDTH: Final = 200
+_BOUNDLESS: Final = 1_000_000
 
 
 def one_line(text: str) -> str:
@@ -64,23 +64,29 @@ def clock_time(instant: datetime | None) -> str:
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
     """Print rows under their columns; `empty` in their place when there are none.
 
-    A column whose name starts with `>` holds numbers; the last column takes what room is left.
+    A column marked by `>` holds numbers, one marked by `~` is folded when the terminal is narrow.
+    A pipe has no width: there a row is always one line.
     """
-    grid = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
-    for place, column in enumerate(columns):
-        last = place == len(columns) - 1
+    grid = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
+    for column in columns:
         grid.add_column(
-            Text(column.removeprefix(">")),
+            Text(column.lstrip(">~")),
             justify="right" if column.startswith(">") else "left",
             overflow="fold",
-            ratio=1 if last and not column.startswith(">") else None,
+            no_wrap=not column.startswith("~"),
         )
     for row in rows:
         grid.add_row(*(Text(one_line(str(cell))) for cell in row))
-    if grid.row_count:
-        _console().print(grid)
-    else:
+    if not grid.row_count:
         print(empty)  # noqa: T201 - the command line's output
+        return
+    console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        wide = console.options.update(width=_BOUNDLESS)
+        console.width = Measurement.get(console, wide, grid).maximum
+    with console.capture() as captured:
+        console.print(grid)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))  # noqa: T201
 
 
 def facts(pairs: Iterable[tuple[str, object]]) -> None:
@@ -131,9 +137,3 @@ def _scalar(value: object) -> object:
 
 def _visible(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
-
-
-def _console() -> Console:
-    # A pipe has no width: rows must not be folded for whoever greps them.
-    width = None if sys.stdout.isatty() else _PIPED_WIDTH
-    return Console(file=sys.stdout, width=width, markup=False, highlight=False, emoji=False)

@@ -27,7 +27,7 @@ def list_schedules(context: typer.Context, as_json: Json = False) -> None:
     if as_json:
         render.as_json({"schedules": reports})
         return
-    columns = ("entry", "queue", ">every", "next", "last", ">enqueued", ">skipped", ">missed")
+    columns = ("~entry", "queue", ">every", "next", "~last", ">enqueued", ">skipped", ">missed")
     render.table(columns, map(_row, reports), empty="no entries: no scheduler has run yet")
 
 

@@ -25,7 +25,7 @@ def list_servers(context: typer.Context, as_json: Json = False) -> None:
     if as_json:
         render.as_json({"servers": reports})
         return
-    columns = ("host", ">pid", "status", ">running", "queues", "up for", "heard")
+    columns = ("~host", ">pid", "status", ">running", "~queues", "up for", "heard")
     render.table(columns, map(_row, reports), empty="no workers")
 
 

@@ -8,7 +8,7 @@ import typer
 
 from duly.cli import render
 from duly.cli.access import access_of
-from duly.cli.nouns import Json, did_you_mean, duration_of, noun, state_of
+from duly.cli.nouns import Json, MisuseError, did_you_mean, duration_of, noun, state_of
 from duly.cli.payload import job_from
 from duly.engine.client import Client
 from duly.engine.inspector import Inspector
@@ -58,12 +58,12 @@ def list_tasks(
     try:
         page = access_of(context).inspect(ask)
     except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--cursor") from None
+        raise MisuseError(f"--cursor: {error}") from None
     if as_json:
         render.as_json(page)
         return
     rows = ((task.id, task.kind, _attempts(task), _when(task), _gist(task)) for task in page.tasks)
-    columns = ("id", "kind", ">attempts", "when", "why" if page.tasks else "")
+    columns = ("id", "kind", ">attempts", "when", "~why")
     render.table(columns, rows, empty=f"no {wanted.value} tasks in queue {render.one_line(queue)}")
     if page.next_cursor:
         typer.echo(f"more: --cursor {page.next_cursor}")
@@ -103,7 +103,9 @@ def enqueue_task(
     queue: Annotated[str | None, typer.Option(help="Instead of the kind's own queue.")] = None,
     delay: Annotated[str | None, typer.Option(help="Run it so much later: 30s, 5m.")] = None,
     task_id: Annotated[str | None, typer.Option("--id", help="Unique in its queue.")] = None,
-    max_attempts: Annotated[int | None, typer.Option(min=1, max=1000)] = None,
+    max_attempts: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="Runs in all, then it is archived.")
+    ] = None,
     timeout: Annotated[str | None, typer.Option(help="Longest run of one attempt: 5m.")] = None,
     unique_for: Annotated[
         str | None, typer.Option(help="Refuse its like for so long, or until it ends: 1h.")

@@ -1,0 +1,219 @@
+"""The command line without a server: an inspector and a client that answer from memory."""
+
+import json
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from duly.cli.access import Access
+from duly.cli.main import main
+from duly.engine.reports import (
+    EntryReport,
+    QueueReport,
+    RunningTask,
+    ServerReport,
+    ServerStatus,
+    TaskPage,
+    TickOutcome,
+    TickReport,
+)
+from duly.errors import IllegalTransitionError, NotFoundError
+from duly.task import Attempt, AttemptOutcome, Task, TaskState
+
+NOON = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
+
+
+class FakeInspector:
+    """Answers from memory, and keeps what it was told to do."""
+
+    def __init__(self):
+        self.done: list[tuple[str, ...]] = []
+        self.asked: dict[str, object] = {}
+        self.reports = [
+            QueueReport(name="critical", concurrency=6, servers=1),
+            QueueReport(
+                name="default",
+                waiting=12,
+                active=3,
+                archived=2,
+                processed=90_000,
+                processed_per_minute=36,
+                oldest_waiting=timedelta(seconds=252),
+                paused_since=NOON,
+                servers=1,
+            ),
+        ]
+        self.held = [
+            Task(
+                id="0198f00d",
+                queue="default",
+                kind="check_pending_orders",
+                state=TaskState.ARCHIVED,
+                payload={"note": "\x1b[31mred[/red]"},
+                attempts=3,
+                max_attempts=3,
+                enqueued_at=NOON,
+                ended_at=NOON + timedelta(minutes=1),
+                history=(
+                    Attempt(
+                        number=3,
+                        outcome=AttemptOutcome.FAILED,
+                        at=NOON + timedelta(minutes=1),
+                        duration=timedelta(seconds=1.5),
+                        server="host-1",
+                        error="ValueError: [bold]\x1b]0;owned\x07",
+                        traceback='Traceback:\n  File "x.py"\n\x1b[2Jgone',
+                    ),
+                ),
+            ),
+        ]
+
+    async def queues(self):
+        return self.reports
+
+    async def queue(self, name):
+        return _first(self.reports, lambda report: report.name == name, "queue", name)
+
+    async def tasks(self, queue, state, *, limit=30, cursor=None, newest=True):
+        self.asked = {"limit": limit, "cursor": cursor, "newest": newest}
+        if cursor == "bad":
+            raise ValueError("the cursor 'bad' is not one of ours")
+        found = tuple(task for task in self.held if (task.queue, task.state) == (queue, state))
+        return TaskPage(tasks=found, next_cursor="c2" if found else None)
+
+    async def task(self, queue, task_id):
+        return _first(
+            self.held, lambda task: (task.queue, task.id) == (queue, task_id), "task", task_id
+        )
+
+    async def find(self, task_id):
+        return await self.task("default", task_id)
+
+    async def run(self, queue, task_id):
+        await self._do("run", queue, task_id)
+
+    async def archive(self, queue, task_id):
+        task = await self.task(queue, task_id)
+        raise IllegalTransitionError(task_id, task.state.value, "archive")
+
+    async def delete(self, queue, task_id):
+        await self._do("delete", queue, task_id)
+
+    async def pause(self, queue):
+        self.done.append(("pause", queue))
+
+    async def resume(self, queue):
+        self.done.append(("resume", queue))
+
+    async def servers(self):
+        running = RunningTask(id="1", kind="k", queue="low", started_at=NOON)
+        return [
+            ServerReport(
+                id="host-1:7:aa",
+                host="host-1",
+                pid=7,
+                queues={"default": 1, "low": 3},
+                concurrency=4,
+                started_at=NOON,
+                beat_at=NOON + timedelta(hours=5),
+                status=ServerStatus.RUNNING,
+                running=(running,),
+            )
+        ]
+
+    async def schedules(self):
+        tick = _tick(TickOutcome.SKIPPED)
+        return [
+            EntryReport(
+                id="check-pending-orders",
+                kind="check_pending_orders",
+                queue="default",
+                interval=timedelta(seconds=5),
+                overlap="skip",
+                next_slot=NOON,
+                last=tick,
+                enqueued=1000,
+                skipped=2,
+            )
+        ]
+
+    async def ticks(self, entry, *, limit=50):
+        if entry != "check-pending-orders":
+            raise NotFoundError("entry", entry)
+        return [_tick(TickOutcome.ENQUEUED)][:limit]
+
+    async def _do(self, verb, queue, task_id):
+        await self.task(queue, task_id)
+        self.done.append((verb, queue, task_id))
+
+
+class FakeClient:
+    """Keeps what was enqueued."""
+
+    def __init__(self):
+        self.enqueued = []
+
+    async def enqueue(self, job, **options):
+        self.enqueued.append((job, options))
+        return Task(id="new-1", queue="default", kind=job.kind, state=TaskState.WAITING)
+
+
+@dataclass
+class Outcome:
+    exit_code: int
+    out: str
+    err: str
+
+    @property
+    def json(self):
+        return json.loads(self.out)
+
+
+@dataclass
+class Shell:
+    """Runs `duly …` in this process."""
+
+    capsys: pytest.CaptureFixture[str]
+    inspector: FakeInspector = field(default_factory=FakeInspector)
+    client: FakeClient = field(default_factory=FakeClient)
+    connected: list = field(default_factory=list)
+
+    def __call__(self, *words: str) -> Outcome:
+        access = Access(inspector=self._open(self.inspector), client=self._open(self.client))
+        with pytest.raises(SystemExit) as exit_info:
+            main(words, access=access)
+        return Outcome(int(exit_info.value.code or 0), *self.capsys.readouterr())
+
+    def _open(self, fake):
+        @asynccontextmanager
+        async def connect(settings):
+            self.connected.append(settings)
+            yield fake
+
+        return connect
+
+
+@pytest.fixture
+def duly(capsys, tmp_path, monkeypatch):
+    """`duly(*words)` runs the command line in an empty directory."""
+    monkeypatch.chdir(tmp_path)
+    return Shell(capsys)
+
+
+def _tick(outcome):
+    return TickReport(
+        entry="check-pending-orders",
+        slot=NOON,
+        outcome=outcome,
+        task_id="t-1",
+        at=NOON + timedelta(milliseconds=3),
+    )
+
+
+def _first(things, fits, noun, name):
+    for thing in things:
+        if fits(thing):
+            return thing
+    raise NotFoundError(noun, name)

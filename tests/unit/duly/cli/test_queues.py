@@ -1,0 +1,57 @@
+"""`duly queues`."""
+
+
+def test_listing_fits_a_narrow_terminal(duly):
+    outcome = duly("queues", "ls")
+
+    assert outcome.exit_code == 0
+    assert "4m 12s" in outcome.out
+    assert max(map(len, outcome.out.splitlines())) <= 80
+
+
+def test_json_has_seconds_and_iso_instants(duly):
+    critical, default = duly("queues", "ls", "--json").json["queues"]
+
+    assert critical["oldest_waiting"] is None
+    assert default["oldest_waiting"] == 252.0
+    assert default["paused_since"] == "2026-01-02T12:00:00+00:00"
+    assert default["processed_per_minute"] == 36
+
+
+def test_inspect_shows_the_named_queues_only(duly):
+    outcome = duly("queues", "inspect", "default")
+
+    assert "paused          since 2026-01-02 12:00:00Z" in outcome.out
+    assert "critical" not in outcome.out
+
+
+def test_inspect_without_names_shows_all(duly):
+    names = [queue["name"] for queue in duly("queues", "inspect", "--json").json["queues"]]
+
+    assert names == ["critical", "default"]
+
+
+def test_pause_and_resume_reach_every_named_queue(duly):
+    duly("queues", "pause", "critical", "default")
+    duly("queues", "resume", "default")
+
+    assert duly.inspector.done == [
+        ("pause", "critical"),
+        ("pause", "default"),
+        ("resume", "default"),
+    ]
+
+
+def test_misspelt_queue_gets_a_suggestion_and_nothing_happens(duly):
+    outcome = duly("queues", "pause", "defalt")
+
+    assert outcome.exit_code == 1
+    assert outcome.err == "duly: no queue 'defalt' (did you mean 'default'?)\n"
+    assert duly.inspector.done == []
+
+
+def test_no_queues_is_said_in_words(duly):
+    duly.inspector.reports = []
+
+    assert duly("queues", "ls").out == "no queues yet: nothing was enqueued\n"
+    assert duly("queues", "ls", "--json").json == {"queues": []}

@@ -1,0 +1,194 @@
+"""`duly tasks`."""
+
+from datetime import timedelta
+
+import pytest
+
+from duly.cli import payload
+from duly.errors import BrokerDownError
+from duly.job import Job
+
+
+class Invoice(Job, kind="cli_test_invoice"):
+    order_id: int
+    note: str = ""
+
+
+@pytest.fixture
+def invoices(monkeypatch):
+    catalogue = {Invoice.kind: Invoice}
+    monkeypatch.setattr(payload, "job_class", catalogue.__getitem__)
+
+
+def test_listing_shows_why_and_how_to_go_on(duly):
+    outcome = duly("tasks", "ls", "default", "--state", "archived")
+
+    assert "0198f00d" in outcome.out
+    assert "ValueError" in outcome.out
+    assert outcome.out.endswith("more: --cursor c2\n")
+
+
+def test_page_options_reach_the_inspector(duly):
+    duly("tasks", "ls", "default", "--limit", "5", "--cursor", "c2", "--oldest")
+
+    assert duly.inspector.asked == {"limit": 5, "cursor": "c2", "newest": False}
+
+
+def test_json_page_has_the_cursor(duly):
+    page = duly("tasks", "ls", "default", "--state", "ARCHIVED", "--json").json
+
+    assert page["next_cursor"] == "c2"
+    assert page["tasks"][0]["history"][0]["duration"] == 1.5
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        pytest.param(("defalt",), "no queue 'defalt' (did you mean 'default'?)", id="queue"),
+        pytest.param(
+            ("default", "--state", "archvied"),
+            "no state 'archvied' (did you mean 'archived'?); states: waiting, active, scheduled, "
+            "retry, archived, completed, quarantined",
+            id="state",
+        ),
+        pytest.param(
+            ("default", "--cursor", "bad"),
+            "--cursor: the cursor 'bad' is not one of ours",
+            id="cursor",
+        ),
+    ],
+)
+def test_misuse_of_listing_is_one_line(duly, words, message):
+    outcome = duly("tasks", "ls", *words)
+
+    assert outcome.exit_code in {1, 2}
+    assert outcome.err == f"duly: {message}\n"
+    assert outcome.out == ""
+
+
+def test_foreign_text_can_not_drive_the_terminal(duly):
+    listing = duly("tasks", "ls", "default", "--state", "archived").out
+    whole = duly("tasks", "inspect", "0198f00d").out
+    raw = duly("tasks", "inspect", "0198f00d", "--json").out
+
+    for text in (listing, whole, raw):
+        assert "\x1b" not in text
+        assert "\x07" not in text
+    assert "[bold]" in listing
+    assert "\\x1b[2Jgone" in whole
+
+
+def test_inspect_shows_payload_attempts_and_traceback(duly):
+    out = duly("tasks", "inspect", "0198f00d").out
+
+    assert "attempts  3/3" in out
+    assert "[/red]" in out
+    assert '    File "x.py"' in out
+
+
+def test_unknown_task_is_one_line(duly):
+    outcome = duly("tasks", "inspect", "nope")
+
+    assert (outcome.exit_code, outcome.err) == (1, "duly: no task 'nope'\n")
+
+
+def test_run_goes_on_after_a_task_that_is_missing(duly):
+    outcome = duly("tasks", "run", "nope", "0198f00d")
+
+    assert outcome.exit_code == 1
+    assert outcome.out == "task 0198f00d will run\n"
+    assert outcome.err == "duly: no task 'nope'\n"
+    assert duly.inspector.done == [("run", "default", "0198f00d")]
+
+
+def test_illegal_operation_says_why(duly):
+    outcome = duly("tasks", "archive", "0198f00d", "--queue", "default")
+
+    assert outcome.exit_code == 1
+    assert outcome.err == "duly: task 0198f00d is archived: archive does not apply\n"
+
+
+def test_delete_reaches_the_inspector(duly):
+    assert duly("tasks", "delete", "0198f00d").exit_code == 0
+    assert duly.inspector.done == [("delete", "default", "0198f00d")]
+
+
+def test_enqueue_takes_fields_and_payload(duly, invoices):
+    outcome = duly(
+        "tasks", "enqueue", "cli_test_invoice", "order_id=7", "--payload", '{"note": "express"}'
+    )
+
+    assert outcome.out == "new-1  cli_test_invoice  waiting in queue default\n"
+    assert duly.client.enqueued[0][0] == Invoice(order_id=7, note="express")
+
+
+def test_enqueue_hands_on_every_option(duly):
+    duly(
+        "tasks", "enqueue", "check_pending_orders", "--queue", "low", "--delay", "5m", "--id", "x",
+        "--max-attempts", "2", "--timeout", "90", "--unique-for", "1h",
+    )  # fmt: skip
+
+    assert duly.client.enqueued[0][1] == {
+        "queue": "low",
+        "task_id": "x",
+        "delay": timedelta(minutes=5),
+        "max_attempts": 2,
+        "timeout": timedelta(seconds=90),
+        "unique_for": timedelta(hours=1),
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        pytest.param(
+            ("check_pending_order",),
+            "no job of the kind 'check_pending_order'; known: check_pending_orders "
+            "(did you mean 'check_pending_orders'?)",
+            id="kind",
+        ),
+        pytest.param(
+            ("check_pending_orders", "a=1"),
+            "check_pending_orders has no field 'a'; fields: none",
+            id="field",
+        ),
+        pytest.param(
+            ("check_pending_orders", "oops"), "'oops' is not FIELD=VALUE", id="no equals sign"
+        ),
+        pytest.param(
+            ("check_pending_orders", "--payload", "[1]"),
+            'the payload must be a JSON object, such as {"order_id": 7}',
+            id="no object",
+        ),
+        pytest.param(
+            ("check_pending_orders", "--delay", "soon"),
+            "'soon' is no duration; write 90s, 5m, 2h or 7d",
+            id="duration",
+        ),
+    ],
+)
+def test_misuse_of_enqueue_is_one_line(duly, words, message):
+    outcome = duly("tasks", "enqueue", *words)
+
+    assert (outcome.exit_code, outcome.err) == (2, f"duly: {message}\n")
+    assert duly.client.enqueued == []
+
+
+def test_payload_that_does_not_fit_names_the_field(duly, invoices):
+    outcome = duly("tasks", "enqueue", "cli_test_invoice", "ordr_id=7")
+
+    assert outcome.exit_code == 2
+    assert "order_id: Field required" in outcome.err
+    assert "no field 'ordr_id' (did you mean 'order_id'?)" in outcome.err
+
+
+def test_broker_that_is_away_is_one_line(duly, monkeypatch):
+    async def away():
+        raise BrokerDownError("redis.example:6379", "refused")
+
+    monkeypatch.setattr(duly.inspector, "queues", away)
+
+    outcome = duly("tasks", "ls", "default")
+
+    assert outcome.exit_code == 1
+    assert outcome.err == ("duly: the broker at redis.example:6379 can not be reached: refused\n")

@@ -1,0 +1,69 @@
+"""One terminal for many processes."""
+
+import os
+import threading
+
+import pytest
+
+from duly.local.console import Console
+
+
+@pytest.fixture
+def pipe():
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb", 0) as reader, os.fdopen(writing, "wb", 0) as writer:
+        yield reader, writer
+
+
+def _console(descriptor, *, colour=False, on_closed=lambda: None):
+    return Console(descriptor=descriptor, colour=colour, on_closed=on_closed)
+
+
+def test_names_are_padded_to_one_width(pipe):
+    console = _console(pipe[1].fileno())
+    console.expect("a", "longer")
+
+    console.offer("a", b"one\ntwo\n")
+    console.say("hello", name="longer")
+    console.close()
+
+    assert pipe[0].read(999) == b"a      | one\na      | two\nlonger | hello\n"
+
+
+def test_names_have_different_colours_and_lines_have_none(pipe):
+    console = _console(pipe[1].fileno(), colour=True)
+    console.expect("a", "b")
+
+    console.say("x", name="a")
+    console.say("y", name="b")
+    console.close()
+
+    first, second = pipe[0].read(999).splitlines()
+    assert first.startswith(b"\x1b[36ma |\x1b[0m x")
+    assert second.startswith(b"\x1b[32mb |\x1b[0m y")
+
+
+def test_full_queue_refuses_rather_than_blocks(pipe):
+    console = _console(pipe[1].fileno())
+    chunk = b"x" * 60_000 + b"\n"
+
+    accepted = 0
+    while console.offer("a", chunk):
+        accepted += 1
+        assert accepted < 1000
+
+    # Nobody reads: closing must not wait for it.
+    console.close(timeout_seconds=0.01)
+
+
+def test_reader_that_went_away_is_told_once(pipe):
+    told = threading.Semaphore(0)
+    console = _console(pipe[1].fileno(), on_closed=told.release)
+    pipe[0].close()
+
+    console.say("x")
+
+    assert told.acquire(timeout=10)
+    console.say("y")
+    console.close()
+    assert not told.acquire(blocking=False)
