@@ -1,42 +1,46 @@
-"""/metrics, /livez and /readyz over HTTP, served by a thread of its own.
+"""Serves /metrics, /livez and /readyz from a thread of its own.
 
-So they answer, with the truth, while the event loop is blocked.
+The thread has its own event loop, so that it answers while the service's loop is blocked, and
+says so. Requests are bounded in size, time and number: nobody keeps a probe from its answer.
 """
 
 import asyncio
+import socket
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from types import TracebackType
+from typing import Final, Self
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
-from typing_extensions import override
+import structlog
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
 
 from duly.clock import Clock, SystemClock
 from duly.errors import ConfigError
 from duly.runtime.settings import MetricsSettings
 
-_STALLED_AFTER = 30.0
-_PULSE_EVERY = 1.0
-_REQUEST_TIMEOUT = 5.0
-_TEXT = "text/plain; charset=utf-8"
-
-Answer = tuple[HTTPStatus, str, bytes]
+_BEAT_SECONDS: Final = 0.5
+_REQUEST_SECONDS: Final = 5.0
+_LARGEST_HEAD_BYTES: Final = 16_384
+_MOST_CONNECTIONS: Final = 200
+_TEXT: Final = "text/plain; charset=utf-8"
+_Answer = tuple[HTTPStatus, str, bytes]
 
 
 class Probes:
-    """The probes of one process; use it as an async context manager in the loop it watches.
+    """An HTTP server for the body of an `async with`, on the loop that it watches.
 
     Args:
-        settings: Where to listen; port 0 takes a free one, see `port`.
+        settings: Whether and where to listen; port 0 takes any free one.
         registry: What /metrics shows.
-        ready: Called in a thread; returns None when ready, else the reason why not.
-        clock: For the loop's pulse.
+        ready: Called in the server's thread for /readyz: None, or why the service is not ready.
+        stall: /livez fails when the loop has not run for so long. It never asks the broker.
+        clock: Measures that.
 
-    `/livez` asks nothing but whether the loop still turns: a broker or a database that is away
-    is no reason to restart this process.
+    Raises:
+        ConfigError: On entering, when it can not listen there.
     """
 
     def __init__(
@@ -45,105 +49,167 @@ class Probes:
         registry: CollectorRegistry,
         *,
         ready: Callable[[], str | None],
+        stall: timedelta = timedelta(seconds=15),
         clock: Clock | None = None,
     ) -> None:
         self._settings, self._registry, self._ready = settings, registry, ready
-        self._clock = clock or SystemClock()
-        self._turned = self._clock.monotonic()
-        self._server: ThreadingHTTPServer | None = None
-        self._pulse: asyncio.Task[None] | None = None
-
-    @property
-    def port(self) -> int:
-        """The port that is listened on; 0 when off."""
-        return int(self._server.server_address[1]) if self._server else 0
+        self._stall, self._clock = stall, clock or SystemClock()
+        self._beat_at = self._clock.monotonic()
+        self._beating: asyncio.TimerHandle | None = None
+        self._listener: socket.socket | None = None
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._started, self._end = threading.Event(), asyncio.Event()
+        self.port = 0
+        """Where it listens; 0 when it is switched off."""
 
     async def __aenter__(self) -> Self:
-        """Start to serve.
-
-        Raises:
-            ConfigError: The port is taken, or not ours to use.
-        """
         if self._settings.enabled:
-            host, port = self._settings.host, self._settings.port
-            try:
-                self._server = _Server((host, port), _handler(self._answer))
-            except OSError as error:
-                raise ConfigError(
-                    "metrics.port",
-                    f"{host}:{port} can not be listened on: {error.strerror}",
-                    remedy="choose another port, or 0 for a free one",
-                ) from None
-            threading.Thread(target=self._server.serve_forever, name="probes", daemon=True).start()
-        self._pulse = asyncio.get_running_loop().create_task(self._turn())
+            self._listener = _listen(self._settings)
+            self.port = self._listener.getsockname()[1]
+            self._beat()
+            self._thread = threading.Thread(target=self._run, name="probes", daemon=True)
+            self._thread.start()
+            await asyncio.to_thread(self._started.wait, _REQUEST_SECONDS)
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        """Stop to serve."""
-        if self._pulse is not None:
-            self._pulse.cancel()
-        if self._server is not None:
-            await asyncio.to_thread(self._server.shutdown)
-            self._server.server_close()
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        frames: TracebackType | None,
+    ) -> None:
+        if self._beating:
+            self._beating.cancel()
+        if self._loop and self._thread:
+            self._loop.call_soon_threadsafe(self._end.set)
+            await asyncio.to_thread(self._thread.join, 1.0)
 
-    async def _turn(self) -> None:
-        while True:
-            self._turned = self._clock.monotonic()
-            await asyncio.sleep(_PULSE_EVERY)
+    def _beat(self) -> None:
+        """Note, from the watched loop itself, that it runs."""
+        self._beat_at = self._clock.monotonic()
+        self._beating = asyncio.get_running_loop().call_later(_BEAT_SECONDS, self._beat)
 
-    def _answer(self, path: str) -> Answer:
-        if path == "/metrics":
-            return HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(self._registry)
-        if path == "/livez":
-            return self._live()
-        if path == "/readyz":
-            reason = self._ready()
-            if reason is None:
-                return HTTPStatus.OK, _TEXT, b"ready\n"
-            return HTTPStatus.SERVICE_UNAVAILABLE, _TEXT, f"not ready: {reason}\n".encode()
-        return HTTPStatus.NOT_FOUND, _TEXT, b"not found: /metrics, /livez and /readyz are here\n"
+    def _run(self) -> None:
+        asyncio.run(self._serve())
 
-    def _live(self) -> Answer:
-        stalled = self._clock.monotonic() - self._turned
-        if stalled < _STALLED_AFTER:
-            return HTTPStatus.OK, _TEXT, b"alive\n"
-        message = f"the event loop has not turned for {stalled:.0f} s\n"
-        return HTTPStatus.SERVICE_UNAVAILABLE, _TEXT, message.encode()
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        slots = asyncio.Semaphore(_MOST_CONNECTIONS)
+
+        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if slots.locked():
+                writer.transport.abort()
+                return
+            async with slots:
+                await self._connection(reader, writer)
+
+        server = await asyncio.start_server(
+            connected, sock=self._listener, limit=_LARGEST_HEAD_BYTES
+        )
+        self._started.set()
+        await self._end.wait()
+        server.close()
+
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one request; whoever is too slow, too long or gone gets nothing more."""
+        try:
+            async with asyncio.timeout(_REQUEST_SECONDS):
+                try:
+                    head = await reader.readuntil(b"\r\n\r\n")
+                except asyncio.LimitOverrunError:
+                    status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+                    writer.write(_response("GET", (status, _TEXT, b"too long\n")))
+                else:
+                    writer.write(self._respond(head))
+                await writer.drain()
+                writer.close()
+                await writer.wait_closed()
+        except (TimeoutError, OSError, asyncio.IncompleteReadError):
+            writer.transport.abort()
+
+    def _respond(self, head: bytes) -> bytes:
+        first, *rest = head.decode("latin-1").split("\r\n")
+        words = first.split(" ")
+        if len(words) != 3 or not words[2].startswith("HTTP/1."):  # noqa: PLR2004
+            return _response("GET", (HTTPStatus.BAD_REQUEST, _TEXT, b"this is not HTTP/1.1\n"))
+        method, target = words[0], words[1].partition("?")[0]
+        headers = (line.partition(":") for line in rest)
+        accept = next((value for name, _, value in headers if name.lower() == "accept"), "")
+        return _response(method, self._answer(method, target, accept.strip()))
+
+    def _answer(self, method: str, target: str, accept: str) -> _Answer:
+        answers: dict[str, Callable[[], _Answer]] = {
+            "/metrics": lambda: self._metrics(accept),
+            "/livez": self._livez,
+            "/readyz": self._readyz,
+        }
+        answer = answers.get(target)
+        if answer is None:
+            paths = ", ".join(answers)
+            return HTTPStatus.NOT_FOUND, _TEXT, f"there are only {paths}\n".encode()
+        if method not in {"GET", "HEAD"}:
+            return HTTPStatus.METHOD_NOT_ALLOWED, _TEXT, b"only GET and HEAD\n"
+        try:
+            return answer()
+        except Exception as error:  # noqa: BLE001 - logged; a probe is always answered
+            structlog.get_logger("duly.probes").exception("Probe failed", path=target)
+            problem = f"{type(error).__name__}\n".encode()
+            return HTTPStatus.INTERNAL_SERVER_ERROR, _TEXT, problem
+
+    def _metrics(self, accept: str) -> _Answer:
+        encode, content_type = choose_encoder(accept)
+        return HTTPStatus.OK, content_type, encode(self._registry)
+
+    def _livez(self) -> _Answer:
+        silence = self._clock.monotonic() - self._beat_at
+        if silence > self._stall.total_seconds():
+            return _unavailable(f"the event loop has not run for {silence:.0f} s")
+        return HTTPStatus.OK, _TEXT, b"ok\n"
+
+    def _readyz(self) -> _Answer:
+        reason = self._ready()
+        return (HTTPStatus.OK, _TEXT, b"ok\n") if reason is None else _unavailable(reason)
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    allow_reuse_address = True
-
-    @override
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no event."""
+def _unavailable(reason: str) -> _Answer:
+    return HTTPStatus.SERVICE_UNAVAILABLE, _TEXT, f"{reason}\n".encode()
 
 
-def _handler(answer: Callable[[str], Answer]) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        timeout = _REQUEST_TIMEOUT
-        server_version = "duly"
-        sys_version = ""
+def _response(method: str, answer: _Answer) -> bytes:
+    status, content_type, body = answer
+    lines = [
+        f"HTTP/1.1 {status.value} {status.phrase}",
+        f"Content-Type: {content_type}",
+        f"Content-Length: {len(body)}",
+        "Cache-Control: no-store",
+        "X-Content-Type-Options: nosniff",
+        "Connection: close",
+    ]
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        lines.append("Allow: GET, HEAD")
+    head = "\r\n".join([*lines, "", ""]).encode("latin-1")
+    return head if method == "HEAD" else head + body
 
-        def do_GET(self) -> None:
-            self._send(with_body=True)
 
-        def do_HEAD(self) -> None:
-            self._send(with_body=False)
+def _listen(settings: MetricsSettings) -> socket.socket:
+    """Return a listening socket.
 
-        def _send(self, *, with_body: bool) -> None:
-            status, content_type, body = answer(self.path.partition("?")[0])
-            self.send_response(status)
-            self.send_header("Content-Type", content_type)
-            self.send_header("Content-Length", str(len(body)))
-            self.send_header("Cache-Control", "no-store")
-            self.end_headers()
-            if with_body:
-                self.wfile.write(body)
-
-        @override
-        def log_message(self, format: str, *args: Any) -> None:
-            """Probes are asked every few seconds: no line each."""
-
-    return Handler
+    Raises:
+        ConfigError: The host is unknown, or the port is taken or not allowed.
+    """
+    host, port = settings.host, settings.port
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = found[0]
+        return socket.create_server(address[:2], family=family, backlog=128)
+    except socket.gaierror as error:
+        raise ConfigError(
+            "metrics.host", f"{host!r}: {error.strerror}", remedy="an address of this machine"
+        ) from None
+    except OSError as error:
+        raise ConfigError(
+            "metrics.port",
+            f"can not listen on {host}:{port}: {error.strerror}",
+            remedy="set metrics.port or DULY_METRICS__PORT to a free one; 0 takes any",
+        ) from None

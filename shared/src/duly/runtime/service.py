@@ -1,46 +1,188 @@
-"""Runs a service: its loop, and the signals that end it."""
+"""The life of a service: started on a fast loop, stopped by signals, with loops that go on."""
 
 import asyncio
+import random
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from datetime import timedelta
+from typing import Any, Final
 
 import structlog
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+from duly.clock import Clock, SystemClock
+from duly.errors import BrokerError, DulyError
+
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+_FIRST_BACKOFF_SECONDS: Final = 0.1
+_LONGEST_BACKOFF_SECONDS: Final = 2.0
+_GRACE_SECONDS: Final = 0.05
+
+Turn = Callable[[], Awaitable[timedelta | None]]
+"""Does a bit of work; returns how long to rest until the next one, None for as long as usual."""
 
 
 def run(main: Callable[[asyncio.Event], Awaitable[int]]) -> int:
-    """Run `main` to its end and return its exit code.
+    """Run a service until it returns, and return its exit code; 1 for an unexpected error.
 
-    `main` is given an event that SIGTERM and SIGINT set; more of them change nothing. Works as
-    PID 1, where a signal without a handler would be ignored. uvloop is used where it installs.
+    SIGTERM and SIGINT set the event that `main` is given, however often they come. From the end
+    of `main` on this process ignores both, so that a late one can not spoil the exit code.
+
+    Raises:
+        DulyError: As `main` does.
     """
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_until_signal(main))
-
-
-async def _until_signal(main: Callable[[asyncio.Event], Awaitable[int]]) -> int:
-    stop = asyncio.Event()
-    log = structlog.get_logger("duly.service")
-    loop = asyncio.get_running_loop()
-
-    def heard(number: signal.Signals) -> None:
-        if not stop.is_set():
-            log.info("Stopping", signal=number.name)
-            stop.set()
-
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, heard, number)
     try:
-        return await main(stop)
-    finally:
-        for number in _SIGNALS:
-            loop.remove_signal_handler(number)
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(_until_signalled(main))
+    except DulyError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the process's edge, and it logs
+        alone: BaseException = error
+        while isinstance(alone, BaseExceptionGroup) and len(alone.exceptions) == 1:
+            alone = alone.exceptions[0]
+        if isinstance(alone, DulyError):
+            raise alone from None
+        structlog.get_logger("duly.service").exception("Service failed")
+        return 1
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
         import uvloop
-    except ImportError:
+    except ImportError:  # not on this platform: asyncio's own loop does the same, slower
         return None
     return uvloop.new_event_loop
+
+
+async def _until_signalled(main: Callable[[asyncio.Event], Awaitable[int]]) -> int:
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, stop.set)
+    try:
+        return await main(stop)
+    finally:
+        # The loop would restore the defaults, by which one more signal kills.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
+
+class Outage:
+    """Says once that the broker is away, and once that it is back. Shared by a service's loops.
+
+    Args:
+        on_error: Called for each failed call.
+        remind: Say again that it is away, so often; None: only once.
+        clock: Measures how long it was.
+    """
+
+    def __init__(
+        self,
+        *,
+        on_error: Callable[[], None] = lambda: None,
+        remind: timedelta | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._on_error, self._remind, self._clock = on_error, remind, clock or SystemClock()
+        self._since: float | None = None
+        self._said = 0.0
+        self._log = structlog.get_logger("duly.service")
+
+    def failed(self, error: BrokerError) -> None:
+        """Note a failed call."""
+        self._on_error()
+        now = self._clock.monotonic()
+        first = self._since is None
+        if first:
+            self._since = now
+        again = self._remind is not None and now - self._said >= self._remind.total_seconds()
+        if first or again:
+            self._said = now
+            self._log.error("Broker unavailable, trying on", error=str(error))
+
+    def ended(self) -> None:
+        """Note a call that succeeded."""
+        if self._since is not None:
+            seconds = round(self._clock.monotonic() - self._since, 3)
+            self._since = None
+            self._log.info("Broker is back", after_seconds=seconds)
+
+
+async def repeat(
+    turn: Turn,
+    *,
+    name: str,
+    every: timedelta,
+    stop: asyncio.Event,
+    outage: Outage | None = None,
+    on_error: Callable[[Exception], None] = lambda _: None,
+) -> None:
+    """Take turns until `stop` is set: the one loop for everything that recurs.
+
+    A `BrokerError` is reported to the outage and tried again soon, with a growing, jittered
+    pause of two seconds at most. Any other error is logged, and the loop goes on after `every`.
+    When `stop` is set, a turn has 50 ms to end before it is cancelled.
+
+    Args:
+        turn: Called again and again, never twice at a time.
+        name: Names the loop in the log.
+        every: How long to rest after a turn that does not say it.
+        stop: Ends the loop.
+        outage: What to tell of the broker; None: one of this loop alone.
+        on_error: Called with each unexpected error, to count it.
+    """
+    shared = outage or Outage()
+    await ending(stop, _turns(turn, name, every, stop, shared, on_error))
+
+
+async def ending(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Await `work`, and cancel it 50 ms after `stop` was set if it has not ended by then."""
+    async with asyncio.TaskGroup() as group:
+        working = group.create_task(work)
+        stopping = group.create_task(stop.wait())
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        await asyncio.wait({working}, timeout=_GRACE_SECONDS)
+        working.cancel()
+
+
+async def rest(stop: asyncio.Event, duration: timedelta) -> None:
+    """Rest for a while, or until `stop` is set."""
+    try:
+        async with asyncio.timeout(max(0.0, duration.total_seconds())):
+            await stop.wait()
+    except TimeoutError:
+        return
+
+
+async def _turns(  # noqa: PLR0917 - `repeat` names them
+    turn: Turn,
+    name: str,
+    every: timedelta,
+    stop: asyncio.Event,
+    outage: Outage,
+    on_error: Callable[[Exception], None],
+) -> None:
+    log = structlog.get_logger("duly.service")
+    failures = 0
+    while not stop.is_set():
+        pause: timedelta | None = every
+        try:
+            pause = await turn()
+        except BrokerError as error:
+            outage.failed(error)
+            pause = _backoff(failures)
+            failures += 1
+        except Exception as error:
+            log.exception("Chore failed, going on", chore=name)
+            on_error(error)
+        else:
+            outage.ended()
+            failures = 0
+        await rest(stop, every if pause is None else pause)
+
+
+def _backoff(failures: int) -> timedelta:
+    ceiling = min(_LONGEST_BACKOFF_SECONDS, _FIRST_BACKOFF_SECONDS * 2 ** min(failures, 10))
+    return timedelta(seconds=ceiling * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
