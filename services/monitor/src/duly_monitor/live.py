@@ -69,6 +69,11 @@ class Feed:
         """Open streams."""
         return sum(topic.listeners for topic in self._topics.values())
 
+    @property
+    def polling(self) -> bool:
+        """Whether it reads the inspector, that is whether somebody listened lately."""
+        return self._wanted.is_set()
+
     async def run(self) -> None:
         """Poll until cancelled; run one such task for the life of the process."""
         while True:
@@ -115,9 +120,12 @@ class Feed:
         )
 
     async def _events(self, topic: _Topic) -> AsyncIterator[str]:
+        if not topic.listeners:
+            topic.html = ""  # What was read for the last listener may be hours old.
+        # Another one listens: the page may have been rendered before the change they have seen.
+        seen = topic.version if not topic.html else -1
         topic.listeners += 1
         self._wanted.set()
-        seen = topic.version
         try:
             yield "retry: 1000\n\n"
             while not self._closed:
