@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import override
 
 NAME_PATTERN = r"^[a-z0-9_.-]{1,64}$"
 """What queues, kinds and schedule entries may be called."""
@@ -42,6 +43,7 @@ class Job(BaseModel):
     policy: ClassVar[Policy] = Policy()
 
     @classmethod
+    @override
     def __pydantic_init_subclass__(
         cls, *, kind: str = "", policy: Policy | None = None, **kwargs: object
     ) -> None:
@@ -53,5 +55,6 @@ class Job(BaseModel):
         if policy is not None:
             cls.policy = policy
 
+    @override
     def __init_subclass__(cls, *, kind: str = "", policy: Policy | None = None) -> None:
         """Accept the class arguments; pydantic hands them to the hook above."""

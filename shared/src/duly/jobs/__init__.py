@@ -4,6 +4,8 @@ from duly.errors import UnknownKindError
 from duly.job import Job
 from duly.jobs.orders import CheckPendingOrders
 
+__all__ = ["CATALOGUE", "CheckPendingOrders", "job_class"]
+
 CATALOGUE: dict[str, type[Job]] = {job.kind: job for job in (CheckPendingOrders,)}
 """kind → payload class. Add a line here for a new job."""
 

@@ -1,0 +1,86 @@
+"""`make bench`: duly beside stock taskiq-redis and the raw limit; see README.md here."""
+
+import argparse
+import os
+import sys
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+from statistics import median
+
+import redis
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import measures
+from measures import DULY, STOCK
+
+from duly.testing.servers import BrokerServer
+
+
+def main() -> None:
+    """Measure and print."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--rounds", type=int, default=3, help="interleaved rounds (3)")
+    arguments.add_argument("--jobs", type=int, default=40_000, help="jobs that duly drains (40000)")
+    arguments.add_argument("--stock-jobs", type=int, default=4_000, help="jobs for stock (4000)")
+    arguments.add_argument("--seconds", type=float, default=6, help="of pick-up and idling (6)")
+    arguments.add_argument("--flat", action="store_true", help="also with a million tasks waiting")
+    options = arguments.parse_args()
+    found: defaultdict[str, list[float]] = defaultdict(list)
+    with tempfile.TemporaryDirectory() as folder, BrokerServer.valkey(Path(folder)) as server:
+        client = redis.Redis(
+            port=server.settings().port if callable(server.settings) else server.settings.port
+        )
+        for number in range(options.rounds):
+            print(f"round {number + 1} of {options.rounds} …", file=sys.stderr, flush=True)
+            for side in (STOCK, DULY):
+                jobs = options.jobs if side is DULY else options.stock_jobs
+                speed, cpu = measures.drain(side, client, jobs)
+                found[f"{side.name} drain"].append(speed)
+                found[f"{side.name} cpu"].append(cpu)
+                found[f"{side.name} single"].append(
+                    measures.enqueue(side, client, 3_000, batch=False)
+                )
+                found[f"{side.name} batch"].append(measures.enqueue(side, client, jobs, batch=True))
+                p50, p99 = measures.pick_up(side, client, options.seconds)
+                found[f"{side.name} p50"].append(p50)
+                found[f"{side.name} p99"].append(p99)
+            found["raw"].append(measures.raw_limit(client, 20_000))
+        commands, share = measures.idle(DULY, client, options.seconds)
+        report({name: median(values) for name, values in found.items()}, commands, share)
+        if options.flat:
+            flat(client)
+
+
+def report(found: dict[str, float], commands: float, share: float) -> None:
+    """Print the table."""
+    load = os.getloadavg()[0]
+    print(f"\nmedians; load average {load:.1f} on {os.cpu_count()} cores\n")
+    print(f"{'':34}{'stock':>12}{'duly':>12}{'ratio':>9}")
+    rows = (
+        ("drain, jobs/s", "drain", "{:,.0f}"),
+        ("worker CPU, s per 100,000", "cpu", "{:,.2f}"),
+        ("enqueue one by one, /s", "single", "{:,.0f}"),
+        ("enqueue in batches, /s", "batch", "{:,.0f}"),
+        ("pick-up at 200/s, p50 ms", "p50", "{:,.2f}"),
+        ("pick-up at 200/s, p99 ms", "p99", "{:,.2f}"),
+    )
+    for title, name, shape in rows:
+        stock, duly = found[f"stock {name}"], found[f"duly {name}"]
+        ratio = duly / stock if stock else 0
+        print(f"{title:34}{shape.format(stock):>12}{shape.format(duly):>12}{ratio:>8.2f}x")
+    print(f"{'raw pipelined XADD, /s':34}{found['raw']:>12,.0f}")
+    print(f"{'idle duly worker':34}{commands:>12.2f} commands/s, {share:.2f} % of a core")
+
+
+def flat(client: redis.Redis) -> None:
+    """Print the cost of a job with ever more tasks waiting."""
+    print(f"\n{'tasks waiting':>16}{'jobs/s':>12}{'CPU s/100k':>12}")
+    for count in (1_000, 10_000, 100_000, 1_000_000):
+        speed, cpu = measures.drain(DULY, client, count)
+        print(f"{count:>16,}{speed:>12,.0f}{cpu:>12.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""The two workers that are measured, each a process of its own."""
+
+import asyncio
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from duly.engine.middleware.log import LogTasks
+from duly.engine.middleware.metrics import CountTasks
+from duly.engine.server import Server, ServerOptions
+from duly.job import Job
+from duly.runtime import service
+from duly.runtime.metrics import new_registry
+from duly.runtime.settings import RedisSettings
+from duly.task import TaskContext
+
+CONCURRENCY = 100
+
+
+class Noop(Job, kind="noop"):
+    """Does nothing, but tells how long it was on its way when it carries a stamp."""
+
+    stamp: float = 0.0
+
+
+class Stamps:
+    """Collects delays in memory and writes them at the end: writing is not measured."""
+
+    def __init__(self, path: str) -> None:
+        self._path, self._delays = path, list[float]()
+
+    def note(self, stamp: float) -> None:
+        if stamp:
+            self._delays.append(time.time() - stamp)
+
+    def write(self) -> None:
+        if self._path:
+            Path(self._path).write_text(json.dumps(self._delays))
+
+
+def duly_worker(port: int, stamps_path: str = "") -> None:
+    """Run a duly worker until SIGTERM."""
+    stamps = Stamps(stamps_path)
+
+    async def noop(job: Noop, _: TaskContext) -> None:
+        stamps.note(job.stamp)
+
+    async def work(stop: asyncio.Event) -> int:
+        options = ServerOptions(queues={"default": 1}, concurrency=CONCURRENCY)
+        middlewares = (LogTasks(), CountTasks(new_registry("worker")))
+        settings = RedisSettings(port=port)
+        async with Server.open(settings, options, middlewares=middlewares) as server:
+            server.handle(Noop, noop)
+            await server.run(stop)
+        stamps.write()
+        return 0
+
+    raise SystemExit(service.run(work))
+
+
+def stock_broker() -> Any:
+    """Return stock taskiq-redis with a no-op task, as `taskiq worker` wants it."""
+    from taskiq import TaskiqEvents
+    from taskiq.serializers import JSONSerializer
+    from taskiq_redis import RedisStreamBroker
+
+    port = os.environ["BENCH_PORT"]
+    stamps = Stamps(os.environ.get("BENCH_STAMPS", ""))
+    broker = RedisStreamBroker(f"redis://127.0.0.1:{port}", consumer_id="0", queue_name="stock")
+    broker.with_serializer(JSONSerializer())
+
+    @broker.task(task_name="noop")
+    async def noop(stamp: float = 0.0) -> None:
+        stamps.note(stamp)
+
+    @broker.on_event(TaskiqEvents.WORKER_SHUTDOWN)
+    async def write(_: Any) -> None:
+        stamps.write()
+
+    return broker
+
+
+def __getattr__(name: str) -> Any:
+    """Make the stock broker only where `taskiq worker` asks for it."""
+    if name == "broker_factory":
+        return stock_broker()
+    raise AttributeError(name)
