@@ -20,7 +20,7 @@ for python in "$$PYTHON" python3 python3.14 python3.13 python3.12 python3.11; do
     [ -n "$$python" ] && "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
         >/dev/null 2>&1 && { echo "$$python"; exit 0; }; \
 done; \
-echo "duly needs Python 3.11 or newer; found: $$(python3 -V 2>&1 || echo none)." \
+echo "duly needs Python 3.11 or newer; found: $$(python3 -V 2>/dev/null || echo none)." \
     "Install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1
 endef
 

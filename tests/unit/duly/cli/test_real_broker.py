@@ -1,0 +1,65 @@
+"""The commands against a real Valkey."""
+
+import json
+
+import pytest
+
+from duly.cli.main import main
+
+
+@pytest.fixture
+def duly(broker_settings, capsys, tmp_path, monkeypatch):
+    """`duly(*words)` runs the command line against a Valkey of its own; returns its output."""
+    monkeypatch.chdir(tmp_path)
+    url = broker_settings.url or f"redis://{broker_settings.host}:{broker_settings.port}/0"
+
+    def run(*words, exit_code=0):
+        with pytest.raises(SystemExit) as exit_info:
+            main(["--redis-url", url if isinstance(url, str) else url.get_secret_value(), *words])
+        captured = capsys.readouterr()
+        assert exit_info.value.code == exit_code, captured.err
+        return captured.err if exit_code else captured.out
+
+    return run
+
+
+def test_life_of_a_task_by_command_line(duly):
+    task = json.loads(duly("tasks", "enqueue", "check_pending_orders", "--delay", "1h", "--json"))
+    assert task["state"] == "scheduled"
+
+    assert task["id"] in duly("tasks", "ls", "default", "--state", "scheduled")
+    assert json.loads(duly("tasks", "inspect", task["id"], "--json"))["kind"] == task["kind"]
+
+    duly("tasks", "run", task["id"])
+    assert json.loads(duly("queues", "ls", "--json"))["queues"][0]["waiting"] == 1
+
+    duly("tasks", "archive", task["id"])
+    assert task["id"] in duly("tasks", "ls", "default", "--state", "archived")
+
+    duly("tasks", "delete", task["id"])
+    assert "no task" in duly("tasks", "inspect", task["id"], exit_code=1)
+
+
+def test_pause_is_seen_until_resume(duly):
+    duly("tasks", "enqueue", "check_pending_orders")
+
+    duly("queues", "pause", "default")
+    assert "paused" in duly("queues", "ls")
+
+    duly("queues", "resume", "default")
+    assert "paused" not in duly("queues", "ls")
+
+
+def test_taken_id_is_one_line(duly):
+    duly("tasks", "enqueue", "check_pending_orders", "--id", "mine")
+
+    error = duly("tasks", "enqueue", "check_pending_orders", "--id", "mine", exit_code=1)
+
+    assert error.count("\n") == 1
+    assert "mine" in error
+
+
+def test_empty_broker_is_said_in_words(duly):
+    assert duly("queues", "ls") == "no queues yet: nothing was enqueued\n"
+    assert duly("servers", "ls") == "no workers\n"
+    assert duly("schedules", "ls") == "no entries: no scheduler has run yet\n"
