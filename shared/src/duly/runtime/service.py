@@ -136,6 +136,30 @@ async def repeat(
     await ending(stop, _turns(turn, name, every, stop, shared, on_error))
 
 
+async def insist(
+    call: Callable[[], Awaitable[None]], *, stop: asyncio.Event, outage: Outage
+) -> None:
+    """Return when `call` has succeeded for the first time, or `stop` is set.
+
+    Pauses between the tries as `repeat` does; any other error than a `BrokerError` is raised.
+    """
+
+    async def tries() -> None:
+        failures = 0
+        while not stop.is_set():
+            try:
+                await call()
+            except BrokerError as error:
+                outage.failed(error)
+                await rest(stop, _backoff(failures))
+                failures += 1
+            else:
+                outage.ended()
+                return
+
+    await ending(stop, tries())
+
+
 async def ending(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
     """Await `work`, and cancel it 50 ms after `stop` was set if it has not ended by then."""
     async with asyncio.TaskGroup() as group:
