@@ -1,0 +1,227 @@
+"""The chart on a real cluster, in order: installed, used, upgraded, broken, scaled, removed."""
+
+import json
+import os
+import subprocess
+import time
+from datetime import datetime
+from itertools import pairwise
+
+import pytest
+from cluster import RELEASE, Logs, Release, command, kubectl, say, wait_for
+
+QUEUES = {"critical": 6, "default": 3, "low": 1}
+HAS_KEDA = os.environ.get("DULY_E2E_KEDA") == "yes"
+
+
+def log_times(selector: str, text: str, since: str) -> list[datetime]:
+    """Give when each line with this text was written, by the kubelet's clock."""
+    lines = kubectl(
+        *("logs", f"--selector=app.kubernetes.io/instance={RELEASE},{selector}"),
+        *("--container=worker", "--timestamps", f"--since={since}", "--tail=-1"),
+        "--max-log-requests=50",
+    ).splitlines()
+    return sorted(datetime.fromisoformat(line.split()[0][:26]) for line in lines if text in line)
+
+
+def gaps(times: list[datetime]) -> list[float]:
+    return [round((later - earlier).total_seconds(), 2) for earlier, later in pairwise(times)]
+
+
+def test_each_queue_has_its_ready_workers(release: Release):
+    say("\n" + kubectl("get", "pods", "--output=wide"))
+    for queue, replicas in QUEUES.items():
+        assert release.ready(f"duly/queue={queue}") == replicas
+    assert release.ready("app.kubernetes.io/component=scheduler") == 2
+    assert release.ready("app.kubernetes.io/component=monitor") == 1
+
+
+def test_no_pod_has_been_restarted(release: Release):
+    for pod in release.pods("app.kubernetes.io/component in (scheduler,worker,monitor)"):
+        for status in pod["status"]["containerStatuses"]:
+            assert status["restartCount"] == 0, pod["metadata"]["name"]
+
+
+def test_pending_orders_are_logged_every_five_seconds(release: Release):
+    selector = "app.kubernetes.io/component=worker"
+    wait_for(
+        "six checks",
+        60,
+        lambda: len(log_times(selector, "Pending orders checked", "35s")) >= 6,
+    )
+
+    times = log_times(selector, "Pending orders checked", "35s")
+
+    say(f"seconds between checks: {gaps(times)}")
+    assert log_times(selector, "Pending order found", "35s")
+    assert all(3.5 < gap < 6.5 for gap in gaps(times))
+
+
+def test_the_monitor_answers_through_its_service(release: Release):
+    url = f"http://{RELEASE}-monitor:8080"
+
+    assert release.toolbox("fetch", f"{url}/livez").startswith("200")
+    assert release.toolbox("fetch", f"{url}/monitoring/").startswith("401")
+    page = release.toolbox("fetch", f"{url}/monitoring/", "duly", "e2e")
+    assert page.startswith("200")
+    assert "critical" in page
+
+
+def test_helm_test_passes(release: Release):
+    output = command("helm", "test", RELEASE, "--namespace=duly-e2e", "--logs", "--timeout=120s")
+
+    say(output[-400:])
+    assert output.count("completed") == 3
+
+
+def verdict(release: Release, logs: Logs, queue: str, count: int, prefix: str) -> dict[str, int]:
+    """Wait until every accepted task has ended, and say how they did."""
+
+    def outcomes() -> dict[str, int]:
+        return json.loads(release.toolbox("outcomes", queue, str(count), prefix))
+
+    wait_for("end of all tasks", 120, lambda: set(outcomes()) <= {"completed", "archived"})
+    wait_for("log of all runs", 30, lambda: len(logs.count(prefix)) >= count * 0.99)
+    runs = logs.count(prefix)
+    found = {**outcomes(), "run twice": sum(number > 1 for number in runs.values())}
+    say(f"{prefix}: {count} accepted; {found}; runs seen in logs: {sum(runs.values())}")
+    return found
+
+
+def finish(producer: "subprocess.Popen[str]", seconds: float) -> int:
+    """Wait for the producer; give how many tasks were accepted."""
+    output, errors = producer.communicate(timeout=seconds)
+    assert producer.returncode == 0, errors[-2000:]
+    assert "refused" not in errors, errors[-2000:]
+    return len(set(output.split()))
+
+
+def test_an_upgrade_under_load_loses_and_doubles_nothing(release: Release, logs: Logs):
+    count = 2000
+    wait_for("followed logs", 30, lambda: logs.following() >= 10)
+    producer = release.start_producing("default", str(count), "40", "upgrade")
+    before = {pod["metadata"]["name"] for pod in release.pods("duly/queue")}
+    start = time.monotonic()
+
+    release.helm("upgrade", {"worker": {"defaults": {"podAnnotations": {"new": "image"}}}})
+
+    say(f"helm upgrade: all pods replaced in {time.monotonic() - start:.0f} s")
+    after = {pod["metadata"]["name"] for pod in release.pods("duly/queue")}
+    accepted = finish(producer, 180)
+    found = verdict(release, logs, "default", count, "upgrade")
+    assert accepted == count
+    assert found["completed"] == count
+    assert found["run twice"] == 0
+    assert before.isdisjoint({name for name in after if release.ready("duly/queue") == 10})
+
+
+def test_killed_workers_lose_nothing(release: Release, logs: Logs):
+    count = 800
+    producer = release.start_producing("default", str(count), "40", "kill")
+    time.sleep(5)
+
+    for pod in release.pods("duly/queue=default")[:2]:
+        release.kill(pod["metadata"]["name"])
+    accepted = finish(producer, 120)
+
+    start = time.monotonic()
+    found = verdict(release, logs, "default", count, "kill")
+    assert accepted == found["completed"] == count
+    assert time.monotonic() - start < 60
+    wait_for("three workers", 120, lambda: release.ready("duly/queue=default") == 3)
+
+
+def test_a_killed_valkey_loses_nothing_accepted(release: Release, logs: Logs):
+    count = 800
+    producer = release.start_producing("default", str(count), "40", "valkey")
+    time.sleep(5)
+
+    start = time.monotonic()
+    release.kill(f"{RELEASE}-valkey-0")
+    accepted = finish(producer, 180)
+
+    found = verdict(release, logs, "default", count, "valkey")
+    say(f"Valkey killed and everything done {time.monotonic() - start:.0f} s after")
+    assert accepted == found["completed"] == count
+    for pod in release.pods("app.kubernetes.io/component in (scheduler,worker,monitor)"):
+        for status in pod["status"]["containerStatuses"]:
+            assert status["restartCount"] == 0, f"{pod['metadata']['name']}: restarted"
+
+
+def test_a_deleted_scheduler_is_not_missed(release: Release):
+    schedulers = release.pods("app.kubernetes.io/component=scheduler")
+    release.kill(schedulers[0]["metadata"]["name"])
+    start = time.monotonic()
+    wait_for("twenty seconds", 30, lambda: time.monotonic() - start > 20)
+
+    times = log_times("app.kubernetes.io/component=worker", "Pending orders checked", "22s")
+
+    say(f"seconds between checks while a scheduler was killed: {gaps(times)}")
+    assert max(gaps(times)) < 7.5
+    wait_for(
+        "two schedulers", 60, lambda: release.ready("app.kubernetes.io/component=scheduler") == 2
+    )
+
+
+@pytest.mark.skipif(not HAS_KEDA, reason="KEDA is not in this cluster")
+def test_keda_scales_with_the_backlog_and_low_to_zero(release: Release):
+    fast = {"pollingInterval": 2, "cooldownPeriod": 10}
+    quick = {"scaleDown": {"stabilizationWindowSeconds": 5}}
+    keda = {"enabled": True, **fast, "behavior": quick}
+    release.helm(
+        "upgrade",
+        {
+            "worker": {
+                "queues": {
+                    "default": {
+                        "concurrency": 1,
+                        "keda": {**keda, "minReplicas": 2, "maxReplicas": 5, "targetBacklog": 50},
+                    },
+                    "low": {"keda": {**keda, "minReplicas": 0}},
+                }
+            }
+        },
+    )
+    took = wait_for("low at zero", 150, lambda: not release.pods("duly/queue=low"))
+    say(f"low went to zero in {took:.0f} s")
+
+    release.toolbox("produce", "low", "1", "10", "wake")
+    took = wait_for(
+        "first task of low",
+        90,
+        lambda: json.loads(release.toolbox("outcomes", "low", "1", "wake")) == {"completed": 1},
+    )
+    say(f"low went back to one, its first task was done after {took:.0f} s")
+
+    producer = release.start_producing("default", "20000", "4000", "backlog")
+    took = wait_for("five workers", 120, lambda: release.ready("duly/queue=default") == 5)
+    say(f"default went from two to five workers in {took:.0f} s")
+    finish(producer, 180)
+    took = wait_for("two workers again", 300, lambda: len(release.pods("duly/queue=default")) == 2)
+    say(f"default went back to two workers in {took:.0f} s")
+
+
+def test_without_the_monitor_nothing_of_it_is_left(release: Release):
+    release.helm("upgrade", {"monitor": {"enabled": False}})
+
+    left = kubectl(
+        *("get", "all,secrets,configmaps,serviceaccounts,poddisruptionbudgets"),
+        "--selector=app.kubernetes.io/component=monitor,app.kubernetes.io/instance=duly",
+        "--output=name",
+    )
+    wait_for("end of the pod", 60, lambda: not release.pods("app.kubernetes.io/component=monitor"))
+    assert not [line for line in left.split() if not line.startswith("pod/")]
+
+
+def test_uninstall_leaves_nothing_behind(release: Release):
+    command("helm", "uninstall", RELEASE, "--namespace=duly-e2e", "--wait", "--timeout=180s")
+
+    def left() -> list[str]:
+        return kubectl(
+            *("get", "all,pvc,secrets,configmaps,serviceaccounts,poddisruptionbudgets"),
+            *(f"--selector=app.kubernetes.io/instance={RELEASE}", "--output=name"),
+        ).split()
+
+    wait_for("end of everything", 120, lambda: left() in ([], [f"pod/{RELEASE}-test"]))
+    secrets = kubectl("get", "secrets,pvc", "--output=name").split()
+    assert not secrets, secrets

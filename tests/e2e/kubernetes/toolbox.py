@@ -1,0 +1,96 @@
+"""Runs in a pod of the worker's image: sends tasks, and says what became of them.
+
+produce QUEUE COUNT PER_SECOND PREFIX   one line per accepted id, as soon as it is accepted
+outcomes QUEUE COUNT PREFIX             JSON: state → number of tasks
+queue QUEUE                             JSON: what the inspector reports
+fetch URL [USER PASSWORD]               status code and the first bytes
+"""
+
+import asyncio
+import base64
+import dataclasses
+import json
+import sys
+import urllib.error
+import urllib.request
+from collections import Counter
+from datetime import timedelta
+
+from duly.engine.client import Client, Request
+from duly.engine.inspector import Inspector
+from duly.errors import BrokerDownError, DulyError, TaskIdConflictError
+from duly.jobs import CheckPendingOrders
+from duly.runtime.settings import Settings
+
+
+async def produce(queue: str, count: str, per_second: str, prefix: str) -> None:
+    """Send in small batches; while the broker is away, go on trying: an id is never sent twice."""
+    batch = max(1, int(per_second) // 10)
+    settings = Settings()
+    async with Client.connect(settings.redis, settings.queues) as client:
+        for first in range(0, int(count), batch):
+            numbers = range(first, min(first + batch, int(count)))
+            waiting = {f"{prefix}-{number}" for number in numbers}
+            async with asyncio.timeout(120):
+                while waiting:
+                    waiting -= await send(client, queue, sorted(waiting))
+            await asyncio.sleep(batch / int(per_second))
+
+
+async def send(client: Client, queue: str, ids: list[str]) -> set[str]:
+    requests = [
+        Request(
+            job=CheckPendingOrders(),
+            queue=queue,
+            task_id=task_id,
+            retention=timedelta(hours=1),
+            unique_for=timedelta(0),
+        )
+        for task_id in ids
+    ]
+    try:
+        results = await client.try_enqueue_many(requests)
+    except BrokerDownError:
+        await asyncio.sleep(0.2)
+        return set()
+    accepted = set()
+    for task_id, result in zip(ids, results, strict=True):
+        if not isinstance(result, DulyError) or isinstance(result, TaskIdConflictError):
+            accepted.add(task_id)
+            print(task_id, flush=True)
+        else:
+            print(f"refused {task_id}: {result}", file=sys.stderr)
+    return accepted
+
+
+async def outcomes(queue: str, count: str, prefix: str) -> None:
+    found: Counter[str] = Counter()
+    async with Inspector.connect(Settings().redis) as inspector:
+        for number in range(int(count)):
+            try:
+                task = await inspector.task(queue, f"{prefix}-{number}")
+                found[str(task.state)] += 1
+            except DulyError as error:
+                found[type(error).__name__] += 1
+    print(json.dumps(found))
+
+
+async def queue(name: str) -> None:
+    async with Inspector.connect(Settings().redis) as inspector:
+        print(json.dumps(dataclasses.asdict(await inspector.queue(name)), default=str))
+
+
+async def fetch(url: str, user: str = "", password: str = "") -> None:
+    request = urllib.request.Request(url)
+    if user:
+        token = base64.b64encode(f"{user}:{password}".encode()).decode()
+        request.add_header("Authorization", f"Basic {token}")
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            print(answer.status, answer.read(4000).decode(errors="replace"))
+    except urllib.error.HTTPError as error:
+        print(error.code, error.read(200).decode(errors="replace"))
+
+
+COMMANDS = {"produce": produce, "outcomes": outcomes, "queue": queue, "fetch": fetch}
+asyncio.run(COMMANDS[sys.argv[1]](*sys.argv[2:]))
