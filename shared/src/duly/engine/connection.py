@@ -20,6 +20,7 @@ from redis.asyncio.connection import SSLConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
+from redis.retry import Retry as BlockingRetry
 
 from duly.engine.wire import Link, Place
 from duly.errors import BrokerDownError, BrokerError, BrokerPolicyError, ConfigError
@@ -134,6 +135,9 @@ def _open(settings: RedisSettings) -> Redis | RedisCluster:
 def open_blocking(settings: RedisSettings) -> "redis.Redis | redis.RedisCluster":
     """Return a client for threads, not connected yet. The caller closes it."""
     options = _options(settings)
+    if not settings.cluster:
+        # The heartbeat must notice an outage, not sit it out.
+        options["retry"] = BlockingRetry(NoBackoff(), 0)
     if settings.sentinel.master:
         sentinel = cast("Any", redis.Sentinel)(
             _nodes(settings), sentinel_kwargs=_sentinel_options(settings)

@@ -211,6 +211,7 @@ class Inspector:
         """
         keys = await self._keys(queue)
         await self._store.connection.command("SET", keys.paused, self._store.now_ms(), "NX")
+        await self._store.poke(keys)
 
     async def resume(self, queue: str) -> None:
         """Undo `pause`. Idempotent.
@@ -220,6 +221,7 @@ class Inspector:
         """
         keys = await self._keys(queue)
         await self._store.connection.command("DEL", keys.paused)
+        await self._store.poke(keys)
 
     async def servers(self) -> list[ServerReport]:
         """Report every worker process with a heartbeat, the lost ones included."""

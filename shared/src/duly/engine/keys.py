@@ -32,12 +32,14 @@ class QueueKeys:
     | servers | HASH | server id → JSON description, renewed with the lease |
     | paused | STRING | ms since which the queue is paused |
     | entries | HASH | schedule entry id → JSON description |
+    | control | channel | a message makes the queue's servers beat at once and look |
     | ticks | HASH | entry id → "slot-ms task-id"; `entry id:outcome` → count |
     """
 
     __slots__ = (
         "archived",
         "completed",
+        "control",
         "entries",
         "history",
         "index",
@@ -79,6 +81,7 @@ class QueueKeys:
         self.leases = prefix + "leases"
         self.servers = prefix + "servers"
         self.paused = prefix + "paused"
+        self.control = prefix + "control"
         self.entries = prefix + "entries"
         self.ticks = prefix + "ticks"
 
@@ -93,7 +96,9 @@ class QueueKeys:
     def everything(self) -> tuple[str, ...]:
         """Return the fixed keys, for deleting a queue."""
         return tuple(
-            getattr(self, slot) for slot in self.__slots__ if slot not in {"name", "prefix"}
+            getattr(self, slot)
+            for slot in self.__slots__
+            if slot not in {"name", "prefix", "control"}
         )
 
 

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -38,13 +37,6 @@ _BACKLOG_LIMIT = 5_000
 """Outcomes not written yet at which no more tasks are read."""
 
 
-@dataclass(slots=True)
-class QueueFlags:
-    """What the heartbeat last learnt of the queues; the receiver obeys."""
-
-    paused: set[str] = field(default_factory=set)
-
-
 class JobReceiver(Receiver):
     """Runs the tasks of the broker's queues, at most `concurrency` at once.
 
@@ -55,6 +47,7 @@ class JobReceiver(Receiver):
         strict: Ask the queues in their order rather than by weight.
         middlewares: Told when attempts begin and end.
         on_retry: Called with (queue, wait) when a task goes to retry, so that somebody moves it.
+        leased: Whether this server's lease stands, so far as it knows; without, it takes nothing.
         clock: For durations.
     """
 
@@ -67,12 +60,13 @@ class JobReceiver(Receiver):
         strict: bool = False,
         middlewares: Iterable[Middleware] = (),
         on_retry: Callable[[str, timedelta], None] = lambda *_: None,
+        leased: Callable[[], bool] = lambda: True,
         clock: Clock | None = None,
     ) -> None:
         super().__init__(broker, max_async_tasks=concurrency, run_startup=False)
         self.jobs = broker
         self.concurrency = concurrency
-        self.flags = QueueFlags()
+        self.paused: set[str] = set()
         self.stopping = False
         self._on_retry = on_retry
         self._drain = drain.total_seconds()
@@ -100,8 +94,9 @@ class JobReceiver(Receiver):
             broker.queues,
             server=broker.server,
             strict=strict,
-            paused=lambda queue: queue in self.flags.paused,
+            paused=self.paused.__contains__,
             held=lambda: frozenset(self._held),
+            leased=leased,
         )
 
     def running(self) -> list[Running]:
@@ -129,9 +124,21 @@ class JobReceiver(Receiver):
 
     def lose_lease(self, queue: str) -> None:
         """Abort what runs of a queue: other servers have these tasks now."""
+        self._source.lose()
         for running in self.running():
             if running.queue == queue:
                 self._cancel(running, Outcome.LOST)
+
+    async def pause(self, queue: str) -> None:
+        """Take no tasks of a queue from now on, also not by the read that waits."""
+        if queue not in self.paused:
+            self.paused.add(queue)
+            with contextlib.suppress(BrokerError):
+                await self._source.interrupt()
+
+    def resume(self, queue: str) -> None:
+        """Take tasks of a queue again."""
+        self.paused.discard(queue)
 
     async def _read(self) -> None:
         """Fetch and launch tasks until told to stop."""

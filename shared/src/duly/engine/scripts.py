@@ -80,7 +80,7 @@ def add(
     keys: QueueKeys, tasks: Iterable[NewTask], *, max_length: int, whole: bool, now_ms: int = 0
 ) -> Call:
     """Add tasks; `whole`: all of them or none. Answers one item a task, see add.lua."""
-    args: list[Argument] = [now_ms, max_length, "all" if whole else "each"]
+    args: list[Argument] = [now_ms, max_length, "all" if whole else "each", keys.control]
     for task in tasks:
         args += (task.id, task.data, task.due_ms, task.lock, task.lock_ttl_ms)
     names = (keys.stream, keys.index, keys.scheduled, keys.locks, keys.records)

@@ -4,11 +4,11 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 import structlog
@@ -82,6 +82,7 @@ class Server:
             strict=options.strict,
             middlewares=middlewares,
             on_retry=self._retry_in,
+            leased=self._leased,
             clock=self._clock,
         )
         horizon = options.lease / _BEATS_PER_LEASE
@@ -95,6 +96,7 @@ class Server:
         }
         self._started_ms = store.now_ms()
         self._heard: float | None = None
+        self._errands: set[asyncio.Task[None]] = set()
         self._stopping = False
 
     @classmethod
@@ -211,14 +213,27 @@ class Server:
         first = self._heard is None
         self._heard = self._clock.monotonic()
         self._store.saw_time(pulse.now_ms)
-        paused = self._receiver.flags.paused
-        paused.add(queue) if pulse.paused else paused.discard(queue)
+        if pulse.paused:
+            self._spawn(self._receiver.pause(queue))
+        else:
+            self._receiver.resume(queue)
         if not pulse.known and not first and not self._stopping:
             self._on_lease_lost(queue)
             if any(running.queue == queue for running in self._receiver.running()):
                 self._log.error("Lease lost, running tasks are aborted", queue=queue)
             self._receiver.lose_lease(queue)
         self._duties[queue].heard(pulse)
+
+    def _leased(self) -> bool:
+        """Tell whether a heartbeat was answered within the lease."""
+        if self._heard is None:
+            return False
+        return self._clock.monotonic() - self._heard < self._options.lease.total_seconds()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._errands.add(task)
+        task.add_done_callback(self._errands.discard)
 
     def _missed(self, error: Exception) -> None:
         self._on_broker_error()

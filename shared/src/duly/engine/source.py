@@ -7,6 +7,7 @@ from collections.abc import Callable
 from duly.engine.store import Delivery, Store, StreamReader
 from duly.errors import BrokerError
 
+_REST = 0.05
 Deliveries = list[tuple[str, Delivery]]
 """(queue, task) pairs."""
 _NO_WAIT_MS = 1
@@ -31,7 +32,9 @@ class Source:
         block_ms: int = 5_000,
         paused: Callable[[str], bool] = lambda _: False,
         held: Callable[[], frozenset[bytes]] = frozenset,
+        leased: Callable[[], bool] = lambda: True,
     ) -> None:
+        self._leased = leased
         self._held = held
         self._lost = False
         self._queues, self._strict, self._paused = queues, strict, paused
@@ -44,11 +47,26 @@ class Source:
         Raises:
             BrokerDownError: Call again; what was delivered in vain is returned then.
         """
-        if self._lost:
-            return await self.recover()
+        if not self._leased():
+            # Without a lease others may be given what we hold, so we take nothing. What a read
+            # has brought meanwhile may be others' already: ask which of it is still ours.
+            self._lost = True
+            await asyncio.sleep(_REST)
+            return []
+        found = await (self.recover() if self._lost else self._next(free))
+        if not self._leased():
+            self._lost = True
+            return []
+        return found
+
+    def lose(self) -> None:
+        """Ask the broker at the next read what is this server's."""
+        self._lost = True
+
+    async def _next(self, free: int) -> Deliveries:
         names = [name for name in self._order() if not self._paused(name)]
         if not names:
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(_REST)
             return []
         if len(names) == 1:
             return await self._read(names[0], free, self._block_ms)

@@ -225,6 +225,10 @@ class Store:
         call = scripts.operate(queue_keys(queue), operation, task_id=task_id, lock=lock)
         return bytes(await self.run(call)).decode()
 
+    async def poke(self, keys: QueueKeys) -> None:
+        """Make the queue's servers look at once for what has changed."""
+        await self.connection.command("PUBLISH", keys.control, "look")
+
     def reader(self, queue: str) -> "StreamReader":
         """Return a connection of its own that waits for tasks of a queue."""
         keys = queue_keys(queue)

@@ -1,8 +1,14 @@
-"""The heartbeat: renews a server's leases, from a thread, so that a blocked loop loses nothing."""
+"""The heartbeat: renews a server's leases, from a thread, so that a blocked loop loses nothing.
 
+It listens too: whoever pauses a queue, cancels a task or schedules one soon publishes to the
+queue's control channel, and the next beat comes at once and learns of it.
+"""
+
+import contextlib
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from time import monotonic
 from typing import Any, cast
 
 import redis
@@ -17,6 +23,13 @@ from duly.engine.store import Pulse, pulse_of
 from duly.runtime.settings import RedisSettings
 
 _BEATS_PER_LEASE = 4
+_ATTENTION = 0.5
+
+
+def _close(connection: Any) -> None:  # noqa: ANN401 - a client or its PubSub
+    if connection is not None:
+        with contextlib.suppress(RedisError, OSError):
+            connection.close()
 
 
 class Heartbeat(threading.Thread):
@@ -51,18 +64,37 @@ class Heartbeat(threading.Thread):
     @override
     def run(self) -> None:
         """Beat until `end`."""
-        client: Any = None
         every = self._lease.total_seconds() / _BEATS_PER_LEASE
-        while not self._ended.wait(every):
+        client: Any = None
+        ear: Any = None
+        # The first beat was the server's own, when it arrived.
+        next_beat = monotonic() + every
+        while not self._ended.is_set():
             try:
                 if client is None:
                     client = open_blocking(self._settings)
+                if ear is None:
+                    ear = client.pubsub(ignore_subscribe_messages=True)
+                    ear.subscribe(*(queue_keys(queue).control for queue in self._queues))
+                if not self._poked(ear, next_beat - monotonic()) and monotonic() < next_beat:
+                    continue
+                next_beat = monotonic() + every
                 for queue in self._queues:
                     self._on_pulse(queue, self._beat(client, queue))
             except (RedisError, OSError) as error:
                 self._on_error(error)
-        if client is not None:
-            client.close()
+                _close(ear)
+                ear = None
+                next_beat = monotonic() + every / 2
+                self._ended.wait(every / 2)
+        _close(ear)
+        _close(client)
+
+    def _poked(self, ear: Any, seconds: float) -> bool:  # noqa: ANN401 - redis-py's PubSub
+        """Wait for a message, a while at most; short enough that `end` is noticed."""
+        if seconds <= 0:
+            return False
+        return ear.get_message(timeout=min(seconds, _ATTENTION)) is not None
 
     def end(self) -> None:
         """Stop beating. Returns at once; the last beat may still be under way."""

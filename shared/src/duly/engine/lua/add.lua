@@ -1,6 +1,7 @@
 -- Add tasks: to the stream when due, else to the scheduled set.
 -- KEYS  stream index scheduled locks records
 -- ARGV  now-ms (0: the server's), max-length, mode ("all": all or none, "each": what can be),
+--       control channel (told when a task is due so soon that no heartbeat would see it in time),
 --       then per task: id, data, due-ms (0: now), lock-digest ("": none), lock-ttl-ms
 -- Returns  one item a task: 1 waiting, 2 scheduled, -2 id conflict, -3 queue full,
 --          0 not added because another of the batch was refused, or the id that holds the lock
@@ -11,16 +12,16 @@ if now == 0 then
   now = t[1] * 1000 + math.floor(t[2] / 1000)
 end
 local room = tonumber(ARGV[2]) - redis.call('XLEN', KEYS[1])
-local count = (#ARGV - 3) / 5
+local count = (#ARGV - 4) / 5
 local ids, answers, refused = {}, {}, false
 for i = 1, count do
-  ids[i] = ARGV[5 * i - 1]
+  ids[i] = ARGV[5 * i]
 end
 local taken = redis.call('HMGET', KEYS[2], unpack(ids))
 local seen, locked = {}, {}
 
 for i = 1, count do
-  local a = 5 * i - 1
+  local a = 5 * i
   local id, due, lock = ids[i], tonumber(ARGV[a + 2]), ARGV[a + 3]
   local answer = (due > now) and 2 or 1
   if taken[i] or seen[id] then
@@ -58,9 +59,9 @@ if refused and ARGV[3] == 'all' then
   return answers
 end
 
-local places = {}
+local places, soon = {}, false
 for i = 1, count do
-  local a = 5 * i - 1
+  local a = 5 * i
   local answer, id, data = answers[i], ids[i], ARGV[a + 1]
   if type(answer) == 'number' and answer > 0 then
     places[#places + 1] = id
@@ -70,6 +71,7 @@ for i = 1, count do
       redis.call('ZADD', KEYS[3], ARGV[a + 2], id)
       redis.call('HSET', KEYS[5], id, data)
       places[#places + 1] = 'scheduled'
+      soon = soon or tonumber(ARGV[a + 2]) < now + 5000
     end
     if ARGV[a + 3] ~= '' then
       redis.call('HSET', KEYS[4], ARGV[a + 3], string.format('%.0f', now + ARGV[a + 4]) .. ' ' .. id)
@@ -79,4 +81,5 @@ end
 if #places > 0 then
   redis.call('HSET', KEYS[2], unpack(places))
 end
+if soon then redis.call('PUBLISH', ARGV[4], 'due') end
 return answers
