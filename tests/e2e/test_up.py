@@ -1,0 +1,116 @@
+"""`duly up` with the real services: from an empty directory to log lines, and what it survives."""
+
+import itertools
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from datetime import datetime
+
+import pytest
+
+from duly.testing.waiting import wait_until
+
+FOUND = r"Pending order found order_id=\S+ customer_username=\S+ customer_email=\S+"
+STAMPED = r"^worker-default +\| (\S+) INFO +Pending order found"
+PERIOD_SECONDS = 5
+DEFAULT_WORKER = "duly_worker --queue default"
+
+
+@pytest.fixture
+def up(local_run):
+    run = local_run("--port", "0")
+    run.until(FOUND, timeout=60)
+    return run
+
+
+def _duly(run, *words):
+    """Return what `duly … --json` says in the directory of the run: it finds the Valkey itself."""
+    done = subprocess.run(
+        [sys.executable, "-m", "duly.cli", *words, "--json"],
+        cwd=run.folder,
+        env=run.environment,
+        capture_output=True,
+        timeout=30,
+        check=True,
+    )
+    return json.loads(done.stdout)
+
+
+def _ticks(run):
+    ticks = _duly(run, "schedules", "history", "check-pending-orders")["ticks"]
+    return [tick for tick in ticks if tick["outcome"] == "enqueued"]
+
+
+def test_orders_are_logged_on_the_grid_and_shown_by_the_monitor(up):
+    wait_until(lambda: len(_ticks(up)) >= 3, timeout=30)
+    slots = sorted(datetime.fromisoformat(tick["slot"]).timestamp() for tick in _ticks(up))
+
+    assert {slot % PERIOD_SECONDS for slot in slots} == {0}
+    # A machine under load may miss a slot, never have one twice.
+    assert min(b - a for a, b in itertools.pairwise(slots)) == PERIOD_SECONDS
+    first = datetime.fromisoformat(re.search(STAMPED, up.text, re.MULTILINE)[1]).timestamp()
+    assert any(0 <= first - slot < PERIOD_SECONDS for slot in slots)
+    page = urllib.request.urlopen(up.facts["monitor"], timeout=10).read().decode()
+    assert {name for name in ("critical", "default", "low") if name in page} == {
+        "critical",
+        "default",
+        "low",
+    }
+
+
+def test_killed_worker_is_replaced_and_the_check_goes_on(up):
+    before = len(re.findall(FOUND, up.text))
+    os.kill(up.pid_of(DEFAULT_WORKER), signal.SIGKILL)
+    killed = time.monotonic()
+
+    up.until("worker-default was killed by SIGKILL: restarting")
+    up.until(FOUND, times=before + 1, timeout=20)
+
+    assert time.monotonic() - killed < 15
+    assert _duly(up, "queues", "inspect", "default")["queues"][0]["archived"] == 0
+
+
+def test_sigterm_ends_everything_in_time_and_keeps_the_data(up, local_run):
+    ticks = len(_ticks(up))
+    started = time.monotonic()
+
+    up.send(signal.SIGTERM)
+
+    assert up.ended() == 0
+    assert time.monotonic() - started < 10
+    assert not up.alive()
+    again = local_run("--port", "0", folder=up.folder)
+    again.until(FOUND, timeout=60)
+    assert len(_ticks(again)) > ticks
+
+
+def test_debug_logs_the_items_too(local_run):
+    run = local_run("--port", "0", DULY_LOG__LEVEL="DEBUG")
+
+    run.until(r"Order item details product_name=.+ quantity=\d+ unit_price=\d+\.\d\d", timeout=60)
+
+
+def test_unreadable_database_is_one_clear_line(local_run, tmp_path):
+    (tmp_path / "orders.db").write_text("this is no database, but a text of some length" * 100)
+
+    run = local_run("--port", "0", DULY_DATABASE__URL=f"sqlite+aiosqlite:///{tmp_path}/orders.db")
+
+    assert run.ended() == 1
+    assert run.text.count("\n") == 1
+    assert "database" in run.text
+    assert not run.alive()
+
+
+def test_wrong_key_is_one_clear_line(local_run, tmp_path):
+    (tmp_path / "duly.yaml").write_text("async:\n  monitor:\n    prot: 1\n")
+
+    run = local_run()
+
+    assert run.ended() == 2
+    assert run.text.count("\n") == 1
+    assert "async.monitor.prot" in run.text
