@@ -13,6 +13,12 @@ import pytest
 from duly.runtime.settings import RedisSettings
 from duly.testing.clock import FrozenClock
 from duly.testing.environment import in_ci
+from duly.testing.postgres import (  # noqa: F401 - fixtures
+    database_url,
+    postgres_server,
+    postgres_url,
+    sqlite_url,
+)
 from duly.testing.servers import BrokerServer, ServerMissingError
 from duly.testing.topologies import RedisCluster, SentinelCluster
 from duly.testing.waiting import until as wait_for

@@ -1,0 +1,1 @@
+"""One file a revision. They are applied in the order of their `down_revision`."""

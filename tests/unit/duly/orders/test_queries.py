@@ -1,0 +1,111 @@
+from decimal import Decimal
+
+import pytest
+from sqlalchemy import text
+
+from duly.orders.queries import PENDING_ITEMS, PENDING_ORDERS, pending_pages
+
+
+async def read(engine, **options):
+    return [page async for page in pending_pages(engine, **options)]
+
+
+async def test_no_orders_are_no_page(engine, statements):
+    assert await read(engine) == []
+    assert len(statements) == 1
+
+
+async def test_a_row_has_the_order_and_its_customer(engine, fill):
+    await fill(2, others=1)
+
+    (page,) = await read(engine)
+
+    assert page.orders == [(1, "c0", "c0@example.com"), (2, "c1", "c1@example.com")]
+    assert page.items == {}
+
+
+async def test_items_come_with_their_product_in_their_order(engine, fill):
+    await fill(1)
+
+    (page,) = await read(engine, items=True)
+
+    assert page.items == {
+        1: [("Tea", 1, Decimal("29.99")), ('Pot "blue"', 2, Decimal("29.99"))],
+    }
+
+
+async def test_an_order_without_items_has_no_entry(engine, fill):
+    await fill(1, items=0)
+
+    (page,) = await read(engine, items=True)
+
+    assert page.orders
+    assert page.items == {}
+
+
+@pytest.mark.parametrize(("orders", "pages"), [(1, 1), (1000, 1), (1001, 2), (2500, 3)])
+async def test_statements_are_as_many_as_pages(engine, fill, statements, orders, pages):
+    await fill(orders, items=1)
+    statements.clear()
+
+    found = await read(engine)
+
+    assert [order[0] for page in found for order in page.orders] == list(range(1, orders + 1))
+    assert len(found) == pages
+    assert len(statements) == pages
+
+
+@pytest.mark.parametrize(("orders", "pages"), [(1, 1), (1000, 1), (2500, 3)])
+async def test_items_cost_one_more_statement_a_page(engine, fill, statements, orders, pages):
+    await fill(orders, items=1)
+    statements.clear()
+
+    found = await read(engine, items=True)
+
+    assert sum(len(page.items) for page in found) == orders
+    assert len(statements) == 2 * pages
+
+
+async def test_an_order_that_is_completed_meanwhile_loses_no_other(engine, fill):
+    await fill(5)
+    ids = []
+
+    async for page in pending_pages(engine, page_size=2):
+        ids += [order[0] for order in page.orders]
+        async with engine.begin() as connection:
+            await connection.execute(text("UPDATE orders SET status = 'completed' WHERE id = 1"))
+
+    assert ids == [1, 2, 3, 4, 5]
+
+
+async def plan(engine, statement, **bounds):
+    explain = "EXPLAIN QUERY PLAN " if engine.dialect.name == "sqlite" else "EXPLAIN "
+    options = {"dialect": engine.dialect, "compile_kwargs": {"literal_binds": True}}
+    question = explain + str(statement.params(bounds).compile(**options))
+    async with engine.connect() as connection:
+        return "\n".join(str(row) for row in await connection.exec_driver_sql(question))
+
+
+async def test_the_partial_index_finds_the_pending_orders(engine, fill):
+    await fill(50, others=20_000)
+
+    shown = await plan(engine, PENDING_ORDERS, after=10, limit=1001)
+
+    assert "ix_orders_pending" in shown
+    assert "SCAN orders" not in shown
+    assert "Seq Scan on orders" not in shown
+
+
+async def test_the_index_finds_the_items(engine, fill):
+    await fill(50, others=20_000, items=4)
+    async with engine.begin() as connection:
+        rows = "SELECT id, 1, 1, 100 FROM orders WHERE status = 'completed'"
+        into = "INSERT INTO order_items (order_id, product_id, quantity, unit_price)"
+        await connection.execute(text(f"{into} {rows}"))
+        await connection.execute(text("ANALYZE"))
+
+    shown = await plan(engine, PENDING_ITEMS, after=10, last=30)
+
+    assert "ix_order_items_order_id" in shown
+    assert "Seq Scan on order_items" not in shown
+    assert "SCAN order_items" not in shown

@@ -1,0 +1,218 @@
+import asyncio
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import insert, text
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from duly.errors import ConfigError
+from duly.orders.queries import pending_pages
+from duly.orders.session import (
+    OrdersDownError,
+    create_folder,
+    database_url,
+    exclusive,
+    explained,
+    open_engine,
+)
+from duly.orders.tables import CUSTOMERS, ORDERS
+from duly.runtime.settings import DatabaseSettings
+from duly.testing.processes import free_port
+
+
+def settings(url, **changes):
+    return DatabaseSettings(url=url, **changes)
+
+
+async def use(given):
+    with explained(given):
+        async with open_engine(given) as engine, engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+
+
+@pytest.mark.parametrize(
+    ("given", "driver"),
+    [
+        ("postgresql://db/orders", "postgresql+psycopg"),
+        ("postgres://db/orders", "postgresql+psycopg"),
+        ("postgresql+psycopg://db/orders", "postgresql+psycopg"),
+        ("sqlite:///orders.db", "sqlite+aiosqlite"),
+    ],
+)
+def test_short_names_get_their_driver(given, driver):
+    assert database_url(settings(given)).drivername == driver
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("mysql+aiomysql://duly:hunter2@db/orders", "the driver 'mysql\\+aiomysql' is not"),
+        ("postgresql+psycopg2://duly:hunter2@db/orders", "'postgresql\\+psycopg2' is not"),
+        ("hunter2 is the password", "is not the address of a database"),
+        ("", "is not the address of a database"),
+        ("sqlite+aiosqlite://", "in memory is not supported"),
+        ("sqlite+aiosqlite:///:memory:", "in memory is not supported"),
+        ("sqlite+aiosqlite:////no/such/folder/orders.db", "there is no folder /no/such/folder"),
+    ],
+)
+async def test_a_wrong_address_is_one_clear_error_without_its_password(url, problem):
+    with pytest.raises(ConfigError, match=f"^database.url: .*{problem}") as raised:
+        await use(settings(url))
+
+    assert "hunter2" not in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert raised.value.remedy
+
+
+async def test_a_file_that_is_no_database_is_one_clear_error(tmp_path):
+    file = tmp_path / "orders.db"
+    file.write_text("not a database, by far. " * 100)
+
+    with pytest.raises(ConfigError, match=f"^database.url: {file} can not be used: file is not a"):
+        await use(settings(f"sqlite+aiosqlite:///{file}"))
+
+
+async def test_a_folder_in_place_of_a_file_is_one_clear_error(tmp_path):
+    with pytest.raises(ConfigError, match="unable to open database file"):
+        await use(settings(f"sqlite+aiosqlite:///{tmp_path}"))
+
+
+async def test_a_server_that_is_not_there_is_one_clear_error():
+    port = free_port()
+    url = f"postgresql+psycopg://duly:hunter2@127.0.0.1:{port}/orders"
+
+    with pytest.raises(OrdersDownError, match=f"127.0.0.1:{port}/orders can not be") as raised:
+        await use(settings(url))
+
+    assert "hunter2" not in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+async def test_a_database_that_is_not_there_is_one_clear_error(postgres_server):
+    with pytest.raises(OrdersDownError, match='database "nowhere" does not exist'):
+        await use(settings(postgres_server.url("nowhere")))
+
+
+async def test_a_missing_schema_names_the_command_that_creates_it(database, empty_engine):
+    told = r"has no orders schema .*duly_worker migrate"
+    with pytest.raises(ConfigError, match=told), explained(database):
+        await anext(pending_pages(empty_engine))
+
+
+def test_a_folder_is_created_in_one_that_exists(tmp_path):
+    create_folder(settings(f"sqlite+aiosqlite:///{tmp_path}/one/orders.db"))
+
+    assert (tmp_path / "one").is_dir()
+    with pytest.raises(ConfigError, match="two/three can not be created"):
+        create_folder(settings(f"sqlite+aiosqlite:///{tmp_path}/two/three/orders.db"))
+
+
+async def test_postgresql_is_told_limits_and_who_we_are(postgres_url):
+    async with (
+        open_engine(
+            settings(postgres_url, statement_timeout="1500ms"), application="duly-test"
+        ) as engine,
+        engine.connect() as connection,
+    ):
+        shown = {
+            name: await connection.scalar(text(f"SHOW {name}"))
+            for name in (
+                "statement_timeout",
+                "lock_timeout",
+                "idle_in_transaction_session_timeout",
+                "application_name",
+            )
+        }
+
+    assert shown == {
+        "statement_timeout": "1500ms",
+        "lock_timeout": "1s",
+        "idle_in_transaction_session_timeout": "10s",
+        "application_name": "duly-test",
+    }
+
+
+async def test_the_address_has_the_last_word(postgres_url):
+    url = f"{postgres_url}?application_name=mine&options=-c%20lock_timeout%3D5000"
+    async with open_engine(settings(url)) as engine, engine.connect() as connection:
+        assert await connection.scalar(text("SHOW application_name")) == "mine"
+        assert await connection.scalar(text("SHOW lock_timeout")) == "5s"
+        assert await connection.scalar(text("SHOW statement_timeout")) == "4s"
+
+
+async def test_a_statement_that_takes_too_long_is_ended(postgres_url):
+    limits = settings(postgres_url, statement_timeout="50ms")
+    async with open_engine(limits) as engine, engine.connect() as connection:
+        with pytest.raises(DBAPIError, match="statement timeout"):
+            await connection.execute(text("SELECT pg_sleep(30)"))
+
+
+async def test_sqlite_lets_readers_go_on_and_keeps_foreign_keys(sqlite_url):
+    async with open_engine(settings(sqlite_url)) as engine, engine.connect() as connection:
+        assert await connection.scalar(text("PRAGMA journal_mode")) == "wal"
+        assert await connection.scalar(text("PRAGMA foreign_keys")) == 1
+        assert await connection.scalar(text("PRAGMA busy_timeout")) == 4000
+
+
+async def test_errors_do_not_tell_values(engine):
+    row = {"username": "a", "email": "secret@example.com"}
+    async with engine.begin() as connection:
+        await connection.execute(insert(CUSTOMERS), [row])
+
+        with pytest.raises(IntegrityError) as raised:
+            await connection.execute(insert(CUSTOMERS), [row])
+
+    assert "secret@example.com" not in str(raised.value)
+
+
+async def test_an_order_needs_its_customer(engine):
+    with pytest.raises(IntegrityError):
+        async with engine.begin() as connection:
+            await connection.execute(
+                text(
+                    f"INSERT INTO {ORDERS.name} (customer_id, status, created_at, updated_at) "
+                    "VALUES (7, 'pending', '2026-01-01 00:00:00', '2026-01-01 00:00:00')"
+                )
+            )
+
+
+async def test_a_dead_connection_is_replaced_before_use(postgres_server, postgres_url):
+    async with open_engine(settings(postgres_url, pool_size=1)) as engine:
+        async with engine.connect() as connection:
+            pid = await connection.scalar(text("SELECT pg_backend_pid()"))
+        async with (
+            open_engine(settings(postgres_server.url())) as other,
+            other.connect() as connection,
+        ):
+            await connection.execute(text(f"SELECT pg_terminate_backend({pid}, 5000)"))
+
+        async with engine.connect() as connection:
+            assert await connection.scalar(text("SELECT pg_backend_pid()")) != pid
+
+
+async def test_exclusive_transactions_take_turns(database):
+    inside, most = 0, 0
+
+    async def enter(engine):
+        nonlocal inside, most
+        async with exclusive(engine):
+            inside += 1
+            most = max(most, inside)
+            await asyncio.sleep(0)
+            inside -= 1
+
+    async with (
+        open_engine(database) as one,
+        open_engine(database) as other,
+        asyncio.timeout(30),
+        asyncio.TaskGroup() as group,
+    ):
+        for engine in (one, other) * 4:
+            group.create_task(enter(engine))
+
+    assert most == 1
+
+
+async def test_a_page_that_takes_too_long_is_ended(engine):
+    with pytest.raises(TimeoutError):
+        await anext(pending_pages(engine, timeout=timedelta(0)))
