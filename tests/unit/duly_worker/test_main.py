@@ -1,0 +1,116 @@
+import pytest
+
+from duly_worker import app
+from duly_worker.__main__ import main
+
+
+@pytest.fixture
+def work(monkeypatch):
+    """What the worker would have been started with."""
+    calls = []
+
+    def run(settings, queues, concurrency, *, strict):
+        calls.append((queues, concurrency, strict))
+        return 0
+
+    monkeypatch.setattr(app, "run", run)
+    return calls
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("--queue default", ({"default": 1}, 3, False)),
+        ("--queue critical --concurrency 2", ({"critical": 1}, 2, False)),
+        ("--queue critical=6 --queue low", ({"critical": 6, "low": 1}, 7, False)),
+        ("--queue low --queue critical --strict", ({"low": 1, "critical": 1}, 7, True)),
+    ],
+)
+def test_the_worker_is_started_as_the_command_line_says(work, arguments, expected):
+    assert main(arguments.split()) == 0
+    assert work == [expected]
+
+
+def test_the_settings_give_the_concurrency(work, tmp_path):
+    (tmp_path / "other.yaml").write_text("queues: {mail: {concurrency: 11}}")
+
+    assert main(["--config", "other.yaml", "--queue", "mail"]) == 0
+    assert work == [({"mail": 1}, 11, False)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("", "--queue: is needed (name one or more of: critical, default, low)"),
+        ("--queue mail", "--queue: there is no queue 'mail' (known: critical, default, low;"),
+        ("--queue low --queue low=2", "--queue: low is named twice"),
+        ("--queue low=0", "--queue: '0' is no weight (for example --queue low=3)"),
+        ("--queue low=", "--queue: '' is no weight"),
+        ("--queue low=-1", "--queue: '-1' is no weight"),
+        ("--queue low --concurrency 0", "--concurrency: 0 is too few"),
+        ("--queue low --config absent.yaml", "absent.yaml"),
+        ("migrate --config absent.yaml", "absent.yaml"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(work, capsys, arguments, said):
+    assert main(arguments.split()) == 2
+
+    shown = capsys.readouterr().err
+    assert said in shown
+    assert shown.count("\n") == 1
+    assert work == []
+
+
+@pytest.mark.parametrize("arguments", ["migrate", "seed", "seed --trickle"])
+def test_a_database_that_is_down_is_one_line_and_exit_code_1(monkeypatch, capsys, arguments):
+    monkeypatch.setenv("DULY_DATABASE__URL", "postgresql+psycopg://duly:hunter2@127.0.0.1:1/orders")
+
+    assert main(arguments.split()) == 1
+
+    shown = capsys.readouterr().err
+    assert shown.startswith("the orders database at 127.0.0.1:1/orders can not be used: ")
+    assert shown.count("\n") == 1
+    assert "hunter2" not in shown
+
+
+@pytest.mark.parametrize("arguments", ["migrate", "seed"])
+def test_a_file_that_is_no_database_is_one_line_and_exit_code_2(
+    monkeypatch, capsys, tmp_path, arguments
+):
+    (tmp_path / "orders.db").write_text("no database, by far " * 100)
+    monkeypatch.setenv("DULY_DATABASE__URL", f"sqlite+aiosqlite:///{tmp_path}/orders.db")
+
+    assert main(arguments.split()) == 2
+
+    shown = capsys.readouterr().err
+    assert "orders.db can not be used: file is not a database" in shown
+    assert shown.count("\n") == 1
+
+
+def test_migrate_and_seed_tell_what_they_did(capsys):
+    for arguments in (["migrate"], ["migrate"], ["migrate", "--wait"], ["seed"], ["seed"]):
+        assert main(arguments) == 0
+
+    assert capsys.readouterr().out.splitlines() == [
+        "applied 0001",
+        "nothing to apply",
+        "stored 240 orders, 40 of them pending",
+        "there are orders already, nothing stored",
+    ]
+
+
+@pytest.mark.parametrize("arguments", ["--help", "migrate --help", "seed --help"])
+def test_help_teaches(capsys, arguments):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments.split())
+
+    shown = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert "--config" in shown
+    if arguments == "--help":
+        assert "python -m duly_worker --queue critical --concurrency 6" in shown
