@@ -8,7 +8,7 @@ from duly.cli import render
 from duly.cli.access import access_of
 from duly.cli.nouns import Json, noun, with_suggestion
 from duly.engine.inspector import Inspector
-from duly.engine.reports import QueueReport
+from duly.engine.reports import MinuteReport, QueueReport
 from duly.errors import NotFoundError
 
 app = noun(
@@ -61,6 +61,30 @@ def inspect_queues(
         if place:
             typer.echo()
         render.facts(_facts(report))
+
+
+@app.command("history")
+def show_history(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="A queue.")],
+    minutes: Annotated[int, typer.Option(min=1, max=4320, help="How far back.")] = 60,
+    as_json: Json = False,
+) -> None:
+    """Show what a queue did in each of the last minutes, oldest first.
+
+    JSON: {"minutes": [{"at", "processed", "failed"}]}
+    """
+
+    async def ask(inspector: Inspector) -> list[MinuteReport]:
+        await _find(inspector, name)
+        return await inspector.minutes(name, count=minutes)
+
+    reports = access_of(context).inspect(ask)
+    if as_json:
+        render.as_json({"minutes": reports})
+        return
+    rows = ((render.clock_time(each.at), each.processed, each.failed) for each in reports)
+    render.table(("minute", ">processed", ">failed"), rows, empty="nothing is recorded")
 
 
 @app.command("pause")

@@ -11,6 +11,7 @@ from duly.cli.access import Access
 from duly.cli.main import main
 from duly.engine.reports import (
     EntryReport,
+    MinuteReport,
     QueueReport,
     RunningTask,
     ServerReport,
@@ -75,6 +76,10 @@ class FakeInspector:
 
     async def queue(self, name):
         return _first(self.reports, lambda report: report.name == name, "queue", name)
+
+    async def minutes(self, name, *, count=60):
+        self.asked = {"name": name, "count": count}
+        return [MinuteReport(at=NOON, processed=7, failed=1)]
 
     async def tasks(self, queue, state, *, limit=30, cursor=None, newest=True):
         self.asked = {"limit": limit, "cursor": cursor, "newest": newest}

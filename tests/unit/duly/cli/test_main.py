@@ -6,6 +6,7 @@ LEAVES = [
     ("up",),
     ("queues", "ls"),
     ("queues", "inspect"),
+    ("queues", "history"),
     ("queues", "pause"),
     ("queues", "resume"),
     ("tasks", "ls"),

@@ -55,3 +55,11 @@ def test_no_queues_is_said_in_words(duly):
 
     assert duly("queues", "ls").out == "no queues yet: nothing was enqueued\n"
     assert duly("queues", "ls", "--json").json == {"queues": []}
+
+
+def test_history_counts_by_the_minute(duly):
+    words = ("queues", "history", "default", "--minutes", "5")
+
+    assert duly(*words).out.splitlines()[1].split() == ["2026-01-02", "12:00:00Z", "7", "1"]
+    assert duly(*words, "--json").json["minutes"][0]["failed"] == 1
+    assert duly.inspector.asked == {"name": "default", "count": 5}
