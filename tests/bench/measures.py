@@ -218,7 +218,7 @@ def _commands(client: redis.Redis) -> int:
     )
 
 
-_SENT = {"evalsha", "eval", "xreadgroup", "ping", "fcall", "info", "smembers", "exists", "publish"}
+_SENT = {"evalsha", "eval", "xreadgroup", "ping", "fcall", "info", "smembers", "publish"}
 
 
 def raw_limit(client: redis.Redis, count: int) -> float:
