@@ -1,0 +1,234 @@
+"""The monitor in a real browser: no errors, live updates, working buttons, on a phone too."""
+
+import asyncio
+import importlib.util
+import queue
+import shutil
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from duly.runtime.settings import MonitorSettings, Settings
+from duly.testing.environment import in_ci
+from duly.testing.waiting import wait_until
+from duly_monitor.app import build_app
+from duly_monitor.serving import listen, serve
+
+pytestmark = pytest.mark.browser
+
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PAGES = [
+    "",
+    "/queues/default",
+    "/queues/default?state=archived",
+    "/queues/low?state=quarantined",
+    "/failures",
+    "/tasks/default/0f1e2d3c4b5a6978",
+    "/tasks/default/9f2c41d8e0b70",
+    "/schedules",
+    "/servers",
+]
+SERVED = "/monitoring"
+
+
+@pytest.fixture(scope="module")
+def fake():
+    """The fake inspector's module."""
+    name = "fake_inspector"
+    if name not in sys.modules:
+        path = Path(__file__).parents[1] / "unit" / "duly_monitor" / f"{name}.py"
+        spec = importlib.util.spec_from_file_location(name, path)
+        sys.modules[name] = module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
+@pytest.fixture
+def inspector(fake):
+    return fake.FakeInspector()
+
+
+@pytest.fixture
+def address(fake, inspector):
+    """Serve the monitor from a thread; yield its address."""
+    settings = Settings(monitor=MonitorSettings(access="local", environment="staging"))
+    app = build_app(settings, inspector, fake.FrozenClock())
+    stop, loops = asyncio.Event(), queue.SimpleQueue()
+
+    async def run(listener):
+        loops.put(asyncio.get_running_loop())
+        await serve(app, listener, stop, app.state.feed.close)
+
+    with listen("127.0.0.1", 0) as listener:
+        thread = threading.Thread(target=lambda: asyncio.run(run(listener)))
+        thread.start()
+        loop = loops.get(timeout=20)
+        try:
+            yield f"http://localhost:{listener.getsockname()[1]}{SERVED}"
+        finally:
+            loop.call_soon_threadsafe(stop.set)
+            thread.join(20)
+    assert not thread.is_alive()
+
+
+@pytest.fixture(scope="module")
+def playwright():
+    """Playwright with Debian's Chromium."""
+    if shutil.which("chromium") is None:
+        if in_ci():
+            pytest.fail("CI must have Chromium")
+        pytest.skip("Chromium is not installed")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as started:
+        yield started
+
+
+@pytest.fixture
+def browse(playwright, tmp_path):
+    """Return a function that opens a page and remembers everything that goes wrong on it."""
+    contexts = []
+
+    def start(**options):
+        context = playwright.chromium.launch_persistent_context(
+            tmp_path / f"profile-{len(contexts)}",
+            executable_path=shutil.which("chromium"),
+            headless=True,
+            args=FLAGS,
+            **options,
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.wrong = []
+        page.on("console", lambda message: page.wrong.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: page.wrong.append(str(error)))
+        page.on("requestfailed", lambda request: _failed(page, request))
+        return page
+
+    yield start
+    for context in contexts:
+        context.close()
+
+
+def _failed(page, request):
+    # Leaving a page ends its stream: that is not a failure.
+    if "/live/" not in request.url:
+        page.wrong.append(f"{request.url}: {request.failure}")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({"viewport": {"width": 1280, "height": 800}}, id="desk"),
+        pytest.param({"viewport": {"width": 390, "height": 844}}, id="phone"),
+        pytest.param(
+            {"viewport": {"width": 320, "height": 640}, "color_scheme": "dark"}, id="small"
+        ),
+    ],
+)
+def test_every_page_is_free_of_errors_and_fits_its_width(browse, address, options):
+    page = browse(**options)
+    for path in PAGES:
+        page.goto(f"{address}{path}")
+        page.wait_for_load_state("load")
+        page.evaluate("document.querySelectorAll('details').forEach((each) => each.open = true)")
+        overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert overflow <= 0, f"{path or '/'} is {overflow} px too wide"
+        assert page.locator("img").count() == 0
+
+    assert page.wrong == []
+
+
+def test_a_change_arrives_without_a_reload_and_keeps_what_one_was_doing(browse, address, inspector):
+    page = browse()
+    page.goto(f"{address}/")
+    page.wait_for_selector("#live:not([hidden])")
+    page.evaluate("window.kept = document.getElementById('queue-critical')")
+    page.get_by_text("The same as a table").click()
+    page.locator("#queue-critical a.name").focus()
+    assert "paused" not in page.locator("#queue-critical").inner_text()
+
+    inspector.paused["critical"] = inspector.at
+    page.wait_for_selector("#queue-critical .state-paused", timeout=15_000)
+
+    assert page.evaluate("window.kept === document.getElementById('queue-critical')")
+    assert page.evaluate("document.activeElement.textContent") == "critical"
+    assert page.locator("#plot-data").is_visible()
+    assert page.locator("#plot canvas").count() == 1
+    assert page.wrong == []
+
+
+def test_an_outage_is_shown_and_goes_away_by_itself(browse, address, inspector):
+    page = browse()
+    page.goto(f"{address}/")
+    page.wait_for_selector("#live:not([hidden])")
+
+    inspector.down = True
+    page.get_by_text("The broker does not answer").wait_for(timeout=15_000)
+    inspector.down = False
+    page.locator("#queue-default").wait_for(timeout=15_000)
+
+    page.wait_for_selector("#plot canvas", timeout=15_000)
+    assert page.wrong == []
+
+
+@pytest.mark.parametrize("javascript", [True, False], ids=["with-js", "without-js"])
+def test_retry_and_delete_work_from_the_failures_page(browse, address, inspector, javascript):
+    page = browse(java_script_enabled=javascript)
+    page.goto(f"{address}/failures")
+    assert page.locator(".failure").count() == 3
+    assert "onerror=alert(1)" in page.locator(".failure").nth(1).inner_text()
+
+    page.locator(".failure").nth(0).get_by_role("button", name="Retry").click()
+    page.locator("#flash").wait_for()
+    assert page.locator(".failure").count() == 2
+
+    page.locator(".failure").nth(0).get_by_text("Delete…").click()
+    page.get_by_role("button", name="Delete for good").click()
+    page.get_by_text("The task is deleted.").wait_for()
+    assert page.locator(".failure").count() == 1
+
+    states = {task.id: task.state.value for task in inspector.held}
+    assert states["a1b2c3d4e5f60718"] == "waiting"
+    assert "0f1e2d3c4b5a6978" not in states
+    assert page.wrong == []
+
+
+def test_the_message_does_not_come_back_with_a_reload(browse, address):
+    page = browse()
+    page.goto(f"{address}/failures?done=run")
+    page.locator("#flash").wait_for()
+
+    page.reload()
+
+    assert page.locator("#flash").count() == 0
+
+
+def test_without_javascript_the_charts_are_drawn_all_the_same(browse, address):
+    page = browse(java_script_enabled=False)
+    page.goto(f"{address}/")
+
+    assert page.locator("#plot svg polyline").count() == 2
+    assert page.locator("#live").is_hidden()
+
+
+def test_the_queue_can_be_paused_from_its_page(browse, address, inspector):
+    page = browse()
+    page.goto(f"{address}/queues/critical")
+
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_role("button", name="Resume").wait_for()
+
+    wait_until(lambda: "critical" in inspector.paused)
+    assert page.wrong == []
