@@ -115,6 +115,8 @@ class TaskContext:
     crashes: int = 0
     waiting_since_ms: int = 0
     """When the task began to wait for this attempt, on the broker's clock; 0: not known."""
+    started_ms: int = 0
+    """When this attempt began, on the broker's clock."""
     deadline_ms: int = 0
     """When this attempt will be cancelled, on the broker's clock; 0: never."""
     headers: dict[str, str] = field(default_factory=dict)

@@ -33,8 +33,6 @@ class Running:
     timeout: float
     """Seconds; 0: none."""
     retention_ms: int
-    started_ms: int
-    """On the broker's clock."""
     started: float
     """On this machine's monotonic clock."""
     task: asyncio.Task[None] | None = None
@@ -86,11 +84,12 @@ def start(
         max_attempts=attempts,
         crashes=delivery.crashes,
         waiting_since_ms=int(delivery.entry.partition(b"-")[0]),
+        started_ms=now_ms,
         deadline_ms=now_ms + timeout_ms if timeout_ms else 0,
         headers=given,
     )
     running = Running(
-        delivery, queue, message, job, context, timeout_ms / 1000, retention_ms, now_ms, started
+        delivery, queue, message, job, context, timeout_ms / 1000, retention_ms, started
     )
     return running, plan
 

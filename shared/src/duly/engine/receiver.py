@@ -21,13 +21,12 @@ from duly.engine import attempt
 from duly.engine.attempt import Running
 from duly.engine.broker import JobBroker, Plan
 from duly.engine.codec import decode
-from duly.engine.middleware import Ended, Middleware, Outcome
+from duly.engine.middleware import Ended, Hooks, Middleware, Outcome
 from duly.engine.scripts import Settlement
 from duly.engine.settler import Settler
 from duly.engine.source import Source
 from duly.engine.store import Delivery
 from duly.errors import BrokerError, MalformedTaskError
-from duly.task import TaskContext
 
 _SETTLE_BUDGET = 5.0
 """Seconds that a stopping worker waits for the broker to take the last outcomes."""
@@ -70,7 +69,7 @@ class JobReceiver(Receiver):
         self.stopping = False
         self._on_retry = on_retry
         self._drain = drain.total_seconds()
-        self._middlewares = tuple(middlewares)
+        self._hooks = Hooks(middlewares)
         self._clock = clock or SystemClock()
         self._log = structlog.get_logger("duly.engine")
         self._running: dict[bytes, Running] = {}
@@ -171,18 +170,19 @@ class JobReceiver(Receiver):
         return sum(settler.backlog for settler in self._settlers.values())
 
     def _launch_waiting(self) -> None:
+        now_ms = self.jobs.store.now_ms()
         while self._waiting and len(self._running) < self.concurrency and not self.stopping:
             queue, delivery = self._waiting.popleft()
-            self._launch(queue, delivery)
+            self._launch(queue, delivery, now_ms)
 
-    def _launch(self, queue: str, delivery: Delivery) -> None:
+    def _launch(self, queue: str, delivery: Delivery, now_ms: int) -> None:
         """Start one task, or quarantine what can not be run."""
         try:
             running, plan = attempt.start(
                 delivery,
                 queue,
                 self.jobs.plans,
-                now_ms=self.jobs.store.now_ms(),
+                now_ms=now_ms,
                 started=self._clock.monotonic(),
             )
         except MalformedTaskError as error:
@@ -206,12 +206,11 @@ class JobReceiver(Receiver):
                 delivery, task_id, reason, now_ms=store.now_ms(), server=self.jobs.server
             )
         )
-        for middleware in self._middlewares:
-            middleware.quarantined(queue, task_id, reason)
+        self._hooks.quarantined(queue, task_id, reason)
 
     async def _work(self, running: Running, plan: Plan) -> None:
         """Run one task to its end, whatever that is."""
-        self._began(running.context)
+        self._hooks.began(running.context)
         alarm: asyncio.TimerHandle | None = None
         if 0 < running.timeout < _PRECISE_BELOW:
             alarm = self._loop().call_later(running.timeout, self._time_out, running)
@@ -272,7 +271,7 @@ class JobReceiver(Receiver):
                 running.lock,
                 dirty=running.dirty,
             )
-        self._ended(Ended(running.context, Outcome.SUCCEEDED, self._seconds(running)))
+        self._hooks.ended(Ended(running.context, Outcome.SUCCEEDED, self._seconds(running)))
 
     def _failed(self, running: Running, error: BaseException) -> None:
         store = self.jobs.store
@@ -286,7 +285,7 @@ class JobReceiver(Receiver):
         self._settlers[running.queue].settle(settlement)
         if end.retry_in is not None:
             self._on_retry(running.queue, end.retry_in)
-        self._ended(end)
+        self._hooks.ended(end)
 
     def _cancelled(self, running: Running, error: asyncio.CancelledError) -> None:
         """A cancelled handler timed out, or is handed back or lost; else it cancelled itself."""
@@ -296,22 +295,7 @@ class JobReceiver(Receiver):
         running.handed_back = running.interrupted is Outcome.HANDED_BACK
         if running.interrupted is Outcome.LOST:
             self._held.discard(running.delivery.entry)
-        self._ended(Ended(running.context, running.interrupted, self._seconds(running)))
-
-    def _began(self, context: TaskContext) -> None:
-        for middleware in self._middlewares:
-            try:
-                middleware.began(context)
-            except Exception:  # noqa: BLE001 - whatever it is, the task goes on
-                self._log.exception("Middleware failed", middleware=type(middleware).__name__)
-
-    def _ended(self, end: Ended) -> None:
-        for middleware in self._middlewares:
-            try:
-                middleware.ended(end)
-            except Exception:  # noqa: BLE001
-                # The task is settled already: a broken middleware must not take the slot along.
-                self._log.exception("Middleware failed", middleware=type(middleware).__name__)
+        self._hooks.ended(Ended(running.context, running.interrupted, self._seconds(running)))
 
     def _seconds(self, running: Running) -> float:
         return self._clock.monotonic() - running.started

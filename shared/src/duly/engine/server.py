@@ -261,7 +261,7 @@ class Server:
                     id=task.context.id,
                     kind=task.context.kind,
                     queue=task.queue,
-                    started_ms=task.started_ms,
+                    started_ms=task.context.started_ms,
                 )
                 for task in running
             ],

@@ -13,9 +13,12 @@ end
 local places = redis.call('HMGET', KEYS[2], unpack(ids))
 local refused, owned, gone, counts = {}, {}, {}, {}
 for i = 1, n do
-  if redis.call('XACK', KEYS[1], group, entries[i]) == 1 then
+  -- What the index still names by this entry has not changed hands. Entries of strangers are in
+  -- no index: there the acknowledgement itself tells.
+  local indexed = places[i] == entries[i]
+  if indexed or redis.call('XACK', KEYS[1], group, entries[i]) == 1 then
     owned[#owned + 1] = entries[i]
-    if places[i] == entries[i] then gone[#gone + 1] = ids[i] end
+    if indexed then gone[#gone + 1] = ids[i] end
     local kind, lock = ARGV[4 + 2 * n + i], ARGV[4 + 3 * n + i]
     counts[kind] = (counts[kind] or 0) + 1
     if lock ~= '' then
@@ -28,7 +31,10 @@ for i = 1, n do
     refused[#refused + 1] = entries[i]
   end
 end
-if #owned > 0 then redis.call('XDEL', KEYS[1], unpack(owned)) end
+if #owned > 0 then
+  redis.call('XACK', KEYS[1], group, unpack(owned))
+  redis.call('XDEL', KEYS[1], unpack(owned))
+end
 if #gone > 0 then
   redis.call('HDEL', KEYS[2], unpack(gone))
   if dirty == '1' then

@@ -4,9 +4,12 @@ A middleware is told when an attempt begins and how it ended. Both hooks are pla
 the hot path: they count, time and log, they do not wait.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+
+import structlog
 
 from duly.task import TaskContext
 
@@ -48,3 +51,42 @@ class Middleware:
 
     def quarantined(self, queue: str, task_id: str, reason: str) -> None:
         """An entry was not run at all: malformed, or of a kind without a handler."""
+
+
+class Hooks:
+    """Calls the hooks of several middlewares, in their order.
+
+    Only those that do something: calling the base's empty ones costs as much. An error in one is
+    logged and no more: the task goes on, and its slot is freed.
+    """
+
+    def __init__(self, middlewares: Iterable[Middleware]) -> None:
+        given = tuple(middlewares)
+        self._began = [m.began for m in given if type(m).began is not Middleware.began]
+        self._ended = [m.ended for m in given if type(m).ended is not Middleware.ended]
+        self._quarantined = [m.quarantined for m in given]
+        self._log = structlog.get_logger("duly.engine")
+
+    def began(self, context: TaskContext) -> None:
+        """An attempt is about to run."""
+        for hook in self._began:
+            try:
+                hook(context)
+            except Exception:  # noqa: BLE001
+                self._log.exception("Middleware failed", hook=hook.__qualname__)
+
+    def ended(self, end: Ended) -> None:
+        """An attempt has ended."""
+        for hook in self._ended:
+            try:
+                hook(end)
+            except Exception:  # noqa: BLE001
+                self._log.exception("Middleware failed", hook=hook.__qualname__)
+
+    def quarantined(self, queue: str, task_id: str, reason: str) -> None:
+        """An entry was not run at all."""
+        for hook in self._quarantined:
+            try:
+                hook(queue, task_id, reason)
+            except Exception:  # noqa: BLE001
+                self._log.exception("Middleware failed", hook=hook.__qualname__)

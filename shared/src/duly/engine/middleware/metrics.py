@@ -19,7 +19,6 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
-from duly.clock import Clock, SystemClock, to_unix_ms
 from duly.engine.middleware import Ended, Middleware
 from duly.task import TaskContext
 
@@ -58,8 +57,7 @@ class CountTasks(Middleware, Collector):
     Label values come from configuration and code, never from payloads or strangers.
     """
 
-    def __init__(self, registry: CollectorRegistry, clock: Clock | None = None) -> None:
-        self._clock = clock or SystemClock()
+    def __init__(self, registry: CollectorRegistry) -> None:
         self._outcomes: defaultdict[tuple[str, str, str], int] = defaultdict(int)
         self._running: defaultdict[str, int] = defaultdict(int)
         self._quarantined: defaultdict[str, int] = defaultdict(int)
@@ -74,8 +72,8 @@ class CountTasks(Middleware, Collector):
         """Count a running attempt; note how long its task had waited."""
         self._running[context.queue] += 1
         if context.waiting_since_ms:
-            waited = (to_unix_ms(self._clock.now()) - context.waiting_since_ms) / 1000
-            self._waits[context.queue].observe(max(0.0, waited))
+            waited_ms = context.started_ms - context.waiting_since_ms
+            self._waits[context.queue].observe(max(0.0, waited_ms / 1000))
 
     @override
     def ended(self, end: Ended) -> None:
