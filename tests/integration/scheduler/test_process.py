@@ -1,0 +1,121 @@
+"""The scheduler as a process: its start without a broker, its ticks, its outages, its end."""
+
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from duly.testing.processes import free_port
+from duly.testing.waiting import wait_until
+
+SECONDS = 30.0
+pytestmark = pytest.mark.timeout(120)
+
+
+def test_a_wrong_setting_is_one_line_and_code_two(start):
+    scheduler = start(1, DULY_SCHEDULER__INTERVALL="5s")
+
+    assert scheduler.process.wait(SECONDS) == 2
+    assert scheduler.text() == (
+        "DULY_SCHEDULER__INTERVALL: scheduler.intervall: unknown variable "
+        "(did you mean DULY_SCHEDULER__INTERVAL?)\n"
+    )
+
+
+def test_a_port_that_is_taken_is_one_line_and_code_two(start):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        scheduler = start(1, DULY_METRICS__PORT=port)
+
+        assert scheduler.process.wait(SECONDS) == 2
+    assert scheduler.text().startswith(f"metrics.port: can not listen on 127.0.0.1:{port}: ")
+    assert len(scheduler.text().splitlines()) == 1
+
+
+def test_failing_fast_without_a_broker_is_code_one(start):
+    scheduler = start(free_port(), "--fail-fast")
+
+    assert scheduler.process.wait(SECONDS) == 1
+    assert scheduler.text().count("ERROR Broker unavailable error=") == 1
+    assert "Traceback" not in scheduler.text()
+
+
+def test_without_a_broker_it_says_so_is_alive_but_not_ready_and_still_stops(start):
+    scheduler = start(free_port())
+
+    scheduler.said("ERROR Broker unavailable, trying on")
+    assert scheduler.ask("/livez") == (200, "ok\n")
+    assert scheduler.ask("/readyz") == (503, "the broker has not answered yet\n")
+    code, seconds = scheduler.end()
+
+    assert (code, seconds < 3) == (0, True)
+    assert scheduler.text().count("Broker unavailable") <= 3
+
+
+def test_it_begins_by_itself_when_the_broker_comes(start, own_server):
+    own_server.stop()
+    scheduler = start(own_server.port)
+    scheduler.said("ERROR Broker unavailable, trying on")
+
+    own_server.start()
+
+    scheduler.said("INFO  Broker is back")
+    scheduler.said("Tick enqueued")
+    scheduler.ready()
+
+
+def test_its_metrics_count_the_ticks(start, own_server):
+    scheduler = start(own_server.port)
+    scheduler.said("Tick enqueued")
+    scheduler.said("Tick skipped", times=3)
+
+    _, text = scheduler.ask("/metrics")
+
+    assert 'duly_ticks_total{entry="check-pending-orders",outcome="enqueued"} 1.0' in text
+    assert 'duly_tick_lag_seconds_count{entry="check-pending-orders"}' in text
+    assert "WARNING Tick skipped" in scheduler.text()
+
+
+def test_an_outage_is_logged_once_and_ticks_go_on_after_it(start, own_server):
+    scheduler = start(own_server.port)
+    scheduler.ready()
+
+    own_server.kill9()
+    scheduler.said("Broker unavailable, trying on")
+    wait_until(lambda: scheduler.ask("/readyz")[0] == 503, timeout=SECONDS, what="not ready")
+    own_server.start()
+    scheduler.said("Broker is back")
+    scheduler.ready()
+
+    assert scheduler.text().count("Broker unavailable") == 1
+    ticks = scheduler.text().count("Tick ")
+    scheduler.said("Tick ", times=ticks + 2)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_within_a_second_while_the_broker_hangs(start, own_server, number):
+    scheduler = start(own_server.port)
+    scheduler.ready()
+    own_server.pause()
+
+    code, seconds = scheduler.end(number)
+
+    own_server.resume()
+    assert code == 0
+    assert seconds < 2.0  # 0.2 s on an idle machine
+    assert scheduler.text().splitlines()[-1].endswith("INFO  Scheduler stopped")
+
+
+def test_it_carries_neither_database_nor_web_framework():
+    code = (
+        "import sys, duly_scheduler.__main__ as m;"
+        "print([n for n in ('sqlalchemy', 'starlette', 'jinja2', 'uvicorn') if n in sys.modules])"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=SECONDS
+    )
+
+    assert done.stdout == "[]\n"

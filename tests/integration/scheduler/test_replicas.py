@@ -1,0 +1,117 @@
+"""Several schedulers on one broker: each slot once, whoever comes and goes."""
+
+import asyncio
+from datetime import timedelta
+from itertools import pairwise
+
+import pytest
+
+from duly.engine.client import Client
+from duly.engine.inspector import Inspector
+from duly.errors import NotFoundError
+from duly.jobs import CheckPendingOrders
+from duly.runtime.settings import MetricsSettings
+from duly.schedule import Entry, Overlap
+from duly.task import TaskState
+from duly.testing.waiting import until
+from duly_scheduler.app import schedule
+from duly_scheduler.settings import Settings
+
+SECOND = timedelta(seconds=1)
+ENTRY = Entry(
+    id="often", job=CheckPendingOrders(), interval=SECOND, overlap=Overlap.ALLOW, queue="default"
+)
+pytestmark = pytest.mark.timeout(120)
+
+
+def settings(broker):
+    return Settings(redis=broker, metrics=MetricsSettings(host="127.0.0.1", port=0))
+
+
+async def test_processes_that_are_killed_and_started_again_go_on_and_double_no_slot(
+    start, own_server
+):
+    replicas = [start(own_server.port) for _ in range(2)]
+    replicas[0].ready()
+
+    async with Inspector.connect(own_server.settings()) as inspector:
+
+        async def ticks():
+            found = await inspector.ticks("check-pending-orders", limit=100)
+            return sorted(tick.slot for tick in found)
+
+        async def has(count):
+            return len(await ticks()) >= count
+
+        await until(lambda: has(4), timeout=30)
+        replicas[0].process.kill()
+        await until(lambda: has(8), timeout=30)
+        replicas.append(start(own_server.port))
+        replicas[1].process.terminate()
+        await until(lambda: has(12), timeout=30)
+        slots = await ticks()
+
+    assert len(set(slots)) == len(slots)
+    # A second each on an idle machine; one that is starved may be late by a slot or two.
+    assert max(after - before for before, after in pairwise(slots)) <= 3 * SECOND
+    claimed = [slot for replica in replicas for slot in replica.claimed()]
+    assert len(set(claimed)) == len(claimed)
+
+
+async def test_each_slot_becomes_one_task_however_many_replicas_run(broker_settings):
+    stop = asyncio.Event()
+
+    async with Inspector.connect(broker_settings) as inspector, asyncio.TaskGroup() as group:
+        for _ in range(3):
+            group.create_task(schedule(settings(broker_settings), (ENTRY,), stop))
+
+        async def enqueued(count):
+            try:
+                page = await inspector.tasks("default", TaskState.WAITING, limit=100)
+            except NotFoundError:  # no scheduler has been there yet
+                return None
+            return page.tasks if len(page.tasks) >= count else None
+
+        tasks = await until(lambda: enqueued(6), timeout=60)
+        stop.set()
+
+    ids = [task.id for task in tasks]
+    assert len(set(ids)) == len(ids)
+    assert all(task_id.startswith("often@") for task_id in ids)
+
+
+async def test_an_entry_is_announced_and_its_ticks_can_be_looked_at(broker_settings):
+    stop = asyncio.Event()
+
+    async with Inspector.connect(broker_settings) as inspector, asyncio.TaskGroup() as group:
+        group.create_task(schedule(settings(broker_settings), (ENTRY,), stop))
+
+        async def announced():
+            found = await inspector.schedules()
+            return found if found and found[0].last else None
+
+        (report,) = await until(announced, timeout=30)
+        stop.set()
+
+    assert (report.id, report.interval, report.queue) == ("often", SECOND, "default")
+
+
+async def test_a_task_that_is_due_is_moved_without_any_worker(broker_settings):
+    stop = asyncio.Event()
+
+    async with (
+        Client.connect(broker_settings) as client,
+        Inspector.connect(broker_settings) as inspector,
+        asyncio.TaskGroup() as group,
+    ):
+        task = await client.enqueue(
+            CheckPendingOrders(), queue="low", delay=timedelta(milliseconds=500)
+        )
+        assert task.state is TaskState.SCHEDULED
+        group.create_task(schedule(settings(broker_settings), (), stop))
+
+        async def waits():
+            return (await inspector.task("low", task.id)).state is TaskState.WAITING
+
+        await until(waits, timeout=30)
+        stop.set()

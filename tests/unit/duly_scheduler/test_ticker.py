@@ -1,0 +1,115 @@
+import io
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from duly.engine.reports import TickOutcome, TickReport
+from duly.errors import BrokerDownError
+from duly.jobs import CheckPendingOrders
+from duly.runtime import logs
+from duly.runtime.metrics import SchedulerMetrics, new_registry
+from duly.runtime.settings import LogSettings
+from duly.schedule import Entry
+from duly_scheduler.ticker import Ticker
+
+ENTRY = Entry(id="check", job=CheckPendingOrders(), interval=timedelta(seconds=5))
+SLOT = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
+LEFT = timedelta(seconds=4)
+
+
+class FakeClient:
+    """Claims ticks with the outcomes it was given; None: another replica had it."""
+
+    def __init__(self, *outcomes):
+        self.outcomes = list(outcomes)
+        self.asked = []
+
+    async def tick(self, entry):
+        self.asked.append(entry)
+        outcome = self.outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        if outcome is None:
+            return None, LEFT
+        report = TickReport(
+            entry=entry.id,
+            slot=SLOT,
+            outcome=outcome,
+            task_id="t1",
+            at=SLOT + timedelta(milliseconds=20),
+        )
+        return report, LEFT
+
+
+@pytest.fixture
+def log():
+    stream = io.StringIO()
+    logs.configure(LogSettings(level="DEBUG"), service="scheduler", stream=stream)
+    return lambda: [line.split(maxsplit=1)[1] for line in stream.getvalue().splitlines()]
+
+
+def ticker(*outcomes, chance=0.0):
+    metrics = SchedulerMetrics(new_registry("scheduler"))
+    client = FakeClient(*outcomes)
+    return Ticker(client, ENTRY, metrics, chance=lambda: chance), client, metrics
+
+
+def count(metrics, outcome):
+    return metrics.ticks.labels("check", outcome)._value.get()
+
+
+async def test_a_claimed_tick_is_counted_and_logged_at_debug(log):
+    one, client, metrics = ticker(TickOutcome.ENQUEUED)
+
+    await one.turn()
+
+    assert client.asked == [ENTRY]
+    assert count(metrics, "enqueued") == 1
+    assert metrics.lag.labels("check")._sum.get() == pytest.approx(0.02)
+    assert log() == [
+        "DEBUG Tick enqueued entry=check slot=2026-11-25T03:00:00+00:00 task_id=t1 lag_seconds=0.02"
+    ]
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.999])
+async def test_it_rests_until_just_after_the_next_slot_begins(log, chance):
+    one, _, _ = ticker(None, chance=chance)
+
+    rest = await one.turn()
+
+    assert timedelta(0) < rest - LEFT < timedelta(milliseconds=10)
+
+
+async def test_what_another_replica_claimed_is_not_counted(log):
+    one, _, metrics = ticker(None)
+
+    await one.turn()
+
+    assert count(metrics, "enqueued") == 0
+    assert log() == []
+
+
+async def test_the_third_skip_in_a_row_is_a_warning(log):
+    skip = TickOutcome.SKIPPED
+    one, _, metrics = ticker(skip, skip, skip, skip, TickOutcome.ENQUEUED, skip)
+
+    for _ in range(6):
+        await one.turn()
+
+    assert count(metrics, "skipped") == 5
+    assert [line.split()[0] for line in log()] == [
+        "DEBUG",
+        "DEBUG",
+        "WARNING",
+        "WARNING",
+        "DEBUG",
+        "DEBUG",
+    ]
+    assert log()[2].endswith("in_a_row=3")
+
+
+async def test_a_broken_broker_is_left_to_the_loop(log):
+    one, _, _ = ticker(BrokerDownError("valkey:6379"))
+
+    with pytest.raises(BrokerDownError):
+        await one.turn()
