@@ -6,7 +6,6 @@ from difflib import get_close_matches
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from duly.errors import ConfigError
 from duly.runtime.outline import ANY_NAME, Key, find
@@ -77,7 +76,9 @@ def _source(path: tuple[str, ...], variables: Mapping[tuple[str, ...], str]) -> 
     return ""
 
 
-def _sentence(detail: ErrorDetails, path: tuple[str, ...], keys: Sequence[Key]) -> tuple[str, str]:
+def _sentence(
+    detail: Mapping[str, Any], path: tuple[str, ...], keys: Sequence[Key]
+) -> tuple[str, str]:
     key, kind = find(keys, path), detail["type"]
     if kind == "extra_forbidden":
         return "unknown key", did_you_mean(path, keys)
@@ -93,7 +94,7 @@ def _sentence(detail: ErrorDetails, path: tuple[str, ...], keys: Sequence[Key]) 
     return problem, _remedy(detail, key)
 
 
-def _about_section(detail: ErrorDetails, key: Key | None) -> tuple[str, str]:
+def _about_section(detail: Mapping[str, Any], key: Key | None) -> tuple[str, str]:
     if detail["type"] == "string_pattern_mismatch":
         return "not a valid name", _NAMES
     if detail["type"] == "value_error":
@@ -102,7 +103,7 @@ def _about_section(detail: ErrorDetails, key: Key | None) -> tuple[str, str]:
     return "a section of keys is expected here, not a value", inside
 
 
-def _remedy(detail: ErrorDetails, key: Key) -> str:
+def _remedy(detail: Mapping[str, Any], key: Key) -> str:
     if detail["type"] == "string_type":
         return f'put it in quotes: {key.path[-1]}: "…"'
     if detail["type"] == "literal_error":

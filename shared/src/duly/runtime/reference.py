@@ -3,8 +3,6 @@
 from datetime import timedelta
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic_core import PydanticUndefined
-
 from duly.runtime.loading import variable
 from duly.runtime.outline import Key, outline
 from duly.runtime.settings import DEFAULT_QUEUES, Settings
@@ -40,7 +38,7 @@ def _default(key: Key) -> str:
     if key.path[0] == "queues" and key.path[-1] == "concurrency":
         each = ", ".join(f"{name} {queue.concurrency}" for name, queue in DEFAULT_QUEUES.items())
         return f"{each}; others {value}"
-    if value is PydanticUndefined or value is None or value in ("", ()):
+    if key.field.is_required() or value is None or value in ("", ()):
         return ""
     return f"`{_written(value)}`"
 
