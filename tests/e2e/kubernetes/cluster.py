@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -37,9 +38,8 @@ def kubectl(*arguments: str, **more: Any) -> str:
 
 
 def say(text: str) -> None:
-    """Write past pytest's capture: this is the protocol that the run leaves."""
-    with Path("/dev/stderr").open("w") as stream:
-        stream.write(f"[{time.strftime('%H:%M:%S')}] {text}\n")
+    """Write at once: this is the protocol that the run leaves."""
+    sys.stderr.write(f"\n[{time.strftime('%H:%M:%S')}] {text}\n")
 
 
 def wait_for(what: str, seconds: float, condition: Callable[[], Any]) -> float:
@@ -236,10 +236,14 @@ TOOLBOX = {
 }
 
 
-def image_values() -> dict[str, Any]:
+def image_values(*, suffix: str = "") -> dict[str, Any]:
+    """Give the images as values; with a suffix, the services' images of that tag alone."""
     values = {}
     for component, image in IMAGES.items():
         repository, _, tag = image.rpartition(":")
+        if suffix and component not in {"scheduler", "worker", "monitor"}:
+            continue
+        tag += suffix
         values[component] = {"image": {"registry": "", "repository": repository, "tag": tag}}
     return values
 
