@@ -1,5 +1,6 @@
 """An inspector over plain values: what the monitor is tested and looked at with."""
 
+import math
 from datetime import UTC, datetime, timedelta
 
 from duly.engine.inspector import Inspector
@@ -99,15 +100,8 @@ class FakeInspector(Inspector):
     async def minutes(self, name, *, count=60):
         self._answer()
         start = self.at.replace(second=0, microsecond=0) - timedelta(minutes=count - 1)
-        base = {"critical": 300, "default": 1_200, "low": 14}[name]
-        return [
-            MinuteReport(
-                at=start + timedelta(minutes=index),
-                processed=base + (index * 37 % 97) * base // 400,
-                failed=(index * 7 % 23) * base // 6_000 + (base // 12 if index in (31, 32) else 0),
-            )
-            for index in range(count)
-        ]
+        base = {"critical": 300, "default": 1_250, "low": 14}[name]
+        return [_minute(start + timedelta(minutes=index), base) for index in range(count)]
 
     async def tasks(self, queue, state, *, limit=30, cursor=None, newest=True):  # noqa: ARG002
         self._answer()
@@ -221,6 +215,17 @@ class FakeInspector(Inspector):
             )
             for index in range(min(limit, 40))
         ]
+
+
+def _minute(at, base):
+    """Return figures that look lived in, and that are the same for the same minute."""
+    minute = int(at.timestamp()) // 60
+    wave = math.sin(minute / 9) * 0.12 + math.sin(minute / 2.3 + base) * 0.05
+    processed = round(base * (1 + wave + (minute * 7919 % 13) / 120))
+    bad_spell = base // 12 if base > 1_000 and minute % 60 in (31, 32, 33) else 0
+    return MinuteReport(
+        at=at, processed=processed, failed=(minute * 31 % 7) * base // 6_000 + bad_spell
+    )
 
 
 def _server(host, started, beat, queues, concurrency, running=()):  # noqa: PLR0917

@@ -1,12 +1,14 @@
 """The pages as a browser without JavaScript sees them."""
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 from html.parser import HTMLParser
 
 import pytest
 from fake_inspector import XSS, archived
 
+from duly.engine.reports import MinuteReport
 from duly.task import Attempt, AttemptOutcome, Task, TaskState
 
 PAGES = [
@@ -66,7 +68,7 @@ async def test_every_link_and_form_stays_below_the_prefix(connect, prefix):
             answer = await client.get(path)
             assert answer.status_code == 200, path
             links = set(re.findall(r"<a [^>]*href=\"([^\"#?]+)", answer.text))
-            files = set(re.findall(r"(?:src|href)=\"(/[^\"?#]+\.(?:css|js|svg))", answer.text))
+            files = set(re.findall(r"(?:src|href)=\"(/[^\"?#]+)\?v=", answer.text))
             actions = set(re.findall(r"action=\"([^\"]+)", answer.text))
             assert all(link.startswith(f"{prefix}/") for link in links | files | actions)
             waiting |= {
@@ -104,6 +106,47 @@ async def test_overview_has_the_chart_as_a_table(client):
     text = (await client.get("/monitoring/")).text
 
     assert len(re.findall(r"<tr data-at=\"\d+\">", text)) == 60
+
+
+@pytest.mark.parametrize(
+    ("processed", "shown"),
+    [
+        pytest.param({1: 5, 0: 2}, "5", id="a-running-minute-is-left-out"),
+        pytest.param({0: 2}, "2", id="unless-it-is-the-first"),
+        pytest.param({}, "0", id="or-there-is-nothing"),
+    ],
+)
+async def test_chart_ends_with_a_whole_minute(client, inspector, processed, shown):
+    async def minutes(name, *, count):
+        return [
+            MinuteReport(
+                at=inspector.at - timedelta(minutes=ago),
+                processed=processed.get(ago, 0) if name == "low" else 0,
+                failed=0,
+            )
+            for ago in reversed(range(count))
+        ]
+
+    inspector.minutes = minutes
+
+    text = (await client.get("/monitoring/")).text
+
+    rows = re.findall(r'<tr data-at="\d+"><td>\S+</td><td class="num">(\d+)</td>', text)
+    assert len(rows) == 60
+    assert rows[-1] == shown
+
+
+async def test_an_overdue_schedule_asks_for_its_scheduler(client, inspector):
+    assert "does a scheduler run?" not in (await client.get("/monitoring/schedules")).text
+
+    real = await inspector.schedules()
+    late = replace(real[0], next_slot=inspector.at - timedelta(minutes=4))
+
+    async def schedules():
+        return [late]
+
+    inspector.schedules = schedules
+    assert "does a scheduler run?" in (await client.get("/monitoring/schedules")).text
 
 
 async def test_queue_page_has_counts_and_pages(client):

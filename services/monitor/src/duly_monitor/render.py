@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
+from duly import __version__
 from duly.clock import Clock
 from duly.engine.reports import MinuteReport
 from duly.runtime.settings import MonitorSettings
@@ -40,6 +41,7 @@ class Renderer:
             badge=_badge(settings.environment),
             version=_version(),
             plural=wording.plural,
+            release=__version__,
         )
         self._environment.filters.update(
             bytes=wording.size,

@@ -17,6 +17,9 @@ from duly_monitor.operations import ALLOWED
 from duly_monitor.pages.flash import flash, redirect
 from duly_monitor.render import Renderer
 
+SHOWN_MINUTES = 60
+"""How far back the charts go."""
+
 
 @dataclass(frozen=True, slots=True)
 class QueueRow:
@@ -60,7 +63,7 @@ class QueuePages:
             flash=flash(request),
             queue=report,
             health=health.of_queue(report, self._renderer.clock.now()),
-            minutes=await self._inspector.minutes(name),
+            minutes=_finished([await self._minutes(name)])[0],
             states=[(each, getattr(report, each.value)) for each in TaskState],
             state=state,
             tasks=page.tasks,
@@ -83,16 +86,17 @@ class QueuePages:
         await self._inspector.resume(name)
         return redirect(f"{self._renderer.prefix}/queues/{name}", "resume")
 
+    async def _minutes(self, name: str) -> list[MinuteReport]:
+        return await self._inspector.minutes(name, count=SHOWN_MINUTES + 1)
+
     async def _rows(self) -> list[QueueRow]:
         """Read every queue; those that need somebody come first."""
         now = self._renderer.clock.now()
+        reports = await self._inspector.queues()
+        minutes = _finished([await self._minutes(report.name) for report in reports])
         rows = [
-            QueueRow(
-                report,
-                health.of_queue(report, now),
-                await self._inspector.minutes(report.name),
-            )
-            for report in await self._inspector.queues()
+            QueueRow(report, health.of_queue(report, now), each)
+            for report, each in zip(reports, minutes, strict=True)
         ]
         urgent = health.Level.WARN.rank
         return sorted(
@@ -136,6 +140,12 @@ def _total(queues: list[list[MinuteReport]]) -> list[MinuteReport]:
     return [
         MinuteReport(at=at, processed=processed[at], failed=failed[at]) for at in sorted(minutes)
     ]
+
+
+def _finished(queues: list[list[MinuteReport]]) -> list[list[MinuteReport]]:
+    """Leave the running minute out once another one has figures: half of it looks like a fall."""
+    told = any(minute.processed for minutes in queues for minute in minutes[:-1])
+    return [minutes[:-1] if told else minutes[1:] for minutes in queues]
 
 
 def _worth_seeing(report: QueueReport) -> TaskState:

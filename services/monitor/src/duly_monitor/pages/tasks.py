@@ -1,6 +1,7 @@
 """The tasks: those that failed for good, and one with its whole history."""
 
 from datetime import UTC, datetime
+from urllib.parse import parse_qs
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -59,10 +60,10 @@ class TaskPages:
 
     async def _operate(self, request: Request, operation: Operation) -> Response:
         path = addressed(TaskPath, request)
-        async with request.form(max_files=0, max_fields=8) as form:
-            back = form.get("back")
+        # Our forms have one short field; the gate has bounded the body.
+        form = parse_qs((await request.body()).decode("ascii", "replace"), max_num_fields=8)
         await operate(self._inspector, operation, queue=path.queue, task_id=path.task_id)
-        if back == "failures":
+        if form.get("back") == ["failures"]:
             return redirect(f"{self._renderer.prefix}/failures", operation.value)
         # The task itself may be gone by now, so its queue is what can be shown for certain.
         return redirect(f"{self._renderer.prefix}/queues/{path.queue}", operation.value)
