@@ -50,12 +50,14 @@ async def schedule(
     registry = new_registry("scheduler")
     metrics = SchedulerMetrics(registry)
     contact = Contact(SystemClock())
+    outage = service.Outage(on_error=metrics.broker_errors.inc)
     async with (
         Client.connect(settings.redis, settings.queues) as client,
         Housekeeper.open(
             settings.redis,
             lease=settings.worker.lease,
             on_recovered=lambda queue, back, _: metrics.recovered.labels(queue).inc(back),
+            outage=outage,
         ) as housekeeper,
         Probes(settings.metrics, registry, ready=contact.missing) as probes,
     ):
@@ -77,7 +79,6 @@ async def schedule(
                 return 1
         patient = service.Outage(on_error=metrics.broker_errors.inc, remind=REMIND_EVERY)
         await service.insist(ping, stop=stop, outage=patient)
-        outage = service.Outage(on_error=metrics.broker_errors.inc)
 
         async def repeat(name: str, turn: service.Turn, every: timedelta) -> None:
             await service.repeat(

@@ -1,12 +1,10 @@
 """The housekeeper: moves, reaps and tidies every queue. Run by each scheduler replica."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Self
-
-import structlog
 
 from duly.engine.chores.janitor import Bounds, Janitor
 from duly.engine.chores.mover import Mover
@@ -14,11 +12,11 @@ from duly.engine.chores.reaper import Reaper
 from duly.engine.keys import QUEUES
 from duly.engine.replies import texts
 from duly.engine.store import Store
-from duly.errors import BrokerError
+from duly.runtime.service import Outage, Turn, repeat
 from duly.runtime.settings import RedisSettings
 
 _LOOK_FOR_QUEUES = timedelta(seconds=10)
-_PAUSE_AFTER_ERROR = timedelta(seconds=1)
+_REST = timedelta(seconds=1)
 
 
 class Housekeeper:
@@ -31,11 +29,12 @@ class Housekeeper:
         lease: timedelta = timedelta(seconds=10),
         bounds: Bounds | None = None,
         on_recovered: Callable[[str, int, int], None] = lambda *_: None,
+        outage: Outage | None = None,
     ) -> None:
         self._store, self._lease, self._bounds = store, lease, bounds
         self._on_recovered = on_recovered
-        self._chores: dict[str, list[asyncio.Task[None]]] = {}
-        self._log = structlog.get_logger("duly.engine")
+        self._known: set[str] = set()
+        self._outage = outage or Outage()
 
     @classmethod
     @asynccontextmanager
@@ -45,55 +44,52 @@ class Housekeeper:
         *,
         lease: timedelta = timedelta(seconds=10),
         on_recovered: Callable[[str, int, int], None] = lambda *_: None,
+        outage: Outage | None = None,
     ) -> AsyncIterator[Self]:
-        """Open the connections for the body of an `async with`, close them after it."""
+        """Open the connections for the body of an `async with`, close them after it.
+
+        Args:
+            settings: The broker.
+            lease: As the servers have it.
+            on_recovered: Called with (queue, tasks that wait again, quarantined) after a reap.
+            outage: What to tell when the broker is away; None: one of its own.
+        """
         async with Store.open(settings) as store:
-            yield cls(store, lease=lease, on_recovered=on_recovered)
+            yield cls(store, lease=lease, on_recovered=on_recovered, outage=outage)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Keep house until told to stop; go on when the broker is away."""
-        try:
-            while not stop.is_set():
-                try:
-                    for queue in await self._queues():
-                        self._start(queue)
-                    rest = _LOOK_FOR_QUEUES if self._chores else _PAUSE_AFTER_ERROR
-                except BrokerError as error:
-                    self._log.debug("Looking for queues failed", error=str(error))
-                    rest = _PAUSE_AFTER_ERROR
-                await _wait(stop, rest)
-        finally:
-            running = [task for tasks in self._chores.values() for task in tasks]
-            for task in running:
-                task.cancel()
-            if running:
-                await asyncio.wait(running)
-
-    async def _queues(self) -> list[str]:
-        return texts(await self._store.connection.command("SMEMBERS", QUEUES))
-
-    def _start(self, queue: str) -> None:
-        if queue not in self._chores:
-            loop = asyncio.get_running_loop()
-            turns = (
-                Mover(self._store, queue).turn,
-                Reaper(self._store, queue, lease=self._lease, on_recovered=self._on_recovered).turn,
-                Janitor(self._store, queue, bounds=self._bounds).turn,
+        """Keep house until told to stop; go on when the broker is away, and when a chore fails."""
+        async with asyncio.TaskGroup() as group:
+            await repeat(
+                lambda: self._look(group, stop),
+                name="look for queues",
+                every=_LOOK_FOR_QUEUES,
+                stop=stop,
+                outage=self._outage,
             )
-            self._chores[queue] = [loop.create_task(self._repeat(turn)) for turn in turns]
 
-    async def _repeat(self, turn: Callable[[], Awaitable[timedelta]]) -> None:
-        while True:
-            try:
-                rest = await turn()
-            except BrokerError as error:
-                self._log.debug("Chore failed, trying on", error=str(error))
-                rest = _PAUSE_AFTER_ERROR
-            await asyncio.sleep(rest.total_seconds())
+    async def _look(self, group: asyncio.TaskGroup, stop: asyncio.Event) -> timedelta:
+        """Begin the chores of queues that are new; return how long to rest."""
+        names = texts(await self._store.connection.command("SMEMBERS", QUEUES))
+        for queue in names:
+            if queue not in self._known:
+                self._known.add(queue)
+                for name, turn in self._turns(queue):
+                    group.create_task(
+                        repeat(
+                            turn,
+                            name=f"{name} {queue}",
+                            every=_REST,
+                            stop=stop,
+                            outage=self._outage,
+                        )
+                    )
+        return _LOOK_FOR_QUEUES if names else _REST
 
-
-async def _wait(stop: asyncio.Event, duration: timedelta) -> None:
-    try:
-        await asyncio.wait_for(stop.wait(), duration.total_seconds())
-    except TimeoutError:
-        return
+    def _turns(self, queue: str) -> list[tuple[str, Turn]]:
+        reaper = Reaper(self._store, queue, lease=self._lease, on_recovered=self._on_recovered)
+        return [
+            ("mover", Mover(self._store, queue).turn),
+            ("reaper", reaper.turn),
+            ("janitor", Janitor(self._store, queue, bounds=self._bounds).turn),
+        ]

@@ -27,6 +27,7 @@ from duly.engine.replies import RunningRecord, ServerRecord
 from duly.engine.store import Pulse, Store
 from duly.errors import BrokerDownError, BrokerError
 from duly.job import Job
+from duly.runtime.service import repeat
 from duly.runtime.settings import RedisSettings
 
 _BEATS_PER_LEASE = 4
@@ -35,6 +36,7 @@ _MOST_SHOWN = 100
 _RETRY_START = 1.0
 _COMPLAIN_EVERY = 5.0
 _NEVER = timedelta(days=1)
+_TIDY_EVERY = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +168,7 @@ class Server:
         )
         heartbeat.start()
         chores = [loop.create_task(duties.run()) for duties in self._duties.values()]
-        chores += [loop.create_task(self._tidy(queue)) for queue in self._options.queues]
+        chores += [loop.create_task(self._tidy(queue, stop)) for queue in self._options.queues]
         watching = loop.create_task(self._watch(stop))
         try:
             await self._receiver.listen(stop)
@@ -268,15 +270,16 @@ class Server:
         )
         return msgspec.json.encode(record)
 
-    async def _tidy(self, queue: str) -> None:
-        """Run the janitor, now and then: schedulers do it too, but there may be none."""
-        janitor = Janitor(self._store, queue, every=timedelta(minutes=1))
-        while True:
-            try:
-                rest = await janitor.turn()
-            except BrokerError:
-                rest = timedelta(minutes=1)
-            await asyncio.sleep(rest.total_seconds())
+    async def _tidy(self, queue: str, stop: asyncio.Event) -> None:
+        """Keep the queue known and within its bounds, now and then; schedulers do it more often."""
+        janitor = Janitor(self._store, queue, every=_TIDY_EVERY)
+
+        async def turn() -> timedelta:
+            self._store.forget(queue)
+            await self._store.register(queue)
+            return await janitor.turn()
+
+        await repeat(turn, name=f"janitor {queue}", every=_TIDY_EVERY, stop=stop)
 
     async def _leave(self) -> None:
         for queue in self._options.queues:

@@ -14,6 +14,7 @@ from duly.engine.scripts import Call, NewTask, Settlement
 from duly.errors import BrokerDownError, BrokerError
 from duly.runtime.settings import RedisSettings
 
+_KNOWN_SECONDS = 10.0
 BATCH = 500
 """Most tasks in one script: more would hold up the broker's other clients."""
 
@@ -66,7 +67,7 @@ class Store:
         self.connection = connection
         self._clock = clock or SystemClock()
         self._offset_ms = 0
-        self._known: set[str] = set()
+        self._known: dict[str, float] = {}
 
     @classmethod
     @asynccontextmanager
@@ -89,17 +90,22 @@ class Store:
         return await self.connection.script(script.sha, script.text, call.keys, call.args)
 
     async def register(self, queue: str) -> QueueKeys:
-        """Make a queue known, with its stream and group; return its keys. Cheap to repeat."""
+        """Make a queue known, with its stream and group; return its keys.
+
+        Cheap to repeat: it asks the broker every ten seconds at most, so that a broker that has
+        lost its data knows the queue again soon.
+        """
         keys = queue_keys(queue)
-        if queue not in self._known:
+        now = self._clock.monotonic()
+        if now >= self._known.get(queue, now):
             await self.connection.command("SADD", QUEUES, queue)
             await self.ensure_group(keys)
-            self._known.add(queue)
+            self._known[queue] = now + _KNOWN_SECONDS
         return keys
 
     def forget(self, queue: str) -> None:
         """Make the next `register` of a queue ask the broker again."""
-        self._known.discard(queue)
+        self._known.pop(queue, None)
 
     async def ensure_group(self, keys: QueueKeys) -> None:
         """Create stream and group where they are missing. From id 0: nothing is passed over."""

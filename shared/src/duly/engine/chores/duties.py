@@ -4,6 +4,7 @@ So an idle worker asks the broker nothing beside its heartbeats, however many wo
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import structlog
@@ -53,20 +54,26 @@ class Duties:
         while True:
             await self._due.wait()
             self._due.clear()
-            try:
-                self.due_in(await self._mover.turn())
-            except BrokerError as error:
-                self._log.debug("Moving due tasks failed", error=str(error))
-                await asyncio.sleep(_PAUSE_AFTER_ERROR)
-                self._due.set()
+            rest = await self._do(self._mover.turn, "mover", self._due)
+            if rest is not None:
+                self.due_in(rest)
 
     async def _reap(self) -> None:
         while True:
             await self._dead.wait()
             self._dead.clear()
-            try:
-                await self._reaper.turn()
-            except BrokerError as error:
-                self._log.debug("Reaping failed", error=str(error))
-                await asyncio.sleep(_PAUSE_AFTER_ERROR)
-                self._dead.set()
+            await self._do(self._reaper.turn, "reaper", self._dead)
+
+    async def _do(
+        self, turn: Callable[[], Awaitable[timedelta]], name: str, again: asyncio.Event
+    ) -> timedelta | None:
+        """Take a turn; after an error take another one soon."""
+        try:
+            return await turn()
+        except BrokerError as error:
+            self._log.debug("Chore failed, trying on", chore=name, error=str(error))
+        except Exception:  # noqa: BLE001 - logged, and a worker needs its chores
+            self._log.exception("Chore failed, trying on", chore=name)
+        await asyncio.sleep(_PAUSE_AFTER_ERROR)
+        again.set()
+        return None
