@@ -4,6 +4,7 @@ import base64
 
 import pytest
 
+from duly import __version__
 from duly.errors import ConfigError
 
 TASK = "/monitoring/tasks/default/a1b2c3d4e5f60718"
@@ -75,6 +76,15 @@ async def test_closed_answers_403_and_says_how_to_open(connect, path):
 
     assert answer.status_code == 403
     assert "monitor.access" in answer.text
+
+
+@pytest.mark.parametrize("mode", [{"access": "closed"}, {"access": "basic", "password": "x"}])
+async def test_outsiders_learn_neither_environment_nor_version(connect, mode):
+    async with connect(environment="blue-prod", **mode) as client:
+        text = (await client.get("/monitoring/")).text
+
+    assert "blue-prod" not in text
+    assert f"duly {__version__}" not in text
 
 
 @pytest.mark.parametrize("path", PAGE_POSTS + API_POSTS)
