@@ -1,13 +1,16 @@
 # The targets for containers and Kubernetes; the Makefile includes this.
 TOOLS := .duly/tools
 
-.PHONY: images chart readme e2e
+.PHONY: images chart policy readme e2e
 
 images: $(VENV)/.dev ## build the three images; prints their sizes and start-up times
 	@$(BIN)/python deploy/images.py
 
 chart: $(TOOLS)/helm $(VENV)/.chart ## lint, render and check the Helm chart (half a minute)
 	@DULY_CHART_TOOLS=required $(BIN)/pytest -q tests/chart $(PYTEST_ARGS)
+
+policy: $(TOOLS)/helm .venv-policy/.done ## check the chart and the Dockerfiles by checkov's policies
+	@deploy/policy.sh
 
 readme: $(VENV)/.dev ## write the chart's README anew from its values
 	@$(BIN)/python deploy/readme.py
@@ -22,4 +25,10 @@ $(TOOLS)/helm: requirements/kubectl.txt deploy/tools.py $(VENV)/.dev
 $(VENV)/.chart: requirements/chart.txt $(VENV)/.dev
 	@$(BIN)/python -m pip --quiet --disable-pip-version-check install --require-hashes \
 	    --requirement requirements/chart.txt
+	@touch $@
+
+.venv-policy/.done: requirements/policy.txt
+	@$(BIN)/python -m venv $(@D)
+	@$(@D)/bin/python -m pip --quiet --disable-pip-version-check install --require-hashes \
+	    --requirement requirements/policy.txt
 	@touch $@
