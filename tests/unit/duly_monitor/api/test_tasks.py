@@ -1,0 +1,49 @@
+"""Tasks as JSON."""
+
+import pytest
+
+from duly.task import TaskState
+
+API = "/monitoring/api/v1"
+
+
+async def test_tasks_are_paged_to_the_end_without_repeats(client):
+    seen, cursor = [], ""
+    while cursor is not None:
+        parameters = {"state": "waiting", "limit": 7, **({"cursor": cursor} if cursor else {})}
+        page = (await client.get(f"{API}/queues/default/tasks", params=parameters)).json()
+        seen += [task["id"] for task in page["tasks"]]
+        cursor = page["next_cursor"]
+
+    assert len(seen) == len(set(seen)) == 40
+
+
+@pytest.mark.parametrize("state", list(TaskState))
+async def test_tasks_of_every_state_can_be_listed(client, state):
+    answer = await client.get(f"{API}/queues/default/tasks?state={state.value}")
+
+    assert answer.status_code == 200
+    assert all(task["state"] == state.value for task in answer.json()["tasks"])
+
+
+async def test_run_by_a_script_makes_the_task_wait(client, inspector):
+    answer = await client.post(f"{API}/tasks/a1b2c3d4e5f60718/run")
+
+    assert answer.json() == {"operation": "run", "queue": "default", "task_id": "a1b2c3d4e5f60718"}
+    assert (await inspector.find("a1b2c3d4e5f60718")).state is TaskState.WAITING
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/tasks/none/run", 404),
+        ("/tasks/9f2c41d8e0b70/archive", 409),
+        ("/queues/none/pause", 404),
+        ("/queues/UPPER/resume", 404),
+    ],
+)
+async def test_what_can_not_be_done_is_a_problem(client, path, status):
+    answer = await client.post(f"{API}{path}")
+
+    assert answer.status_code == answer.json()["status"] == status
+    assert answer.headers["Content-Type"] == "application/problem+json"

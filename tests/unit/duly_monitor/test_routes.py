@@ -1,0 +1,83 @@
+"""Every address: answered, escaped, below the prefix."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+from fake_inspector import XSS
+
+from duly.task import TaskState
+
+PAGES = [
+    "/monitoring",
+    "/monitoring/",
+    "/monitoring/queues/default",
+    "/monitoring/queues/low",
+    "/monitoring/failures",
+    "/monitoring/tasks/default/0f1e2d3c4b5a6978",
+    "/monitoring/tasks/critical/c0c0c0c000000001",
+    "/monitoring/tasks/low/1764041400000-0",
+    "/monitoring/schedules",
+    "/monitoring/servers",
+    *(f"/monitoring/queues/default?state={state.value}" for state in TaskState),
+]
+
+
+class Inline(HTMLParser):
+    """Finds code and styles that a strict policy would block."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.found = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        names = dict(attrs)
+        if tag == "style" or (tag == "script" and "src" not in names):
+            self.found.append(tag)
+        for name, value in names.items():
+            if name == "style" or name.startswith("on") or "javascript:" in (value or ""):
+                self.found.append(f"{tag} {name}")
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_page_is_html_without_inline_code(client, path):
+    answer = await client.get(path)
+
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert Inline(answer.text).found == []
+    assert not re.search(r"(src|href)=\"(https?:)?//", answer.text)
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_page_escapes_what_comes_from_the_broker(client, path):
+    assert XSS not in (await client.get(path)).text
+
+
+@pytest.mark.parametrize("prefix", ["", "/ops/duly"])
+async def test_every_link_and_form_stays_below_the_prefix(connect, prefix):
+    async with connect(prefix=prefix) as client:
+        seen, waiting = set(), {f"{prefix}/"}
+        while waiting:
+            path = waiting.pop()
+            seen.add(path)
+            answer = await client.get(path)
+            assert answer.status_code == 200, path
+            links = set(re.findall(r"<a [^>]*href=\"([^\"#?]+)", answer.text))
+            files = set(re.findall(r"(?:src|href)=\"(/[^\"?#]+)\?v=", answer.text))
+            actions = set(re.findall(r"action=\"([^\"]+)", answer.text))
+            assert all(link.startswith(f"{prefix}/") for link in links | files | actions)
+            waiting |= {
+                link
+                for link in (links | files) - seen
+                if "tick-" not in link and "41d8e0b71" not in link
+            }
+
+    assert {f"{prefix}/failures", f"{prefix}/servers", f"{prefix}/static/app.css"} <= seen
+
+
+async def test_root_leads_to_the_prefix(client):
+    answer = await client.get("/")
+
+    assert (answer.status_code, answer.headers["Location"]) == (307, "/monitoring/")
