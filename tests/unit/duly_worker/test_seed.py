@@ -5,12 +5,12 @@ from random import Random
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import func, insert, select
+from structlog.testing import capture_logs
 
 from duly.errors import ConfigError
 from duly.orders.session import open_engine
 from duly.orders.tables import CUSTOMERS, ORDER_ITEMS, ORDERS, PRODUCTS
 from duly.runtime.settings import DatabaseSettings
-from duly.testing.processes import free_port
 from duly_worker.migrate import migrate
 from duly_worker.seed import seed, trickle, turn
 from duly_worker.settings import Settings
@@ -166,11 +166,15 @@ async def test_the_trickle_goes_on_until_it_is_told_to_stop(engine, settings, un
 
 
 async def test_the_trickle_outlives_a_database_that_is_down(until):
-    url = f"postgresql+psycopg://duly@127.0.0.1:{free_port()}/orders"
+    url = "postgresql+psycopg://duly@127.0.0.1:1/orders"  # Nobody is there.
     down = Settings(database=DatabaseSettings(url=SecretStr(url)))
     stop = asyncio.Event()
 
-    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
-        going_on = group.create_task(trickle(down, stop, period=timedelta(milliseconds=1)))
-        asyncio.get_running_loop().call_later(0.3, stop.set)
-        await going_on
+    with capture_logs() as logged:
+        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+            group.create_task(trickle(down, stop, period=timedelta(milliseconds=1)))
+            await until(lambda: len(logged) >= 2)
+            stop.set()
+
+    assert {line["event"] for line in logged} == {"Demo orders not changed"}
+    assert "127.0.0.1:1/orders can not be used" in logged[0]["error"]

@@ -100,6 +100,6 @@ async def pending_pages(
 async def _items(connection: AsyncConnection, after: int, last: int) -> dict[int, list[OrderItem]]:
     found: defaultdict[int, list[OrderItem]] = defaultdict(list)
     rows = await connection.execute(PENDING_ITEMS, {"after": after, "last": last})
-    for order_id, name, quantity, unit_price in rows:
+    for order_id, name, quantity, unit_price in rows.all():
         found[order_id].append((name, quantity, unit_price))
     return dict(found)

@@ -1,6 +1,5 @@
 """Opens the orders database: which drivers, with which limits, and what to say when it fails."""
 
-import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
@@ -13,6 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from duly.errors import ConfigError, DulyError
+from duly.orders.sqlite import Connections, prepare
 from duly.runtime.settings import DatabaseSettings
 
 SQLITE, POSTGRESQL = "sqlite+aiosqlite", "postgresql+psycopg"
@@ -52,9 +52,13 @@ async def open_engine(
     url = database_url(settings)
     if url.drivername == SQLITE:
         _check_file(url)
+    connections = Connections()
+    arguments = _arguments(url, settings, application)
+    if url.drivername == SQLITE:
+        arguments["async_creator_fn"] = connections.create
     engine = create_async_engine(
         url,
-        connect_args=_arguments(url, settings, application),
+        connect_args=arguments,
         hide_parameters=True,
         pool_pre_ping=True,
         pool_size=settings.pool_size,
@@ -62,11 +66,12 @@ async def open_engine(
         pool_timeout=CONNECT_TIMEOUT.total_seconds(),
     )
     if url.drivername == SQLITE:
-        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+        event.listen(engine.sync_engine, "connect", prepare)
     try:
         yield engine
     finally:
         await engine.dispose()
+        await connections.farewell()
 
 
 def database_url(settings: DatabaseSettings) -> URL:
@@ -183,23 +188,10 @@ def _arguments(url: URL, settings: DatabaseSettings, application: str) -> dict[s
         "options": " ".join(options),
         "application_name": url.query.get("application_name", application),
         "connect_timeout": round(CONNECT_TIMEOUT.total_seconds()),
+        # Planned for its values each time: a page's plan for any values might read all pages, and
+        # poolers that change the session between transactions lose what was prepared.
+        "prepare_threshold": None,
     }
-
-
-def _prepare_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's own
-    """Let readers go on while another process writes, and keep the foreign keys."""
-    cursor = connection.cursor()
-    try:
-        cursor.execute("PRAGMA synchronous = NORMAL")
-        cursor.execute("PRAGMA foreign_keys = ON")
-        cursor.execute("PRAGMA journal_mode = WAL")
-    except sqlite3.OperationalError as error:
-        # The mode stays with the file. Only at its birth can another process be about to set it,
-        # and for this SQLite does not wait: the next connection finds it set.
-        if "locked" not in str(error):
-            raise
-    finally:
-        cursor.close()
 
 
 def _ms(duration: timedelta) -> int:

@@ -1,13 +1,10 @@
 import asyncio
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect, text
 
 from duly.orders.schema import VERSION_TABLE, downgrade, missing, upgrade
 from duly.orders.session import open_engine
-from duly.orders.tables import METADATA
 
 
 async def tables(engine):
@@ -35,15 +32,6 @@ async def test_downgrading_leaves_nothing_but_the_version_table(engine):
     assert taken_back == ["0001"]
     assert await tables(engine) == [VERSION_TABLE]
     assert await upgrade(engine) == ["0001"]
-
-
-async def test_the_migrations_make_what_the_tables_say(engine):
-    def difference(connection):
-        options = {"version_table": VERSION_TABLE, "compare_type": True}
-        return compare_metadata(MigrationContext.configure(connection, opts=options), METADATA)
-
-    async with engine.connect() as connection:
-        assert await connection.run_sync(difference) == []
 
 
 async def test_of_two_migrations_at_once_one_does_the_work(database):

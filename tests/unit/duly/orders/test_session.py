@@ -1,4 +1,5 @@
 import asyncio
+import socket
 from datetime import timedelta
 
 import pytest
@@ -15,9 +16,8 @@ from duly.orders.session import (
     explained,
     open_engine,
 )
-from duly.orders.tables import CUSTOMERS, ORDERS
+from duly.orders.tables import CUSTOMERS
 from duly.runtime.settings import DatabaseSettings
-from duly.testing.processes import free_port
 
 
 def settings(url, **changes):
@@ -77,8 +77,16 @@ async def test_a_folder_in_place_of_a_file_is_one_clear_error(tmp_path):
         await use(settings(f"sqlite+aiosqlite:///{tmp_path}"))
 
 
-async def test_a_server_that_is_not_there_is_one_clear_error():
-    port = free_port()
+@pytest.fixture
+def silent_port():
+    """A port that is taken, and that nobody listens on."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
+
+
+async def test_a_server_that_is_not_there_is_one_clear_error(silent_port):
+    port = silent_port
     url = f"postgresql+psycopg://duly:hunter2@127.0.0.1:{port}/orders"
 
     with pytest.raises(OrdersDownError, match=f"127.0.0.1:{port}/orders can not be") as raised:
@@ -147,13 +155,6 @@ async def test_a_statement_that_takes_too_long_is_ended(postgres_url):
             await connection.execute(text("SELECT pg_sleep(30)"))
 
 
-async def test_sqlite_lets_readers_go_on_and_keeps_foreign_keys(sqlite_url):
-    async with open_engine(settings(sqlite_url)) as engine, engine.connect() as connection:
-        assert await connection.scalar(text("PRAGMA journal_mode")) == "wal"
-        assert await connection.scalar(text("PRAGMA foreign_keys")) == 1
-        assert await connection.scalar(text("PRAGMA busy_timeout")) == 4000
-
-
 async def test_errors_do_not_tell_values(engine):
     row = {"username": "a", "email": "secret@example.com"}
     async with engine.begin() as connection:
@@ -163,17 +164,6 @@ async def test_errors_do_not_tell_values(engine):
             await connection.execute(insert(CUSTOMERS), [row])
 
     assert "secret@example.com" not in str(raised.value)
-
-
-async def test_an_order_needs_its_customer(engine):
-    with pytest.raises(IntegrityError):
-        async with engine.begin() as connection:
-            await connection.execute(
-                text(
-                    f"INSERT INTO {ORDERS.name} (customer_id, status, created_at, updated_at) "
-                    "VALUES (7, 'pending', '2026-01-01 00:00:00', '2026-01-01 00:00:00')"
-                )
-            )
 
 
 async def test_a_dead_connection_is_replaced_before_use(postgres_server, postgres_url):
@@ -216,3 +206,14 @@ async def test_exclusive_transactions_take_turns(database):
 async def test_a_page_that_takes_too_long_is_ended(engine):
     with pytest.raises(TimeoutError):
         await anext(pending_pages(engine, timeout=timedelta(0)))
+
+
+async def test_statements_are_planned_for_their_values_each_time(postgres_url):
+    # For "any values" PostgreSQL reads all items for each page: 212 ms instead of 3.
+    async with open_engine(settings(postgres_url)) as engine, engine.connect() as connection:
+        for number in range(10):
+            await connection.execute(text("SELECT :number + 1"), {"number": number})
+
+        prepared = await connection.scalar(text("SELECT count(*) FROM pg_prepared_statements"))
+
+    assert prepared == 0

@@ -3,13 +3,12 @@
 import asyncio
 from collections.abc import Iterable
 from contextlib import aclosing
-from datetime import timedelta
 from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from duly.clock import Clock, SystemClock
-from duly.errors import Retry
+from duly.errors import HandBack
 from duly.jobs.orders import CheckPendingOrders
 from duly.orders.queries import PAGE_SIZE, Page, pending_pages
 from duly.task import TaskContext
@@ -62,8 +61,8 @@ class PendingOrdersCheck:
         """Log every pending order, then one line that sums up.
 
         Raises:
-            Retry: The worker stops. Another one takes the check over at once, from its start: what
-                is pending by then is what counts.
+            HandBack: The worker stops. Another one takes the check over, from its start: what is
+                pending by then is what counts.
         """
         del job  # It carries nothing.
         started = self._clock.monotonic()
@@ -74,7 +73,7 @@ class PendingOrdersCheck:
             async for page in pages:
                 if context.stopping():
                     reason = f"the worker stops; {pending} pending orders were logged so far"
-                    raise Retry(reason, after=timedelta(0))
+                    raise HandBack(reason)
                 pending += len(page.orders)
                 logged += await self._write(page, with_items=with_items)
                 await asyncio.sleep(0)
