@@ -17,6 +17,7 @@ DulyError
 └── OutcomeSignal            raised by handlers to choose what becomes of the task
     ├── Retry                run it again after a given time
     ├── Skip                 archive it now, do not retry
+    ├── HandBack             the worker stops: let another one run it, this attempt does not count
     └── Revoke               drop it: neither retried nor archived
 """
 
@@ -163,6 +164,16 @@ class Skip(OutcomeSignal):
 
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason or "the handler gave up")
+
+
+class HandBack(OutcomeSignal):
+    """Give the task back unchanged: it waits again, and this attempt is not counted.
+
+    For handlers that see `context.stopping()` and come to an end before the drain budget does.
+    """
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason or "the worker stops")
 
 
 class Revoke(OutcomeSignal):

@@ -27,6 +27,7 @@ class AttemptOutcome(StrEnum):
     FAILED = "failed"
     TIMED_OUT = "timed_out"
     CRASHED = "crashed"
+    CANCELLED = "cancelled"
     SKIPPED = "skipped"
     QUARANTINED = "quarantined"
 

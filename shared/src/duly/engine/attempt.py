@@ -41,6 +41,12 @@ class Running:
     timed_out: bool = False
     handed_back: bool = False
     """It was cancelled for the drain and ended by that."""
+    cancel_as: Literal["archived", "dropped", "retry"] | None = None
+    """What an operator wants to become of it."""
+    told_at: float | None = None
+    """When it was told to stop, on the monotonic clock."""
+    stuck: bool = False
+    """It was told to stop long ago and goes on all the same."""
 
     @property
     def lock(self) -> str:
@@ -94,6 +100,14 @@ def start(
     return running, plan
 
 
+def task_id_of(delivery: Delivery) -> str:
+    """Return the id in a delivered message, or "" when it has none."""
+    try:
+        return decode(delivery.data or b"").task_id
+    except MalformedTaskError:
+        return ""
+
+
 def headers(message: Message) -> dict[str, str]:
     """Return the task's headers.
 
@@ -104,6 +118,41 @@ def headers(message: Message) -> dict[str, str]:
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
         raise MalformedTaskError("label headers is not a map of strings")
     return found
+
+
+def hand_back(running: Running) -> Settlement:
+    """Return how to give a task back that its handler did not want to end."""
+    return Settlement(
+        entry=running.delivery.entry,
+        id=running.message.task_id,
+        kind=running.message.task_name,
+        verdict="waiting",
+        tries=f"{running.delivery.attempts} {running.delivery.crashes}",
+    )
+
+
+def cancelled(running: Running, *, now_ms: int, seconds: float, server: str) -> Settlement:
+    """Return how to settle a task that an operator had stopped."""
+    attempts = running.delivery.attempts + 1
+    record = Attempt(
+        number=attempts,
+        outcome=AttemptOutcome.CANCELLED,
+        at=from_unix_ms(now_ms),
+        duration=timedelta(seconds=seconds),
+        server=server,
+        error="cancelled by an operator",
+    )
+    return Settlement(
+        entry=running.delivery.entry,
+        id=running.message.task_id,
+        kind=running.message.task_name,
+        verdict=running.cancel_as or "archived",
+        in_ms=to_ms(backoff(running.job.policy, attempts)),
+        tries=f"{attempts} {running.delivery.crashes}",
+        attempt=encode_attempt(record),
+        lock=running.lock,
+        outcomes="processed,cancelled",
+    )
 
 
 def success(running: Running, result: bytes) -> Settlement | None:

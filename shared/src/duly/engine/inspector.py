@@ -36,6 +36,11 @@ from duly.task import Task, TaskState
 _HOUR_MS, _MINUTE_MS = 3_600_000, 60_000
 _MOST_MINUTES = 72 * 60
 _MOST_TASKS = 1_000
+_CANCELS: dict[str, Literal["archived", "dropped", "retry"]] = {
+    "archive": "archived",
+    "delete": "dropped",
+    "retry": "retry",
+}
 
 
 class Inspector:
@@ -189,6 +194,29 @@ class Inspector:
         """
         task = await self.task(queue, task_id)
         await self._operate(queue, "delete", task_id, lock_of(task))
+
+    async def cancel(
+        self,
+        queue: str,
+        task_id: str,
+        *,
+        outcome: Literal["archive", "delete", "retry"] = "archive",
+    ) -> None:
+        """Have an active task stopped, and archived, deleted or retried when it has.
+
+        Its server learns of it at once and cancels the handler; the task stays active until the
+        handler has really ended (a server shows those that do not as stuck).
+
+        Raises:
+            NotFoundError: The queue holds no such task.
+            IllegalTransitionError: It is not active.
+        """
+        await self._keys(queue)
+        answer = await self._store.cancel(queue, task_id=task_id, outcome=_CANCELS[outcome])
+        if answer == "missing":
+            raise NotFoundError("task", task_id, f"queue {queue}")
+        if answer != "ok":
+            raise IllegalTransitionError(task_id, answer, "cancel")
 
     async def _operate(
         self,

@@ -30,6 +30,7 @@ class QueueKeys:
     | totals | HASH | `kind:outcome` → count |
     | leases | ZSET | server id → ms at which its lease ends |
     | servers | HASH | server id → JSON description, renewed with the lease |
+    | cancels | HASH | task id → outcome that the task is to have when its server has stopped it |
     | paused | STRING | ms since which the queue is paused |
     | entries | HASH | schedule entry id → JSON description |
     | control | channel | a message makes the queue's servers beat at once and look |
@@ -38,6 +39,7 @@ class QueueKeys:
 
     __slots__ = (
         "archived",
+        "cancels",
         "completed",
         "control",
         "entries",
@@ -80,6 +82,7 @@ class QueueKeys:
         self.totals = prefix + "totals"
         self.leases = prefix + "leases"
         self.servers = prefix + "servers"
+        self.cancels = prefix + "cancels"
         self.paused = prefix + "paused"
         self.control = prefix + "control"
         self.entries = prefix + "entries"

@@ -1,4 +1,4 @@
-"""Runs tasks: reads as many as there are free slots, one coroutine each, and settles them.
+"""Takes tasks: reads as many as there are free slots, has them run, and drains in the end.
 
 taskiq's `Receiver` is the place to plug this in; its own loop prefetches, acknowledges one by one
 and loses what it does not understand, so `listen` is replaced whole.
@@ -7,31 +7,25 @@ and loses what it does not understand, so `listen` is replaced whole.
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
-from typing import Any
 
-import msgspec
 import structlog
 from taskiq.receiver import Receiver
 from typing_extensions import override
 
 from duly.clock import Clock, SystemClock
-from duly.engine import attempt
-from duly.engine.attempt import Running
-from duly.engine.broker import JobBroker, Plan
-from duly.engine.codec import decode
-from duly.engine.middleware import Ended, Hooks, Middleware, Outcome
-from duly.engine.scripts import Settlement
+from duly.engine.attempt import Running, task_id_of
+from duly.engine.broker import JobBroker
+from duly.engine.middleware import Middleware, Outcome
+from duly.engine.runner import Runner
 from duly.engine.settler import Settler
 from duly.engine.source import Source
 from duly.engine.store import Delivery
-from duly.errors import BrokerError, MalformedTaskError
+from duly.errors import BrokerError
 
 _SETTLE_BUDGET = 5.0
 """Seconds that a stopping worker waits for the broker to take the last outcomes."""
-_PRECISE_BELOW = 1.0
-"""Timeouts shorter than this many seconds get a timer of their own; longer ones are looked for."""
 _BACKLOG_LIMIT = 5_000
 """Outcomes not written yet at which no more tasks are read."""
 
@@ -67,12 +61,8 @@ class JobReceiver(Receiver):
         self.concurrency = concurrency
         self.paused: set[str] = set()
         self.stopping = False
-        self._on_retry = on_retry
         self._drain = drain.total_seconds()
-        self._hooks = Hooks(middlewares)
-        self._clock = clock or SystemClock()
         self._log = structlog.get_logger("duly.engine")
-        self._running: dict[bytes, Running] = {}
         self._held: set[bytes] = set()
         self._waiting: deque[tuple[str, Delivery]] = deque()
         self._room = asyncio.Event()
@@ -88,6 +78,16 @@ class JobReceiver(Receiver):
             )
             for queue in broker.queues
         }
+        self._runner = Runner(
+            broker,
+            self._settlers,
+            middlewares=middlewares,
+            on_retry=on_retry,
+            on_free=self._room.set,
+            on_lost=self._held.discard,
+            stopping=self._is_stopping,
+            clock=clock or SystemClock(),
+        )
         self._source = Source(
             broker.store,
             broker.queues,
@@ -100,7 +100,7 @@ class JobReceiver(Receiver):
 
     def running(self) -> list[Running]:
         """Return what runs now. May be called from any thread."""
-        return list(self._running.values())
+        return self._runner.running()
 
     @override
     async def listen(self, finish_event: asyncio.Event) -> None:
@@ -112,7 +112,7 @@ class JobReceiver(Receiver):
         async with asyncio.TaskGroup() as group:
             settling = [group.create_task(settler.run()) for settler in self._settlers.values()]
             reading = group.create_task(self._read())
-            timeouts = group.create_task(self._watch_timeouts())
+            timeouts = group.create_task(self._runner.watch())
             await finish_event.wait()
             self.stopping = True
             await self._stop_reading(reading)
@@ -126,7 +126,11 @@ class JobReceiver(Receiver):
         self._source.lose()
         for running in self.running():
             if running.queue == queue:
-                self._cancel(running, Outcome.LOST)
+                self._runner.interrupt(running, Outcome.LOST)
+
+    def cancel(self, queue: str, wanted: Mapping[str, str]) -> None:
+        """Stop running tasks as operators want: task id → what is to become of it."""
+        self._runner.cancel(queue, wanted)
 
     async def pause(self, queue: str) -> None:
         """Take no tasks of a queue from now on, also not by the read that waits."""
@@ -145,7 +149,7 @@ class JobReceiver(Receiver):
         while not self.stopping:
             await self._room.wait()
             self._launch_waiting()
-            free = self.concurrency - len(self._running) - len(self._waiting)
+            free = self.concurrency - len(self._runner) - len(self._waiting)
             if free <= 0 or self._backlog() > _BACKLOG_LIMIT:
                 self._room.clear()
                 if self._backlog() > _BACKLOG_LIMIT:
@@ -171,134 +175,12 @@ class JobReceiver(Receiver):
 
     def _launch_waiting(self) -> None:
         now_ms = self.jobs.store.now_ms()
-        while self._waiting and len(self._running) < self.concurrency and not self.stopping:
+        while self._waiting and len(self._runner) < self.concurrency and not self.stopping:
             queue, delivery = self._waiting.popleft()
-            self._launch(queue, delivery, now_ms)
-
-    def _launch(self, queue: str, delivery: Delivery, now_ms: int) -> None:
-        """Start one task, or quarantine what can not be run."""
-        try:
-            running, plan = attempt.start(
-                delivery,
-                queue,
-                self.jobs.plans,
-                now_ms=now_ms,
-                started=self._clock.monotonic(),
-            )
-        except MalformedTaskError as error:
-            self._quarantine(queue, delivery, error.reason)
-            return
-        running.context.stopping = self._is_stopping
-        self._running[delivery.entry] = running
-        running.task = self._loop().create_task(self._work(running, plan))
-
-    @staticmethod
-    def _loop() -> asyncio.AbstractEventLoop:
-        return asyncio.get_running_loop()
+            self._runner.launch(queue, delivery, now_ms)
 
     def _is_stopping(self) -> bool:
         return self.stopping
-
-    def _quarantine(self, queue: str, delivery: Delivery, reason: str) -> None:
-        store, task_id = self.jobs.store, _task_id(delivery) or delivery.entry.decode()
-        self._settlers[queue].settle(
-            attempt.quarantine(
-                delivery, task_id, reason, now_ms=store.now_ms(), server=self.jobs.server
-            )
-        )
-        self._hooks.quarantined(queue, task_id, reason)
-
-    async def _work(self, running: Running, plan: Plan) -> None:
-        """Run one task to its end, whatever that is."""
-        self._hooks.began(running.context)
-        alarm: asyncio.TimerHandle | None = None
-        if 0 < running.timeout < _PRECISE_BELOW:
-            alarm = self._loop().call_later(running.timeout, self._time_out, running)
-        try:
-            if plan.is_async:
-                result = await plan.handler(running.job, running.context)
-            else:
-                result = await asyncio.to_thread(plan.handler, running.job, running.context)
-        except asyncio.CancelledError as error:
-            self._cancelled(running, error)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a handler may raise anything
-            self._failed(running, error)
-        else:
-            self._succeeded(running, result)
-        finally:
-            if alarm is not None:
-                alarm.cancel()
-            del self._running[running.delivery.entry]
-            self._room.set()
-
-    async def _watch_timeouts(self) -> None:
-        """Cancel what has run too long: one look at all is cheaper than a timer for each."""
-        while True:
-            await asyncio.sleep(_PRECISE_BELOW / 4)
-            now = self._clock.monotonic()
-            for running in self.running():
-                if running.timeout and now - running.started >= running.timeout:
-                    self._time_out(running)
-
-    def _time_out(self, running: Running) -> None:
-        if running.task is not None and not running.timed_out:
-            running.timed_out = True
-            running.task.cancel()
-
-    def _cancel(self, running: Running, why: Outcome) -> None:
-        if running.task is not None and running.interrupted is None:
-            running.interrupted = why
-            running.task.cancel()
-
-    def _succeeded(self, running: Running, result: Any) -> None:  # noqa: ANN401
-        settler = self._settlers[running.queue]
-        kept: Settlement | None = None
-        if running.retention_ms:
-            try:
-                encoded = msgspec.json.encode(result) if result is not None else b""
-                kept = attempt.success(running, encoded)
-            except (TypeError, ValueError, msgspec.MsgspecError) as error:
-                self._failed(running, error)
-                return
-        if kept is not None:
-            settler.settle(kept)
-        else:
-            message = running.message
-            settler.succeeded(
-                running.delivery.entry,
-                message.task_id,
-                message.task_name,
-                running.lock,
-                dirty=running.dirty,
-            )
-        self._hooks.ended(Ended(running.context, Outcome.SUCCEEDED, self._seconds(running)))
-
-    def _failed(self, running: Running, error: BaseException) -> None:
-        store = self.jobs.store
-        settlement, end = attempt.failure(
-            running,
-            error,
-            now_ms=store.now_ms(),
-            seconds=self._seconds(running),
-            server=self.jobs.server,
-        )
-        self._settlers[running.queue].settle(settlement)
-        if end.retry_in is not None:
-            self._on_retry(running.queue, end.retry_in)
-        self._hooks.ended(end)
-
-    def _cancelled(self, running: Running, error: asyncio.CancelledError) -> None:
-        """A cancelled handler timed out, or is handed back or lost; else it cancelled itself."""
-        if running.interrupted is None:
-            self._failed(running, error)
-            return
-        running.handed_back = running.interrupted is Outcome.HANDED_BACK
-        if running.interrupted is Outcome.LOST:
-            self._held.discard(running.delivery.entry)
-        self._hooks.ended(Ended(running.context, running.interrupted, self._seconds(running)))
-
-    def _seconds(self, running: Running) -> float:
-        return self._clock.monotonic() - running.started
 
     async def _stop_reading(self, reading: asyncio.Task[None]) -> None:
         """End the read; hand back what it brought and what waited for a slot."""
@@ -324,17 +206,16 @@ class JobReceiver(Receiver):
             await asyncio.wait(tasks, timeout=self._drain)
         late = self.running()
         for running in late:
-            self._cancel(running, Outcome.HANDED_BACK)
+            self._runner.interrupt(running, Outcome.HANDED_BACK)
         tasks = [running.task for running in late if running.task is not None]
         if tasks:
             await asyncio.wait(tasks, timeout=1.0)
         # What ended on its own just now is settled; what ignored the cancelling ends with us.
-        still = self._running
         await self._hand_back(
             [
                 (running.queue, running.delivery)
                 for running in late
-                if running.handed_back or running.delivery.entry in still
+                if running.handed_back or running.delivery.entry in self._runner
             ]
         )
 
@@ -342,7 +223,7 @@ class JobReceiver(Receiver):
         """Put tasks back unchanged; where the broker is away, the lease runs out instead."""
         for queue in self.jobs.queues:
             held = [
-                (delivery.entry, _task_id(delivery)) for name, delivery in tasks if name == queue
+                (delivery.entry, task_id_of(delivery)) for name, delivery in tasks if name == queue
             ]
             if held:
                 try:
@@ -375,10 +256,3 @@ class JobReceiver(Receiver):
         if self._down:
             self._down = False
             self._log.info("Broker back", broker=self.jobs.store.connection.address)
-
-
-def _task_id(delivery: Delivery) -> str:
-    try:
-        return decode(delivery.data or b"").task_id
-    except MalformedTaskError:
-        return ""

@@ -42,6 +42,7 @@ class RunningRecord(msgspec.Struct):
     kind: str
     queue: str
     started_ms: int
+    stuck: bool = False
 
 
 class ServerRecord(msgspec.Struct):
@@ -194,6 +195,7 @@ def server_from(server_id: str, description: bytes, lease_end_ms: float | None, 
                 kind=task.kind,
                 queue=task.queue,
                 started_at=from_unix_ms(task.started_ms),
+                stuck=task.stuck,
             )
             for task in record.running
         ),

@@ -64,6 +64,8 @@ class RunningTask:
     kind: str
     queue: str
     started_at: datetime
+    stuck: bool = False
+    """It was told to stop (timed out, cancelled) and goes on all the same."""
 
 
 class ServerStatus(StrEnum):

@@ -54,7 +54,7 @@ class Settlement:
     entry: bytes
     id: str
     kind: str
-    verdict: Literal["retry", "archived", "completed", "quarantined", "dropped"]
+    verdict: Literal["retry", "archived", "completed", "quarantined", "dropped", "waiting"]
     in_ms: int = 0
     tries: str = "0 0"
     attempt: bytes = b""
@@ -112,6 +112,7 @@ def finish(
         keys.records,
         keys.tries,
         keys.history,
+        keys.cancels,
     )
     return Call(script("finish"), names, args)
 
@@ -141,6 +142,7 @@ def settle(
         keys.completed,
         keys.quarantined,
         keys.results,
+        keys.cancels,
     )
     return Call(script("settle"), names, args)
 
@@ -170,8 +172,8 @@ def move(keys: QueueKeys, *, most: int = 200, now_ms: int = 0) -> Call:
 def beat(
     keys: QueueKeys, *, server: str, lease_ms: int, description: bytes, now_ms: int = 0
 ) -> Call:
-    """Renew a lease. Answers [now-ms, known, paused, expired, ms until due or -1]."""
-    names = (keys.leases, keys.servers, keys.paused, keys.scheduled, keys.retry)
+    """Renew a lease. Answers [now-ms, known, paused, expired, ms until due or -1, cancels]."""
+    names = (keys.leases, keys.servers, keys.paused, keys.scheduled, keys.retry, keys.cancels)
     return Call(script("beat"), names, (now_ms, server, lease_ms, description))
 
 
@@ -252,6 +254,14 @@ def operate(
         keys.locks,
     )
     return Call(script("operate"), names, (now_ms, GROUP, operation, task_id, lock))
+
+
+def cancel(
+    keys: QueueKeys, *, task_id: str, outcome: Literal["archived", "dropped", "retry"]
+) -> Call:
+    """Ask for an active task to be stopped. Answers "ok", "missing" or its state."""
+    names = (keys.stream, keys.index, keys.cancels)
+    return Call(script("cancel"), names, (GROUP, task_id, outcome, keys.control))
 
 
 def prune(

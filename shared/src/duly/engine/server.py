@@ -224,6 +224,8 @@ class Server:
             if any(running.queue == queue for running in self._receiver.running()):
                 self._log.error("Lease lost, running tasks are aborted", queue=queue)
             self._receiver.lose_lease(queue)
+        if pulse.cancels:
+            self._receiver.cancel(queue, pulse.cancels)
         self._duties[queue].heard(pulse)
 
     def _leased(self) -> bool:
@@ -264,6 +266,7 @@ class Server:
                     kind=task.context.kind,
                     queue=task.queue,
                     started_ms=task.context.started_ms,
+                    stuck=task.stuck,
                 )
                 for task in running
             ],

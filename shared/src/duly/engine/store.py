@@ -1,15 +1,16 @@
 """State transitions of tasks, nothing else: what may happen to a queue, one method each."""
 
 import hashlib
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Self, cast
 
 from duly.clock import Clock, SystemClock, to_unix_ms
 from duly.engine import scripts
 from duly.engine.connection import Connection, Reader, entries_of
 from duly.engine.keys import GROUP, QUEUES, QueueKeys, queue_keys
+from duly.engine.replies import texts
 from duly.engine.scripts import Call, NewTask, Settlement
 from duly.errors import BrokerDownError, BrokerError
 from duly.runtime.settings import RedisSettings
@@ -44,6 +45,8 @@ class Pulse:
     """Some other server's lease has run out."""
     due_in_ms: int
     """-1: nothing is scheduled."""
+    cancels: Mapping[str, str] = field(default_factory=dict)
+    """Tasks that are to be stopped, with the outcome they are to have."""
 
 
 def lock_digest(kind: str, payload: bytes) -> str:
@@ -51,10 +54,12 @@ def lock_digest(kind: str, payload: bytes) -> str:
     return hashlib.sha256(kind.encode() + b"\0" + payload).hexdigest()[:32]
 
 
-def pulse_of(answer: Sequence[int]) -> Pulse:
+def pulse_of(answer: Sequence[Any]) -> Pulse:
     """Read the answer of beat.lua."""
-    now_ms, known, paused, expired, due = answer
-    return Pulse(now_ms, bool(known), bool(paused), bool(expired), due)
+    now_ms, known, paused, expired, due, flat = answer
+    names = texts(flat)
+    cancels = dict(zip(names[::2], names[1::2], strict=True))
+    return Pulse(now_ms, bool(known), bool(paused), bool(expired), due, cancels)
 
 
 class Store:
@@ -229,6 +234,13 @@ class Store:
     ) -> str:
         """Run, archive or delete a task; return "ok", "missing" or the state that forbids it."""
         call = scripts.operate(queue_keys(queue), operation, task_id=task_id, lock=lock)
+        return bytes(await self.run(call)).decode()
+
+    async def cancel(
+        self, queue: str, *, task_id: str, outcome: Literal["archived", "dropped", "retry"]
+    ) -> str:
+        """Ask for an active task to be stopped; return "ok", "missing" or its state."""
+        call = scripts.cancel(queue_keys(queue), task_id=task_id, outcome=outcome)
         return bytes(await self.run(call)).decode()
 
     async def poke(self, keys: QueueKeys) -> None:

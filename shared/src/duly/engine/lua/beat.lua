@@ -1,8 +1,9 @@
 -- Renew a server's lease and tell it how its queue stands.
--- KEYS  leases servers paused scheduled retry
+-- KEYS  leases servers paused scheduled retry cancels
 -- ARGV  now-ms (0: the server's), server id, lease-ms, description as JSON
 -- Returns  now-ms, 1 if the lease had not been taken away, 1 if paused, 1 if another lease has
---          run out, ms until a scheduled or retry task is due (-1: none)
+--          run out, ms until a scheduled or retry task is due (-1: none), task ids to cancel each
+--          followed by the outcome it is to have
 -- Invariant  leases go by the broker's clock only
 local now = tonumber(ARGV[1])
 if now == 0 then
@@ -21,4 +22,5 @@ for k = 4, 5 do
     if wait < 0 or ms < wait then wait = ms end
   end
 end
-return { now, known and 1 or 0, redis.call('EXISTS', KEYS[3]), #expired, wait }
+return { now, known and 1 or 0, redis.call('EXISTS', KEYS[3]), #expired, wait,
+  redis.call('HGETALL', KEYS[6]) }

@@ -1,5 +1,5 @@
 -- Settle tasks that succeeded: acknowledge, delete, free their locks, count.
--- KEYS  stream index locks totals hour records tries history
+-- KEYS  stream index locks totals hour records tries history cancels
 -- ARGV  group, minute of the hour, dirty ("1": some of them have tries or history), n,
 --       then n entry ids, n task ids, n kinds, n lock digests ("": none)
 -- Returns  the entry ids that were refused: their server had lost its lease
@@ -42,6 +42,7 @@ if #gone > 0 then
     redis.call('HDEL', KEYS[7], unpack(gone))
     redis.call('HDEL', KEYS[8], unpack(gone))
   end
+  if redis.call('EXISTS', KEYS[9]) == 1 then redis.call('HDEL', KEYS[9], unpack(gone)) end
 end
 for kind, count in pairs(counts) do
   redis.call('HINCRBY', KEYS[4], kind .. ':processed', count)

@@ -1,9 +1,9 @@
 -- Settle tasks that did not simply succeed: to retry, archived, completed, quarantined or gone.
 -- KEYS  stream index locks totals hour records tries history retry archived completed
---       quarantined results
+--       quarantined results cancels
 -- ARGV  now-ms (0: the server's), group, minute of the hour, attempts kept,
 --       then per task: entry id, task id, kind, verdict (retry archived completed quarantined
---       dropped), at-ms (retry: due in so many ms; completed: forgotten in so many),
+--       dropped waiting), at-ms (retry: due in so many ms; completed: forgotten in so many),
 --       "attempts crashes", attempt as JSON ("": none), lock digest, result as JSON,
 --       outcomes to count, separated by commas ("": none)
 -- Returns  the entry ids that were refused: their server had lost its lease
@@ -52,7 +52,15 @@ for a = 5, #ARGV, 10 do
     end
     local place = redis.call('HGET', KEYS[2], id)
     if place and place ~= entry then id = id .. '#' .. entry end
-    if verdict == 'dropped' then
+    if verdict == 'waiting' then
+      local new
+      if ARGV[a + 5] == '0 0' then
+        new = redis.call('XADD', KEYS[1], '*', 'data', data)
+      else
+        new = redis.call('XADD', KEYS[1], '*', 'data', data, 'tries', ARGV[a + 5])
+      end
+      if place == entry then redis.call('HSET', KEYS[2], id, new) end
+    elseif verdict == 'dropped' then
       redis.call('HDEL', KEYS[2], id)
       redis.call('HDEL', KEYS[8], id)
     else
@@ -65,7 +73,8 @@ for a = 5, #ARGV, 10 do
       remember(id, ARGV[a + 6])
       if ARGV[a + 8] ~= '' then redis.call('HSET', KEYS[13], id, ARGV[a + 8]) end
     end
-    if verdict ~= 'retry' then unlock(ARGV[a + 7], ARGV[a + 1]) end
+    if verdict ~= 'retry' and verdict ~= 'waiting' then unlock(ARGV[a + 7], ARGV[a + 1]) end
+    redis.call('HDEL', KEYS[14], ARGV[a + 1])
     for outcome in string.gmatch(ARGV[a + 9], '[^,]+') do
       redis.call('HINCRBY', KEYS[4], kind .. ':' .. outcome, 1)
       redis.call('HINCRBY', KEYS[5], minute .. ':' .. kind .. ':' .. outcome, 1)

@@ -21,6 +21,8 @@ class Outcome(StrEnum):
     RETRIED = "retried"
     ARCHIVED = "archived"
     REVOKED = "revoked"
+    CANCELLED = "cancelled"
+    """An operator had it stopped; the task is archived, retried or deleted as they asked."""
     QUARANTINED = "quarantined"
     HANDED_BACK = "handed_back"
     """The worker stopped before the end; the task waits again, this attempt is not counted."""

@@ -1,0 +1,231 @@
+"""Runs attempts: each task in a coroutine of its own, and settles what became of it."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
+from typing import Any, Literal
+
+import msgspec
+import structlog
+
+from duly.clock import Clock
+from duly.engine import attempt, threads
+from duly.engine.attempt import Running
+from duly.engine.broker import JobBroker, Plan
+from duly.engine.middleware import Ended, Hooks, Middleware, Outcome
+from duly.engine.scripts import Settlement
+from duly.engine.settler import Settler
+from duly.engine.store import Delivery
+from duly.errors import HandBack, MalformedTaskError
+
+_STUCK_AFTER = 5.0
+"""Seconds after which a handler that was told to stop and goes on counts as stuck."""
+_PRECISE_BELOW = 1.0
+"""Timeouts shorter than this many seconds get a timer of their own; longer ones are looked for."""
+_CANCEL_AS: dict[str | None, Literal["archived", "dropped", "retry"]] = {
+    "archived": "archived",
+    "dropped": "dropped",
+    "retry": "retry",
+}
+
+
+class Runner:
+    """Runs the tasks that the receiver gives it; knows which run now.
+
+    Args:
+        jobs: The broker, with a handler for each kind.
+        settlers: Where outcomes go, by queue.
+        middlewares: Told when attempts begin and end.
+        on_retry: Called with (queue, wait) when a task goes to retry.
+        on_free: Called when a slot becomes free.
+        on_lost: Called with the entry of a task that other servers have now.
+        stopping: Whether the worker drains.
+        clock: For durations.
+    """
+
+    def __init__(
+        self,
+        jobs: JobBroker,
+        settlers: Mapping[str, Settler],
+        *,
+        middlewares: Iterable[Middleware],
+        on_retry: Callable[[str, timedelta], None],
+        on_free: Callable[[], None],
+        on_lost: Callable[[bytes], None],
+        stopping: Callable[[], bool],
+        clock: Clock,
+    ) -> None:
+        self._jobs, self._settlers, self._clock = jobs, settlers, clock
+        self._hooks = Hooks(middlewares)
+        self._on_retry, self._on_free, self._on_lost = on_retry, on_free, on_lost
+        self._stopping = stopping
+        self._log = structlog.get_logger("duly.engine")
+        self._running: dict[bytes, Running] = {}
+
+    def __len__(self) -> int:
+        """Return how many tasks run now."""
+        return len(self._running)
+
+    def __contains__(self, entry: bytes) -> bool:
+        """Tell whether the task of an entry runs now."""
+        return entry in self._running
+
+    def running(self) -> list[Running]:
+        """Return what runs now. May be called from any thread."""
+        return list(self._running.values())
+
+    def launch(self, queue: str, delivery: Delivery, now_ms: int) -> None:
+        """Start one task, or quarantine what can not be run."""
+        try:
+            running, plan = attempt.start(
+                delivery,
+                queue,
+                self._jobs.plans,
+                now_ms=now_ms,
+                started=self._clock.monotonic(),
+            )
+        except MalformedTaskError as error:
+            self._quarantine(queue, delivery, error.reason)
+            return
+        running.context.stopping = self._stopping
+        self._running[delivery.entry] = running
+        running.task = asyncio.get_running_loop().create_task(self._work(running, plan))
+
+    def cancel(self, queue: str, wanted: Mapping[str, str]) -> None:
+        """Stop running tasks as operators want: task id → what is to become of it."""
+        for running in self.running():
+            outcome = wanted.get(running.context.id)
+            if running.queue == queue and outcome in _CANCEL_AS:
+                running.cancel_as = _CANCEL_AS[outcome]
+                self.interrupt(running, Outcome.CANCELLED)
+
+    def interrupt(self, running: Running, why: Outcome) -> None:
+        """Cancel a running task for another reason than its timeout."""
+        if running.task is not None and running.interrupted is None:
+            running.interrupted = why
+            self._tell(running.task, running)
+
+    async def watch(self) -> None:
+        """Cancel what has run too long: one look at all is cheaper than a timer for each."""
+        while True:
+            await asyncio.sleep(_PRECISE_BELOW / 4)
+            now = self._clock.monotonic()
+            for running in self.running():
+                if running.timeout and now - running.started >= running.timeout:
+                    self._time_out(running)
+                if running.told_at and not running.stuck and now - running.told_at > _STUCK_AFTER:
+                    running.stuck = True
+                    self._log.error(
+                        "Handler goes on although it was told to stop",
+                        task_id=running.context.id,
+                        kind=running.context.kind,
+                        queue=running.queue,
+                    )
+
+    def _quarantine(self, queue: str, delivery: Delivery, reason: str) -> None:
+        store, task_id = self._jobs.store, attempt.task_id_of(delivery) or delivery.entry.decode()
+        self._settlers[queue].settle(
+            attempt.quarantine(
+                delivery, task_id, reason, now_ms=store.now_ms(), server=self._jobs.server
+            )
+        )
+        self._hooks.quarantined(queue, task_id, reason)
+
+    async def _work(self, running: Running, plan: Plan) -> None:
+        """Run one task to its end, whatever that is."""
+        self._hooks.began(running.context)
+        alarm: asyncio.TimerHandle | None = None
+        if 0 < running.timeout < _PRECISE_BELOW:
+            alarm = asyncio.get_running_loop().call_later(running.timeout, self._time_out, running)
+        try:
+            result = await _call(plan, running)
+        except asyncio.CancelledError as error:
+            self._cancelled(running, error)
+        except HandBack:
+            self._settlers[running.queue].settle(attempt.hand_back(running))
+            self._end(running, Outcome.HANDED_BACK)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a handler may raise anything
+            self._failed(running, error)
+        else:
+            self._succeeded(running, result)
+        finally:
+            if alarm is not None:
+                alarm.cancel()
+            del self._running[running.delivery.entry]
+            self._on_free()
+
+    def _time_out(self, running: Running) -> None:
+        if running.task is not None and not running.timed_out:
+            running.timed_out = True
+            self._tell(running.task, running)
+
+    def _tell(self, task: asyncio.Task[None], running: Running) -> None:
+        running.told_at = running.told_at or self._clock.monotonic()
+        task.cancel()
+
+    def _succeeded(self, running: Running, result: Any) -> None:  # noqa: ANN401
+        settler = self._settlers[running.queue]
+        kept: Settlement | None = None
+        if running.retention_ms:
+            try:
+                encoded = msgspec.json.encode(result) if result is not None else b""
+                kept = attempt.success(running, encoded)
+            except (TypeError, ValueError, msgspec.MsgspecError) as error:
+                self._failed(running, error)
+                return
+        if kept is not None:
+            settler.settle(kept)
+        else:
+            message = running.message
+            settler.succeeded(
+                running.delivery.entry,
+                message.task_id,
+                message.task_name,
+                running.lock,
+                dirty=running.dirty,
+            )
+        self._end(running, Outcome.SUCCEEDED)
+
+    def _failed(self, running: Running, error: BaseException) -> None:
+        store = self._jobs.store
+        settlement, end = attempt.failure(
+            running,
+            error,
+            now_ms=store.now_ms(),
+            seconds=self._seconds(running),
+            server=self._jobs.server,
+        )
+        self._settlers[running.queue].settle(settlement)
+        if end.retry_in is not None:
+            self._on_retry(running.queue, end.retry_in)
+        self._hooks.ended(end)
+
+    def _cancelled(self, running: Running, error: asyncio.CancelledError) -> None:
+        """A cancelled handler timed out, or is handed back or lost; else it cancelled itself."""
+        if running.interrupted is None:
+            self._failed(running, error)
+            return
+        running.handed_back = running.interrupted is Outcome.HANDED_BACK
+        if running.interrupted is Outcome.LOST:
+            self._on_lost(running.delivery.entry)
+        elif running.interrupted is Outcome.CANCELLED:
+            settlement = attempt.cancelled(
+                running,
+                now_ms=self._jobs.store.now_ms(),
+                seconds=self._seconds(running),
+                server=self._jobs.server,
+            )
+            self._settlers[running.queue].settle(settlement)
+        self._end(running, running.interrupted)
+
+    def _end(self, running: Running, outcome: Outcome) -> None:
+        self._hooks.ended(Ended(running.context, outcome, self._seconds(running)))
+
+    def _seconds(self, running: Running) -> float:
+        return self._clock.monotonic() - running.started
+
+
+async def _call(plan: Plan, running: Running) -> Any:  # noqa: ANN401 - what the handler returns
+    if plan.is_async:
+        return await plan.handler(running.job, running.context)
+    return await threads.run(plan.handler, running.job, running.context)
