@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -152,6 +152,26 @@ def archive_tasks(context: typer.Context, ids: Ids, queue: Queue = None) -> None
 def delete_tasks(context: typer.Context, ids: Ids, queue: Queue = None) -> None:
     """Delete tasks that are not active, for good."""
     _each(context, ids, queue, "is deleted", lambda inspector, q, i: inspector.delete(q, i))
+
+
+@app.command("cancel")
+def cancel_tasks(
+    context: typer.Context,
+    ids: Ids,
+    queue: Queue = None,
+    then: Annotated[
+        Literal["archive", "delete", "retry"],
+        typer.Option(help="What becomes of them once their handlers have stopped."),
+    ] = "archive",
+) -> None:
+    """Have active tasks stopped; they stay active until their handlers have ended."""
+    _each(
+        context,
+        ids,
+        queue,
+        f"is being cancelled, then: {then}",
+        lambda inspector, q, i: inspector.cancel(q, i, outcome=then),
+    )
 
 
 def _each(
