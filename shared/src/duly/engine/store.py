@@ -90,8 +90,15 @@ class Store:
         self._offset_ms = broker_ms - to_unix_ms(self._clock.now())
 
     async def run(self, call: Call) -> Any:  # noqa: ANN401 - each caller knows its script
-        """Run one script."""
+        """Run one script, and once more where the stream's group was missing."""
         script = call.script
+        try:
+            return await self.connection.script(script.sha, script.text, call.keys, call.args)
+        except BrokerError as error:
+            # A script that needs the group asks for it before it changes anything.
+            if "NOGROUP" not in str(error):
+                raise
+        await self._make_group(call.keys[0])
         return await self.connection.script(script.sha, script.text, call.keys, call.args)
 
     async def register(self, queue: str) -> QueueKeys:
@@ -114,8 +121,11 @@ class Store:
 
     async def ensure_group(self, keys: QueueKeys) -> None:
         """Create stream and group where they are missing. From id 0: nothing is passed over."""
+        await self._make_group(keys.stream)
+
+    async def _make_group(self, stream: str) -> None:
         try:
-            await self.connection.command("XGROUP", "CREATE", keys.stream, GROUP, "0", "MKSTREAM")
+            await self.connection.command("XGROUP", "CREATE", stream, GROUP, "0", "MKSTREAM")
         except BrokerDownError:
             raise
         except BrokerError as error:
@@ -245,7 +255,12 @@ class Store:
 
     async def poke(self, keys: QueueKeys) -> None:
         """Make the queue's servers look at once for what has changed."""
-        await self.connection.command("PUBLISH", keys.control, "look")
+        try:
+            await self.connection.command("PUBLISH", keys.control, "look")
+        except BrokerDownError:
+            raise
+        except BrokerError:
+            return  # no rights to the channel: the next heartbeats will see it all the same
 
     def reader(self, queue: str) -> "StreamReader":
         """Return a connection of its own that waits for tasks of a queue."""
@@ -265,19 +280,20 @@ class StreamReader:
         self._reading = True
         try:
             entries = await self._reader.read(GROUP, server, count=count, block_ms=block_ms)
-        except BrokerDownError:
-            raise
         except BrokerError as error:
-            # A flushed or failed-over broker has lost the group: make it again, lose nothing.
-            if "NOGROUP" not in str(error):
-                if "UNBLOCKED" in str(error):
-                    return []
-                raise
-            await self._store.ensure_group(self._keys)
-            return []
+            if "UNBLOCKED" in str(error) or await self._made_group(error):
+                return []
+            raise
         finally:
             self._reading = False
         return [_delivery(entry, fields) for entry, fields in entries]
+
+    async def _made_group(self, error: BrokerError) -> bool:
+        """Make the group again where a flushed or failed-over broker has lost it."""
+        if "NOGROUP" not in str(error):
+            return False
+        await self._store.ensure_group(self._keys)
+        return True
 
     async def pending(self, *, server: str) -> list[Delivery]:
         """Return every task this server holds, also those whose delivery it never saw.
@@ -288,10 +304,15 @@ class StreamReader:
         found: list[Delivery] = []
         after: bytes | str = "0"
         while True:
-            answer = await self._store.connection.command(
-                "XREADGROUP", "GROUP", GROUP, server, "COUNT", BATCH, "STREAMS",
-                self._keys.stream, after,
-            )  # fmt: skip
+            try:
+                answer = await self._store.connection.command(
+                    "XREADGROUP", "GROUP", GROUP, server, "COUNT", BATCH, "STREAMS",
+                    self._keys.stream, after,
+                )  # fmt: skip
+            except BrokerError as error:
+                if not await self._made_group(error):
+                    raise
+                return found
             entries = entries_of(answer)
             found += [_delivery(entry, fields) for entry, fields in entries]
             if len(entries) < BATCH:

@@ -20,7 +20,7 @@ from duly.testing.waiting import wait_until
 HOST = "127.0.0.1"
 READY_SECONDS = 20.0
 Words = tuple[str, ...]
-DULY_RULES = "~duly:* +@all -@dangerous +info +client|unblock"
+DULY_RULES = "~duly:* &duly:* +@all -@dangerous +info +client|unblock"
 """The rights of the user of `BrokerServer.acl`, in the words of ACL SETUSER."""
 
 

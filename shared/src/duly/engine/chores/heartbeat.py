@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any, cast
 
 import redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoPermissionError, NoScriptError, RedisError
 from typing_extensions import override
 
 from duly.clock import to_ms
@@ -59,6 +59,7 @@ class Heartbeat(threading.Thread):
         super().__init__(name="heartbeat", daemon=True)
         self._settings, self._queues, self._server, self._lease = settings, queues, server, lease
         self._describe, self._on_pulse, self._on_error = describe, on_pulse, on_error
+        self._may_listen = True
         self._ended = threading.Event()
 
     @override
@@ -73,7 +74,7 @@ class Heartbeat(threading.Thread):
             try:
                 if client is None:
                     client = open_blocking(self._settings)
-                if ear is None:
+                if ear is None and self._may_listen:
                     ear = client.pubsub(ignore_subscribe_messages=True)
                     ear.subscribe(*(queue_keys(queue).control for queue in self._queues))
                 if not self._poked(ear, next_beat - monotonic()) and monotonic() < next_beat:
@@ -81,6 +82,11 @@ class Heartbeat(threading.Thread):
                 next_beat = monotonic() + every
                 for queue in self._queues:
                     self._on_pulse(queue, self._beat(client, queue))
+            except NoPermissionError:
+                # An ACL user without the channels: beat on, only without being poked.
+                self._may_listen = False
+                _close(ear)
+                ear = None
             except (RedisError, OSError) as error:
                 self._on_error(error)
                 _close(ear)
@@ -93,6 +99,9 @@ class Heartbeat(threading.Thread):
     def _poked(self, ear: Any, seconds: float) -> bool:  # noqa: ANN401 - redis-py's PubSub
         """Wait for a message, a while at most; short enough that `end` is noticed."""
         if seconds <= 0:
+            return False
+        if ear is None:
+            self._ended.wait(min(seconds, _ATTENTION))
             return False
         return ear.get_message(timeout=min(seconds, _ATTENTION)) is not None
 

@@ -81,5 +81,6 @@ end
 if #places > 0 then
   redis.call('HSET', KEYS[2], unpack(places))
 end
-if soon then redis.call('PUBLISH', ARGV[4], 'due') end
+-- A user without rights to the channel only loses immediacy, so errors are passed over.
+if soon then redis.pcall('PUBLISH', ARGV[4], 'due') end
 return answers

@@ -8,5 +8,5 @@ if not place then return 'missing' end
 if not string.find(place, '-', 1, true) then return place end
 if #redis.call('XPENDING', KEYS[1], ARGV[1], place, place, 1) == 0 then return 'waiting' end
 redis.call('HSET', KEYS[3], ARGV[2], ARGV[3])
-redis.call('PUBLISH', ARGV[4], 'cancel')
+redis.pcall('PUBLISH', ARGV[4], 'cancel')
 return 'ok'
