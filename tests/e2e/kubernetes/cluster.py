@@ -187,7 +187,7 @@ class Logs:
         self._stopping.set()
         self._watcher.join()
         self._proxy.terminate()
-        self._proxy.wait()
+        self._proxy.communicate()
 
 
 @pytest.fixture

@@ -214,6 +214,26 @@ def test_keda_scales_with_the_backlog_and_low_to_zero(release: Release):
     say(f"default went back to two workers in {took:.0f} s")
 
 
+@pytest.mark.skipif(HAS_KEDA, reason="KEDA is in this cluster")
+def test_an_hpa_scales_with_the_load(release: Release):
+    hpa = {
+        "enabled": True,
+        "minReplicas": 2,
+        "maxReplicas": 4,
+        "cpuUtilization": 50,
+        "behavior": {"scaleDown": {"stabilizationWindowSeconds": 5}},
+    }
+    release.helm("upgrade", {"worker": {"queues": {"default": {"hpa": hpa}}}})
+
+    producer = release.start_producing("default", "30000", "400", "load")
+    took = wait_for("four workers", 150, lambda: release.ready("duly/queue=default") == 4)
+    say(f"default went to four workers in {took:.0f} s")
+    producer.terminate()
+    producer.communicate()
+    took = wait_for("two workers again", 300, lambda: len(release.pods("duly/queue=default")) == 2)
+    say(f"default went back to two workers in {took:.0f} s")
+
+
 def test_without_the_monitor_nothing_of_it_is_left(release: Release):
     release.helm("upgrade", {"monitor": {"enabled": False}})
 
