@@ -75,12 +75,20 @@ def test_every_panel_is_described_and_asks_the_chosen_source(dashboards):
                     assert "$__rate_interval" in target["expr"]
 
 
-def test_promtool_accepts_the_rules(chart):
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("check", "rules", "deploy/helm/duly/files/rules/duly.yaml"),
+        ("test", "rules", "tests/chart/rules_test.yaml"),
+    ],
+    ids=" ".join,
+)
+def test_promtool_accepts_the_rules_and_they_fire(root, command):
     promtool = shutil.which("promtool")
     if promtool is None:
-        pytest.skip("no promtool here")
+        pytest.skip("no promtool here: it is in Debian's package prometheus")
 
-    command = [promtool, "check", "rules", str(chart / "files/rules/duly.yaml")]
+    command = [promtool, *command[:2], str(root / command[2])]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stdout + done.stderr
