@@ -9,6 +9,7 @@ import pytest
 import typer
 
 from duly.cli.main import app
+from duly.engine.keys import QueueKeys
 
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 SOURCE = re.compile(r'\b(?:src|srcset)="([^"]+)"')
@@ -162,3 +163,10 @@ def test_adrs_have_every_part(documents):
         for name, text in records.items()
         if (found := re.findall(r"^## (.+)$", text, re.MULTILINE)) != parts
     } == {}
+
+
+def test_architecture_names_every_key(documents):
+    keys = set(QueueKeys.__slots__) - {"name", "prefix"}
+    table = documents["docs/architecture.md"].partition("## Keys")[2].partition("\n## ")[0]
+
+    assert keys - set(re.findall(r"`(\w+)`", table)) == set()
