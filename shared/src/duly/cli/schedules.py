@@ -1,5 +1,6 @@
 """`duly schedules`: what runs when, and what became of each tick."""
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 import typer
@@ -15,6 +16,9 @@ app = noun(
     "What runs when, and what became of each tick.",
     "duly schedules ls\nduly schedules history check-pending-orders --limit 12",
 )
+
+
+Entry = Annotated[str, typer.Argument(help="An entry's id, as `duly schedules ls` shows it.")]
 
 
 @app.command("ls")
@@ -34,8 +38,8 @@ def list_schedules(context: typer.Context, as_json: Json = False) -> None:
 @app.command("history")
 def show_history(
     context: typer.Context,
-    entry: Annotated[str, typer.Argument(help="An entry's id, as `duly schedules ls` shows it.")],
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Ticks at most.")] = 50,
+    entry: Entry,
+    limit: Annotated[int, typer.Option(min=1, max=1_000, help="Ticks at most.")] = 50,
     as_json: Json = False,
 ) -> None:
     """List the recorded ticks of one entry, newest first.
@@ -62,15 +66,61 @@ def show_history(
     render.table(("slot", "outcome", ">late", "task"), rows, empty="no tick is recorded")
 
 
+@app.command("pause")
+def pause_schedule(context: typer.Context, entry: Entry) -> None:
+    """Let an entry's ticks pass without a task, until `resume`."""
+    _operate(context, entry, "is paused", lambda inspector: inspector.pause_schedule(entry))
+
+
+@app.command("resume")
+def resume_schedule(context: typer.Context, entry: Entry) -> None:
+    """Undo `pause`; what was due meanwhile is not caught up."""
+    _operate(context, entry, "goes on", lambda inspector: inspector.resume_schedule(entry))
+
+
+@app.command("trigger")
+def trigger_schedule(context: typer.Context, entry: Entry) -> None:
+    """Enqueue an entry's task now, beside its ticks, and print the task's id."""
+
+    async def act(inspector: Inspector) -> None:
+        typer.echo(await inspector.trigger(entry))
+
+    _operate(context, entry, "", act)
+
+
+def _operate(
+    context: typer.Context,
+    entry: str,
+    done: str,
+    operation: Callable[[Inspector], Awaitable[None]],
+) -> None:
+    async def act(inspector: Inspector) -> None:
+        try:
+            await operation(inspector)
+        except NotFoundError as error:
+            known = [report.id for report in await inspector.schedules()]
+            raise with_suggestion(error, known) from None
+
+    access_of(context).inspect(act)
+    if done:
+        typer.echo(f"entry {render.one_line(entry)} {done}")
+
+
 def _row(report: EntryReport) -> tuple[object, ...]:
-    last = report.last
     return (
         report.id,
         report.queue,
         render.duration(report.interval),
         render.ago(report.next_slot),
-        f"{last.outcome.value} {render.ago(last.slot)}" if last else render.NOTHING,
+        _last(report),
         report.enqueued,
         report.skipped,
         report.missed,
     )
+
+
+def _last(report: EntryReport) -> str:
+    if report.paused_since is not None:
+        return f"paused {render.ago(report.paused_since)}"
+    last = report.last
+    return f"{last.outcome.value} {render.ago(last.slot)}" if last else render.NOTHING

@@ -280,6 +280,7 @@ class Client:
                 "interval_ms": to_ms(entry.interval),
                 "overlap": entry.overlap.value,
                 "announced_ms": self._store.now_ms(),
+                "payload": entry.job.model_dump(mode="json"),
             }
             await self._store.connection.command(
                 "HSET", keys.entries, entry.id, msgspec.json.encode(description)

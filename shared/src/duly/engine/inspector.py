@@ -9,7 +9,6 @@ from duly.clock import from_unix_ms
 from duly.engine.keys import QUEUES, QueueKeys, queue_keys
 from duly.engine.pages import Pages
 from duly.engine.replies import (
-    entry_from,
     entry_instant,
     lock_of,
     pairs,
@@ -17,7 +16,6 @@ from duly.engine.replies import (
     sum_counts,
     text_map,
     texts,
-    tick_from,
 )
 from duly.engine.reports import (
     EntryReport,
@@ -28,6 +26,7 @@ from duly.engine.reports import (
     TaskPage,
     TickReport,
 )
+from duly.engine.schedules import Schedules
 from duly.engine.store import Store
 from duly.errors import ConfigError, IllegalTransitionError, NotFoundError
 from duly.runtime.settings import RedisSettings
@@ -263,25 +262,7 @@ class Inspector:
 
     async def schedules(self) -> list[EntryReport]:
         """Report every entry of the timetable, by id."""
-        found: list[EntryReport] = []
-        for name in await self._names():
-            keys = queue_keys(name)
-            entries, counts = await self._store.connection.many(
-                [("HGETALL", keys.entries), ("HGETALL", keys.ticks)]
-            )
-            for entry, description in text_map(entries).items():
-                ticks = await self._ticks(keys, entry, 1)
-                report = entry_from(
-                    entry,
-                    description,
-                    queue=name,
-                    counts=text_map(counts),
-                    last=ticks[0] if ticks else None,
-                    now_ms=self._store.now_ms(),
-                )
-                if report is not None:
-                    found.append(report)
-        return sorted(found, key=lambda report: report.id)
+        return await Schedules(self._store).entries(await self._names())
 
     async def ticks(self, entry: str, *, limit: int = 50) -> list[TickReport]:
         """Return the newest recorded ticks of one entry, newest first.
@@ -292,18 +273,40 @@ class Inspector:
         """
         if not 1 <= limit <= _MOST_TASKS:
             raise ValueError(f"limit: {limit} is not within 1 to {_MOST_TASKS}")
+        schedules = Schedules(self._store)
+        return await schedules.ticks(await self._entry_keys(entry), entry, limit)
+
+    async def pause_schedule(self, entry: str) -> None:
+        """Let an entry's ticks pass without a task from now on. Idempotent.
+
+        Raises:
+            NotFoundError: No scheduler announced such an entry.
+        """
+        await Schedules(self._store).pause(await self._entry_keys(entry), entry)
+
+    async def resume_schedule(self, entry: str) -> None:
+        """Undo `pause_schedule`; what was due meanwhile is not caught up. Idempotent.
+
+        Raises:
+            NotFoundError: No scheduler announced such an entry.
+        """
+        await Schedules(self._store).resume(await self._entry_keys(entry), entry)
+
+    async def trigger(self, entry: str) -> str:
+        """Enqueue an entry's task now, beside its ticks; return the task's id.
+
+        Raises:
+            NotFoundError: No scheduler announced such an entry.
+        """
+        return await Schedules(self._store).trigger(await self._entry_keys(entry), entry)
+
+    async def _entry_keys(self, entry: str) -> QueueKeys:
+        """Return the keys of the queue that an entry enqueues to."""
         for name in await self._names():
             keys = queue_keys(name)
             if await self._store.connection.command("HEXISTS", keys.entries, entry):
-                return await self._ticks(keys, entry, limit)
+                return keys
         raise NotFoundError("schedule entry", entry)
-
-    async def _ticks(self, keys: QueueKeys, entry: str, limit: int) -> list[TickReport]:
-        found = await self._store.connection.command(
-            "XREVRANGE", keys.tick_history(entry), "+", "-", "COUNT", limit
-        )
-        reports = [tick_from(entry, stream_id, fields) for stream_id, fields in found]
-        return [report for report in reports if report is not None]
 
     async def _names(self) -> list[str]:
         return sorted(texts(await self._store.connection.command("SMEMBERS", QUEUES)))

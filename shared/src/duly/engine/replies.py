@@ -67,6 +67,7 @@ class EntryRecord(msgspec.Struct):
     interval_ms: int
     overlap: str
     announced_ms: int
+    payload: dict[str, Any] = {}
 
 
 def pairs(answer: Sequence[Any]) -> list[tuple[Any, Any]]:
@@ -232,6 +233,7 @@ def entry_from(
     except msgspec.DecodeError:
         return None
     interval_ms = max(1, record.interval_ms)
+    since = counts.get(f"{entry}:paused-since")
     return EntryReport(
         id=entry,
         kind=record.kind,
@@ -240,6 +242,7 @@ def entry_from(
         overlap=record.overlap,
         next_slot=from_unix_ms((now_ms // interval_ms + 1) * interval_ms),
         last=last,
+        paused_since=from_unix_ms(int(since)) if since and since.isdigit() else None,
         **{
             outcome.value: int(counts.get(f"{entry}:{outcome.value}", 0)) for outcome in TickOutcome
         },

@@ -99,6 +99,8 @@ class TickOutcome(StrEnum):
     ENQUEUED = "enqueued"
     SKIPPED = "skipped"
     """The task of an earlier tick was still on its way (overlap policy skip)."""
+    PAUSED = "paused"
+    """The entry was paused."""
     MISSED = "missed"
     """No scheduler ran when it was due."""
 
@@ -129,4 +131,6 @@ class EntryReport:
     last: TickReport | None = None
     enqueued: int = 0
     skipped: int = 0
+    paused: int = 0
     missed: int = 0
+    paused_since: datetime | None = None

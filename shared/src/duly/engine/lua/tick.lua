@@ -2,7 +2,7 @@
 -- KEYS  stream index ticks tick-history
 -- ARGV  now-ms (0: the server's), entry id, slot-ms, interval-ms, overlap (skip or allow),
 --       task id, data, ticks kept
--- Returns  now-ms, outcome (enqueued skipped taken early late), task id
+-- Returns  now-ms, outcome (enqueued skipped paused taken early late), task id
 -- Invariant  slots of an entry only grow, so any number of replicas claim each one once
 local now = tonumber(ARGV[1])
 if now == 0 then
@@ -36,7 +36,9 @@ if last_slot then
 end
 
 local outcome, id = 'enqueued', ARGV[6]
-if ARGV[5] == 'skip' and last_id then
+if redis.call('HEXISTS', KEYS[3], entry .. ':paused-since') == 1 then
+  outcome, id = 'paused', last_id or ''
+elseif ARGV[5] == 'skip' and last_id then
   local place = redis.call('HGET', KEYS[2], last_id)
   if place and place ~= 'archived' and place ~= 'completed' and place ~= 'quarantined' then
     outcome, id = 'skipped', last_id

@@ -1,0 +1,89 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from duly.engine.failures import fingerprint, grouped, normalised
+from duly.task import Attempt, AttemptOutcome, Task, TaskState
+
+NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
+TRACEBACK = """Traceback (most recent call last):
+  File "/app/duly_worker/handlers/orders.py", line {line}, in check
+    fetch(order)
+  File "/usr/lib/python3.13/site-packages/sqlalchemy/engine.py", line 9, in execute
+    raise error
+"""
+
+
+def failed(error, *, traceback="", kind="check", at=NOON, queue="default"):
+    attempt = Attempt(
+        number=1, outcome=AttemptOutcome.FAILED, at=at, error=error, traceback=traceback
+    )
+    return Task(
+        id=error[:8] + str(at.timestamp()),
+        queue=queue,
+        kind=kind,
+        state=TaskState.ARCHIVED,
+        ended_at=at,
+        history=(attempt,),
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        pytest.param("order 17 not found", "order 4711 not found", id="numbers"),
+        pytest.param("no user 'ann'", 'no user "bo"', id="quoted"),
+        pytest.param("mail to a@x.org failed", "mail to b@y.net failed", id="addresses"),
+        pytest.param(
+            "run 8d7f2c1e-0000-4000-8000-000000000001",
+            "run 9d7f2c1e-0000-4000-8000-000000000002",
+            id="uuids",
+        ),
+        pytest.param("object at 0x7f00", "object at 0x7fff", id="addresses in memory"),
+    ],
+)
+def test_what_varies_is_no_difference(one, other):
+    assert normalised(one) == normalised(other)
+    assert fingerprint(failed(f"Error: {one}")) == fingerprint(failed(f"Error: {other}"))
+
+
+def test_the_innermost_own_frame_counts_and_not_its_line():
+    one = failed("Gone: a", traceback=TRACEBACK.format(line=10))
+    other = failed("Gone: something else", traceback=TRACEBACK.format(line=99))
+
+    assert fingerprint(one) == fingerprint(other)
+
+
+def test_kind_and_exception_make_a_difference():
+    marks = {
+        fingerprint(failed("Gone: a")),
+        fingerprint(failed("Lost: a")),
+        fingerprint(failed("Gone: a", kind="other")),
+    }
+
+    assert len(marks) == 3
+
+
+def test_groups_count_and_name_first_last_and_newest():
+    later = NOON + timedelta(hours=1)
+    tasks = [
+        failed("Gone: order 1"),
+        failed("Gone: order 2", at=later, queue="low"),
+        failed("Lost: x"),
+    ]
+
+    first, second = grouped(tasks)
+
+    assert (first.count, first.first, first.last) == (2, NOON, later)
+    assert first.error == "Gone: order 2"
+    assert first.queues == ("default", "low")
+    assert first.example is tasks[1]
+    assert second.count == 1
+
+
+def test_a_task_without_history_has_a_group_too():
+    bare = Task(id="x", queue="q", kind="k", state=TaskState.ARCHIVED, ended_at=NOON)
+
+    (group,) = grouped([bare])
+
+    assert group.error == ""
