@@ -80,6 +80,9 @@ class Settler:
         while not (self._closed and not self.backlog):
             await self._wake.wait()
             self._wake.clear()
+            # Let the receiver ask for the next tasks first: the broker then works on this batch
+            # while they run already.
+            await asyncio.sleep(0)
             await self.flush()
 
     def close(self) -> None:
