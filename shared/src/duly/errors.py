@@ -62,8 +62,10 @@ class BrokerError(DulyError):
 class BrokerDownError(BrokerError):
     """The broker did not answer in time; the call may be repeated with the same task id."""
 
-    def __init__(self, address: str, cause: object = "no answer") -> None:
-        self.address, self.cause = address, cause
+    def __init__(
+        self, address: str, cause: object = "no answer", *, timed_out: bool = False
+    ) -> None:
+        self.address, self.cause, self.timed_out = address, cause, timed_out
         super().__init__(f"the broker at {address} can not be reached: {cause}")
 
 

@@ -1,6 +1,6 @@
 """The producer's side: enqueue typed jobs, and claim the ticks of schedules."""
 
-import uuid
+import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from duly.engine import scripts
 from duly.engine.codec import PAYLOAD_LIMIT_BYTES, Message, encode
 from duly.engine.reports import TickOutcome, TickReport
 from duly.engine.scripts import NewTask
-from duly.engine.store import Store, lock_digest
+from duly.engine.store import BATCH, Store, lock_digest
 from duly.errors import (
     BrokerDownError,
     DulyError,
@@ -29,7 +29,7 @@ from duly.runtime.settings import DEFAULT_QUEUES, QueueSettings, RedisSettings
 from duly.schedule import Entry
 from duly.task import Task, TaskState
 
-_CONFLICT, _FULL, _LEFT_OUT, _WAITING = -2, -3, 0, 1
+_CONFLICT, _FULL, _LEFT_OUT, _WAITING, _SCHEDULED = -2, -3, 0, 1, 2
 _MOST_GUESSES = 5
 
 
@@ -50,7 +50,11 @@ class Request:
     headers: Mapping[str, str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+def _accepted(task: NewTask) -> int:
+    return _SCHEDULED if task.due_ms else _WAITING
+
+
+@dataclass(slots=True, eq=False)
 class _Prepared:
     request: Request
     queue: str
@@ -91,8 +95,9 @@ class Client:
     ) -> Task:
         """Enqueue one job and return the task it became, waiting or scheduled.
 
-        Every option overrides the policy of the job's kind. A broken connection is tried once
-        more, and can not enqueue twice.
+        Every option overrides the policy of the job's kind. When the connection breaks it is
+        tried once more, with the same id, so that a task that was accepted is not doubled (one
+        that has been accepted and has ended before the second try would be).
 
         Raises:
             DuplicateTaskError: It is unique and another one is on its way.
@@ -138,8 +143,9 @@ class Client:
             whole: All of a queue's batch or none; those left out for another's sake are then
                 reported as refused too.
         """
+        now_ms = self._store.now_ms()
         prepared = [
-            self._prepare(item if isinstance(item, Request) else Request(job=item))
+            self._prepare(item if isinstance(item, Request) else Request(job=item), now_ms)
             for item in requests
         ]
         results: dict[int, Task | EnqueueError] = {}
@@ -148,27 +154,41 @@ class Client:
             part = [prepared[place] for place in places]
             answers = await self._add(queue, [item.new for item in part], whole=whole)
             for place, item, answer in zip(places, part, answers, strict=True):
-                results[place] = self._result(item, answer)
+                results[place] = self._result(item, answer, now_ms)
         return [results[place] for place in range(len(prepared))]
 
     async def _add(self, queue: str, tasks: list[NewTask], *, whole: bool) -> list[int | str]:
-        limit = self._limit(queue)
-        try:
-            return await self._store.add(queue, tasks, max_length=limit, whole=whole)
-        except BrokerDownError as error:
-            if isinstance(error.__cause__, TimeoutError):
-                raise
-        # The connection broke, perhaps after the broker had done it: ask what became of the ids.
+        """Add tasks batch by batch; try a batch once more when the connection broke."""
+        limit, answers = self._limit(queue), list[int | str]()
+        for start in range(0, len(tasks), BATCH):
+            batch = tasks[start : start + BATCH]
+            try:
+                answers += await self._store.add(queue, batch, max_length=limit, whole=whole)
+            except BrokerDownError as error:
+                if error.timed_out:
+                    raise
+                answers += await self._add_again(queue, batch, whole=whole)
+        return answers
+
+    async def _add_again(self, queue: str, batch: list[NewTask], *, whole: bool) -> list[int | str]:
+        """Add what the broker has not got yet of a batch whose answer was lost on the way."""
         self._store.forget(queue)
-        present = await self._store.present(queue, [task.id for task in tasks])
-        if any(present):
-            return [_WAITING if there else _LEFT_OUT for there in present]
-        return await self._store.add(queue, tasks, max_length=limit, whole=whole)
+        present = await self._store.present(queue, [task.id for task in batch])
+        if whole and any(present):
+            # All or none: those that are missing have been run already.
+            return [_accepted(task) for task in batch]
+        missing = [task for task, there in zip(batch, present, strict=True) if not there]
+        limit = self._limit(queue)
+        later = iter(await self._store.add(queue, missing, max_length=limit, whole=whole))
+        return [
+            _accepted(task) if there else next(later)
+            for task, there in zip(batch, present, strict=True)
+        ]
 
     def _limit(self, queue: str) -> int:
         return self._queues.get(queue, QueueSettings()).max_length
 
-    def _prepare(self, request: Request) -> _Prepared:
+    def _prepare(self, request: Request, now_ms: int) -> _Prepared:
         """Turn a request into a task, or refuse it for its size."""
         job, policy = request.job, request.job.policy
         queue = request.queue or policy.queue
@@ -186,22 +206,22 @@ class Client:
         delay_ms = to_ms(request.delay) if request.delay else 0
         due_ms = to_unix_ms(request.due) if request.due else 0
         if delay_ms > 0:
-            due_ms = self._store.now_ms() + delay_ms
+            due_ms = now_ms + delay_ms
         lock = ""
         if unique_for:
             lock = labels["lock"] = lock_digest(
                 job.kind, msgspec.json.encode(payload, order="sorted")
             )
-        task_id = request.task_id or uuid.uuid4().hex
+        task_id = request.task_id or secrets.token_hex(16)
         data = encode(Message(task_id=task_id, task_name=job.kind, labels=labels, kwargs=payload))
         if len(data) > PAYLOAD_LIMIT_BYTES:
             raise PayloadTooLargeError(job.kind, len(data), PAYLOAD_LIMIT_BYTES)
         # A lock outlives the wait of a scheduled task by its own time.
-        ttl_ms = to_ms(unique_for or timedelta(0)) + max(0, due_ms - self._store.now_ms())
+        ttl_ms = to_ms(unique_for or timedelta(0)) + max(0, due_ms - now_ms)
         new = NewTask(id=task_id, data=data, due_ms=due_ms, lock=lock, lock_ttl_ms=ttl_ms)
         return _Prepared(request, queue, labels, payload, new)
 
-    def _result(self, item: _Prepared, answer: int | str) -> Task | EnqueueError:
+    def _result(self, item: _Prepared, answer: int | str, now_ms: int) -> Task | EnqueueError:
         job, task_id = item.request.job, item.new.id
         if isinstance(answer, str):
             return DuplicateTaskError(job.kind, item.queue, answer)
@@ -220,7 +240,7 @@ class Client:
             payload=item.payload,
             labels=item.labels,
             max_attempts=item.labels.get("max_attempts", job.policy.max_attempts),
-            enqueued_at=from_unix_ms(self._store.now_ms()),
+            enqueued_at=from_unix_ms(now_ms),
             due_at=from_unix_ms(item.new.due_ms) if scheduled else None,
         )
 

@@ -59,7 +59,9 @@ def broker_errors(where: str) -> Iterator[None]:
             "(check redis.username and redis.password)"
         ) from None
     except _DOWN as error:
-        raise BrokerDownError(where, str(error) or type(error).__name__) from error
+        timed_out = isinstance(error, TimeoutError | exceptions.TimeoutError)
+        cause = str(error) or type(error).__name__
+        raise BrokerDownError(where, cause, timed_out=timed_out) from error
     except exceptions.RedisError as error:
         raise BrokerError(f"the broker at {where} refused a command: {error}") from error
 

@@ -36,7 +36,7 @@ class Call:
     args: Sequence[Argument]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class NewTask:
     """What `add` needs of one task. `due_ms` 0 means now; `lock` "" means not unique."""
 
