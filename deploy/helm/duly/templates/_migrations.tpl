@@ -30,6 +30,17 @@ template:
     serviceAccountName: {{ include "duly.serviceAccountName" (dict "root" $ "component" "worker" "account" .Values.worker.serviceAccount) }}
     {{- include "duly.pod" (dict "root" $ "c" $c "selector" "") | nindent 4 }}
     restartPolicy: OnFailure
+    {{- if .Values.postgresql.enabled }}
+    # Saves a failed start and its growing back-off while our own PostgreSQL makes its first files.
+    initContainers:
+      - name: wait-for-postgresql
+        image: {{ include "duly.image" (dict "root" $ "image" .Values.postgresql.image) }}
+        imagePullPolicy: {{ .Values.image.pullPolicy }}
+        command: [sh, -c, 'until pg_isready -q -h "$0" -U duly; do sleep 0.5; done', {{ include "duly.fullname" . }}-postgresql]
+        resources: {{- toYaml $c.resources | nindent 10 }}
+        securityContext: {{- toYaml $c.containerSecurityContext | nindent 10 }}
+        volumeMounts: [{name: tmp, mountPath: /tmp}]
+    {{- end }}
     containers:
       - name: migrate
         image: {{ include "duly.image" (dict "root" $ "image" .Values.worker.image) }}
