@@ -1,0 +1,47 @@
+"""What the chart puts into variables is what the services read."""
+
+import pytest
+
+from duly.runtime.loading import load
+from duly.runtime.settings import Settings
+
+
+def services(documents):
+    for name, pod in documents.pods().items():
+        for container in [*pod.get("initContainers", []), *pod["containers"]]:
+            if "duly-" in container["image"]:
+                yield f"{name} {container['name']}", container
+
+
+def test_every_container_starts_with_settings_that_are_understood(variant, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for name, container in services(variant):
+        with monkeypatch.context() as patch:
+            for item in container["env"]:
+                secret = "sqlite+aiosqlite:///x" if "URL" in item["name"] else "secret"
+                patch.setenv(item["name"], item.get("value", secret))
+            settings = load(Settings)
+
+        assert settings.queues["critical"].concurrency == 10, name
+
+
+@pytest.mark.parametrize("mode", ["standalone", "sentinel", "cluster"])
+def test_the_brokers_address_arrives(render, external, monkeypatch, tmp_path, mode):
+    monkeypatch.chdir(tmp_path)
+    broker = {"host": "valkey.example.com", "mode": mode, "port": 6380}
+    broker["sentinel"] = {"master": "mymaster", "nodes": ["a.example.com:26379", "b:26379"]}
+    documents = render(values={**external, "externalBroker": broker})
+    (container,) = documents.one("Deployment", "-scheduler")["spec"]["template"]["spec"][
+        "containers"
+    ]
+
+    for item in container["env"]:
+        monkeypatch.setenv(item["name"], item["value"])
+    redis = load(Settings).redis
+
+    if mode == "sentinel":
+        assert redis.sentinel.master == "mymaster"
+        assert redis.sentinel.nodes == ("a.example.com:26379", "b:26379")
+    else:
+        assert (redis.host, redis.port) == ("valkey.example.com", 6380)
+        assert redis.cluster is (mode == "cluster")
