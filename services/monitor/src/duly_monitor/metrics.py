@@ -74,10 +74,16 @@ class QueueCollector(Collector):
         failed = CounterMetricFamily(
             "duly_queue_failed", "Attempts that ended in failure", labels=_QUEUE
         )
+        dropped = CounterMetricFamily(
+            "duly_queue_archive_dropped",
+            "Archived tasks that were dropped by the archive's bounds",
+            labels=_QUEUE,
+        )
         for report in self._reports:
+            dropped.add_metric((report.name,), report.archive_dropped)
             processed.add_metric((report.name,), report.processed)
             failed.add_metric((report.name,), report.failed)
-        yield from (processed, failed)
+        yield from (processed, failed, dropped)
 
 
 class Vitals:

@@ -56,6 +56,7 @@ async def schedule(
         Housekeeper.open(
             settings.redis,
             lease=settings.worker.lease,
+            bounds=settings.archive,
             on_recovered=lambda queue, back, _: metrics.recovered.labels(queue).inc(back),
             outage=outage,
         ) as housekeeper,

@@ -6,6 +6,7 @@ import structlog
 
 from duly.engine.middleware.log import LogTasks
 from duly.engine.middleware.metrics import CountTasks
+from duly.engine.middleware.tracing import tracing
 from duly.engine.server import Server, ServerOptions
 from duly.errors import DulyError
 from duly.jobs import CheckPendingOrders
@@ -27,6 +28,7 @@ def run(settings: Settings, queues: dict[str, int], concurrency: int, *, strict:
         strict=strict,
         drain=settings.worker.drain,
         lease=settings.worker.lease,
+        archive=settings.archive,
     )
     return service.run(lambda stop: work(settings, options, stop))
 
@@ -43,7 +45,11 @@ async def work(settings: Settings, options: ServerOptions, stop: asyncio.Event) 
             Server.open(
                 settings.redis,
                 options,
-                middlewares=(LogTasks(debug=settings.log.level == "DEBUG"), CountTasks(registry)),
+                middlewares=(
+                    *tracing(),
+                    LogTasks(debug=settings.log.level == "DEBUG"),
+                    CountTasks(registry),
+                ),
                 on_recovered=lambda queue, back, _: metrics.recovered.labels(queue).inc(back),
                 on_lease_lost=lambda queue: metrics.leases_lost.labels(queue).inc(),
                 on_broker_error=metrics.broker_errors.inc,

@@ -155,6 +155,15 @@ def cancelled(running: Running, *, now_ms: int, seconds: float, server: str) -> 
     )
 
 
+def _lock(delivery: Delivery) -> str:
+    """Return the digest of the lock that a message names, or ""."""
+    try:
+        lock = decode(delivery.data or b"").labels.get("lock", "")
+    except MalformedTaskError:
+        return ""
+    return lock if isinstance(lock, str) else ""
+
+
 def success(running: Running, result: bytes) -> Settlement | None:
     """Return how to settle a success that is kept, or None when nothing of it is kept.
 
@@ -248,6 +257,7 @@ def quarantine(
         id=task_id,
         kind="-",  # a stranger's kind is no name for a counter
         verdict="quarantined",
+        lock=_lock(delivery),
         tries=f"{delivery.attempts} {delivery.crashes}",
         attempt=encode_attempt(record),
         outcomes="quarantined",

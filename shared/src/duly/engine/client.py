@@ -12,6 +12,7 @@ import msgspec
 from duly.clock import from_unix_ms, to_ms, to_unix_ms
 from duly.engine import scripts
 from duly.engine.codec import PAYLOAD_LIMIT_BYTES, Message, encode
+from duly.engine.middleware.tracing import headers_of_current_span
 from duly.engine.reports import TickOutcome, TickReport
 from duly.engine.scripts import NewTask
 from duly.engine.store import BATCH, Store, lock_digest
@@ -143,9 +144,9 @@ class Client:
             whole: All of a queue's batch or none; those left out for another's sake are then
                 reported as refused too.
         """
-        now_ms = self._store.now_ms()
+        now_ms, traced = self._store.now_ms(), headers_of_current_span()
         prepared = [
-            self._prepare(item if isinstance(item, Request) else Request(job=item), now_ms)
+            self._prepare(item if isinstance(item, Request) else Request(job=item), now_ms, traced)
             for item in requests
         ]
         results: dict[int, Task | EnqueueError] = {}
@@ -188,7 +189,7 @@ class Client:
     def _limit(self, queue: str) -> int:
         return self._queues.get(queue, QueueSettings()).max_length
 
-    def _prepare(self, request: Request, now_ms: int) -> _Prepared:
+    def _prepare(self, request: Request, now_ms: int, traced: dict[str, str]) -> _Prepared:
         """Turn a request into a task, or refuse it for its size."""
         job, policy = request.job, request.job.policy
         queue = request.queue or policy.queue
@@ -200,8 +201,8 @@ class Client:
             labels["timeout_ms"] = to_ms(request.timeout)
         if request.retention is not None:
             labels["retention_ms"] = to_ms(request.retention)
-        if request.headers:
-            labels["headers"] = dict(request.headers)
+        if traced or request.headers:
+            labels["headers"] = {**traced, **(request.headers or {})}
         unique_for = request.unique_for if request.unique_for is not None else policy.unique_for
         delay_ms = to_ms(request.delay) if request.delay else 0
         due_ms = to_unix_ms(request.due) if request.due else 0

@@ -6,14 +6,14 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Self
 
-from duly.engine.chores.janitor import Bounds, Janitor
+from duly.engine.chores.janitor import Janitor
 from duly.engine.chores.mover import Mover
 from duly.engine.chores.reaper import Reaper
 from duly.engine.keys import QUEUES
 from duly.engine.replies import texts
 from duly.engine.store import Store
 from duly.runtime.service import Outage, Turn, repeat
-from duly.runtime.settings import RedisSettings
+from duly.runtime.settings import ArchiveSettings, RedisSettings
 
 _LOOK_FOR_QUEUES = timedelta(seconds=10)
 _REST = timedelta(seconds=1)
@@ -27,7 +27,7 @@ class Housekeeper:
         store: Store,
         *,
         lease: timedelta = timedelta(seconds=10),
-        bounds: Bounds | None = None,
+        bounds: ArchiveSettings | None = None,
         on_recovered: Callable[[str, int, int], None] = lambda *_: None,
         outage: Outage | None = None,
     ) -> None:
@@ -43,6 +43,7 @@ class Housekeeper:
         settings: RedisSettings,
         *,
         lease: timedelta = timedelta(seconds=10),
+        bounds: ArchiveSettings | None = None,
         on_recovered: Callable[[str, int, int], None] = lambda *_: None,
         outage: Outage | None = None,
     ) -> AsyncIterator[Self]:
@@ -51,11 +52,12 @@ class Housekeeper:
         Args:
             settings: The broker.
             lease: As the servers have it.
+            bounds: How many dead letters are kept.
             on_recovered: Called with (queue, tasks that wait again, quarantined) after a reap.
             outage: What to tell when the broker is away; None: one of its own.
         """
         async with Store.open(settings) as store:
-            yield cls(store, lease=lease, on_recovered=on_recovered, outage=outage)
+            yield cls(store, lease=lease, bounds=bounds, on_recovered=on_recovered, outage=outage)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Keep house until told to stop; go on when the broker is away, and when a chore fails."""

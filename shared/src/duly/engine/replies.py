@@ -60,6 +60,13 @@ class ServerRecord(msgspec.Struct):
     running: list[RunningRecord] = []
 
 
+class _Described(msgspec.Struct):
+    """What servers and entries have in common: when they were described."""
+
+    beat_ms: int = 0
+    announced_ms: int = 0
+
+
 class EntryRecord(msgspec.Struct):
     """A schedule entry as a scheduler announces it."""
 
@@ -201,6 +208,15 @@ def server_from(server_id: str, description: bytes, lease_end_ms: float | None, 
             for task in record.running
         ),
     )
+
+
+def described_ms(description: bytes) -> int:
+    """Return when a server or an entry last described itself; 0 when that can not be read."""
+    try:
+        record = msgspec.json.decode(description, type=_Described)
+    except msgspec.DecodeError:
+        return 0
+    return max(record.beat_ms, record.announced_ms)
 
 
 def tick_from(entry: str, stream_id: bytes, fields: Sequence[bytes]) -> TickReport | None:

@@ -198,6 +198,7 @@ def reap(
         keys.records,
         keys.tries,
         keys.quarantined,
+        keys.locks,
     )
     args = (at_ms, GROUP, server, lease_ms, max_crashes, minute_of_hour(now_ms), most)
     return Call(script("reap"), names, args)

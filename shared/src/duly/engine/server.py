@@ -6,7 +6,7 @@ import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Self
 
@@ -28,7 +28,7 @@ from duly.engine.store import Pulse, Store
 from duly.errors import BrokerDownError, BrokerError
 from duly.job import Job
 from duly.runtime.service import repeat
-from duly.runtime.settings import RedisSettings
+from duly.runtime.settings import ArchiveSettings, RedisSettings
 
 _BEATS_PER_LEASE = 4
 _MOST_SHOWN = 100
@@ -50,6 +50,7 @@ class ServerOptions:
     """Ask the queues in their order, not by weight."""
     drain: timedelta = timedelta(seconds=25)
     lease: timedelta = timedelta(seconds=10)
+    archive: ArchiveSettings = field(default_factory=ArchiveSettings)
 
 
 def server_id() -> str:
@@ -275,7 +276,7 @@ class Server:
 
     async def _tidy(self, queue: str, stop: asyncio.Event) -> None:
         """Keep the queue known and within its bounds, now and then; schedulers do it more often."""
-        janitor = Janitor(self._store, queue, every=_TIDY_EVERY)
+        janitor = Janitor(self._store, queue, bounds=self._options.archive, every=_TIDY_EVERY)
 
         async def turn() -> timedelta:
             self._store.forget(queue)

@@ -197,6 +197,17 @@ class WorkerSettings(Section):
     )
 
 
+class ArchiveSettings(Section):
+    """`archive`: how many dead letters each queue keeps, and for how long."""
+
+    max_count: Annotated[int, Field(ge=1)] = Field(
+        10_000, description="archived tasks a queue keeps; older ones are dropped, and counted"
+    )
+    max_age: Duration = Field(
+        timedelta(days=90), description="how long an archived task is kept at most"
+    )
+
+
 class Settings(BaseSettings):
     """Every section of `duly.yaml`. Frozen; a service reads it once and hands it down."""
 
@@ -216,6 +227,7 @@ class Settings(BaseSettings):
     metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
     queues: dict[QueueName, QueueSettings] = Field(default_factory=lambda: dict(DEFAULT_QUEUES))
+    archive: ArchiveSettings = ArchiveSettings()
     scheduler: SchedulerSettings = SchedulerSettings()
     worker: WorkerSettings = WorkerSettings()
 

@@ -1,23 +1,20 @@
 """The janitor: keeps what is kept within its bounds of count and age, a batch at a time."""
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
 from duly.clock import to_ms
 from duly.engine import scripts
 from duly.engine.keys import queue_keys
+from duly.engine.replies import described_ms, text_map, texts
 from duly.engine.store import Store
+from duly.runtime.settings import ArchiveSettings
 
 _BATCH = 500
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
-    """How much of the dead letters is kept."""
-
-    max_count: int = 10_000
-    max_age: timedelta = timedelta(days=90)
+_SHOW_LOST = timedelta(hours=1)
+"""How long a dead server is still shown."""
+_SHOW_ENTRY = timedelta(days=1)
+"""How long a schedule entry is shown that no scheduler announces any more."""
 
 
 class Janitor:
@@ -31,18 +28,44 @@ class Janitor:
         store: Store,
         queue: str,
         *,
-        bounds: Bounds | None = None,
+        bounds: ArchiveSettings | None = None,
         every: timedelta = timedelta(seconds=10),
     ) -> None:
         self._store, self._queue, self._every = store, queue, every
-        self._bounds = bounds or Bounds()
+        self._bounds = bounds or ArchiveSettings()
 
     async def turn(self) -> timedelta:
         """Drop one batch of each; return how long to rest, zero while there is more."""
         full = False
         for state in ("archived", "quarantined", "completed"):
             full = await self._prune(state) >= _BATCH or full
+        await self._forget()
         return timedelta(0) if full else self._every
+
+    async def _forget(self) -> None:
+        """Drop descriptions that nobody renews: of lost servers and of entries taken out."""
+        keys = queue_keys(self._queue)
+        leases, servers, entries = await self._store.connection.many(
+            [
+                ("ZRANGE", keys.leases, 0, -1),
+                ("HGETALL", keys.servers),
+                ("HGETALL", keys.entries),
+            ]
+        )
+        now_ms, alive = self._store.now_ms(), set(texts(leases))
+        lost = [
+            server
+            for server, description in text_map(servers).items()
+            if server not in alive and now_ms - described_ms(description) > to_ms(_SHOW_LOST)
+        ]
+        gone = [
+            entry
+            for entry, description in text_map(entries).items()
+            if now_ms - described_ms(description) > to_ms(_SHOW_ENTRY)
+        ]
+        for key, names in ((keys.servers, lost), (keys.entries, gone)):
+            if names:
+                await self._store.connection.command("HDEL", key, *names)
 
     async def _prune(self, state: Literal["archived", "quarantined", "completed"]) -> int:
         kept_by_score = state == "completed"

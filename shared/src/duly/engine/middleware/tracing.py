@@ -26,6 +26,15 @@ def headers_of_current_span() -> dict[str, str]:
     return carrier
 
 
+def tracing() -> tuple["TraceTasks", ...]:
+    """Return the middleware where this process has a tracer provider, nothing where not.
+
+    `opentelemetry-instrument` sets one from the standard OTEL_ variables.
+    """
+    provider = trace.get_tracer_provider()
+    return () if isinstance(provider, trace.ProxyTracerProvider) else (TraceTasks(provider),)
+
+
 class TraceTasks(Middleware):
     """Makes a span `run <kind>` of every attempt, current while its handler runs."""
 
