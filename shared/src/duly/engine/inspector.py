@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any, Literal, Self
 
 from duly.clock import from_unix_ms
+from duly.engine import removal
 from duly.engine.keys import QUEUES, QueueKeys, queue_keys
 from duly.engine.pages import Pages
 from duly.engine.replies import (
@@ -250,6 +251,15 @@ class Inspector:
         await self._store.connection.command("DEL", keys.paused)
         await self._store.poke(keys)
 
+    async def remove(self, queue: str, *, force: bool = False) -> int:
+        """Remove a queue that no worker serves; return how many tasks went with it.
+
+        Raises:
+            NotFoundError: No such queue.
+            QueueInUseError: It is served or has active tasks, or holds tasks without `force`.
+        """
+        return await removal.remove(self._store, await self._keys(queue), force=force)
+
     async def servers(self) -> list[ServerReport]:
         """Report every worker process with a heartbeat, the lost ones included."""
         found: dict[str, ServerReport] = {}
@@ -279,24 +289,21 @@ class Inspector:
     async def pause_schedule(self, entry: str) -> None:
         """Let an entry's ticks pass without a task from now on. Idempotent.
 
-        Raises:
-            NotFoundError: No scheduler announced such an entry.
+        Raises NotFoundError as `ticks` does.
         """
         await Schedules(self._store).pause(await self._entry_keys(entry), entry)
 
     async def resume_schedule(self, entry: str) -> None:
         """Undo `pause_schedule`; what was due meanwhile is not caught up. Idempotent.
 
-        Raises:
-            NotFoundError: No scheduler announced such an entry.
+        Raises NotFoundError as `ticks` does.
         """
         await Schedules(self._store).resume(await self._entry_keys(entry), entry)
 
     async def trigger(self, entry: str) -> str:
         """Enqueue an entry's task now, beside its ticks; return the task's id.
 
-        Raises:
-            NotFoundError: No scheduler announced such an entry.
+        Raises NotFoundError as `ticks` does.
         """
         return await Schedules(self._store).trigger(await self._entry_keys(entry), entry)
 

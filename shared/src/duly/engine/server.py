@@ -35,6 +35,7 @@ _MOST_SHOWN = 100
 """Running tasks in a server's description: a heartbeat must stay small."""
 _RETRY_START = 1.0
 _COMPLAIN_EVERY = 5.0
+_LAST_BEAT = 3.0
 _NEVER = timedelta(days=1)
 _TIDY_EVERY = timedelta(minutes=1)
 
@@ -178,6 +179,8 @@ class Server:
             for chore in (*chores, watching):
                 chore.cancel()
             await asyncio.wait([*chores, watching])
+            # A beat that is under way would bring the lease back after the good-bye.
+            await asyncio.to_thread(heartbeat.join, _LAST_BEAT)
         await self._leave()
 
     async def _watch(self, stop: asyncio.Event) -> None:

@@ -23,7 +23,7 @@ from duly.engine.store import Pulse, pulse_of
 from duly.runtime.settings import RedisSettings
 
 _BEATS_PER_LEASE = 4
-_ATTENTION = 0.5
+_ATTENTION = 0.25
 
 
 def _close(connection: Any) -> None:  # noqa: ANN401 - a client or its PubSub

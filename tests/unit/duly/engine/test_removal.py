@@ -1,0 +1,69 @@
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from duly.engine.client import Client
+from duly.engine.inspector import Inspector
+from duly.engine.removal import QueueInUseError
+from duly.engine.server import Server, ServerOptions
+from duly.errors import NotFoundError
+from duly.job import Job
+from duly.schedule import Entry
+from duly.testing.waiting import until
+
+
+class Chore(Job, kind="chore"):
+    pass
+
+
+@pytest.fixture
+async def client(broker_settings):
+    async with Client.connect(broker_settings) as client:
+        yield client
+
+
+@pytest.fixture
+async def inspector(broker_settings):
+    async with Inspector.connect(broker_settings) as inspector:
+        yield inspector
+
+
+async def test_nothing_of_a_removed_queue_is_left(client, inspector, valkey_server):
+    await client.enqueue(Chore())
+    await client.enqueue(Chore(), delay=timedelta(hours=1))
+    entry = Entry(id="chores", job=Chore(), interval=timedelta(seconds=1))
+    await client.announce((entry,))
+    await client.tick(entry)
+    await inspector.pause("default")
+
+    assert await inspector.remove("default", force=True) == 3
+
+    with valkey_server.client() as raw:
+        assert raw.keys("duly:*") == []
+    with pytest.raises(NotFoundError):
+        await inspector.queue("default")
+
+
+async def test_a_queue_with_tasks_is_only_removed_by_force(client, inspector):
+    await client.enqueue(Chore())
+
+    with pytest.raises(QueueInUseError, match="holds 1 tasks"):
+        await inspector.remove("default")
+
+    assert (await inspector.queue("default")).waiting == 1
+
+
+async def test_a_served_queue_is_not_removed_even_by_force(broker_settings, inspector):
+    options = ServerOptions(queues={"default": 1}, concurrency=1)
+    async with Server.open(broker_settings, options) as server:
+        stop = asyncio.Event()
+        working = asyncio.create_task(server.run(stop))
+        await until(lambda: server.ready() is None)
+
+        with pytest.raises(QueueInUseError, match="live workers"):
+            await inspector.remove("default", force=True)
+
+        stop.set()
+        await working
+    assert await inspector.remove("default") == 0
