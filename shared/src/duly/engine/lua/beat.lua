@@ -22,5 +22,5 @@ for k = 4, 5 do
     if wait < 0 or ms < wait then wait = ms end
   end
 end
-return { now, known and 1 or 0, redis.call('EXISTS', KEYS[3]), #expired, wait,
+return { now, known and tonumber(known) > 0 and 1 or 0, redis.call('EXISTS', KEYS[3]), #expired, wait,
   redis.call('HGETALL', KEYS[6]) }

@@ -68,6 +68,8 @@ for i = 1, #held do
 end
 redis.call('EXPIRE', KEYS[6], 262800)
 local done = 0
+-- Between two batches a heartbeat may come: it must learn that tasks have been taken.
+if lease and #held > 0 then redis.call('ZADD', KEYS[3], 0, server) end
 if #held < batch then
   done = 1
   if #redis.call('XPENDING', KEYS[1], group, '-', '+', 1, server) == 0 then

@@ -42,8 +42,17 @@ end
 for a = 5, #ARGV, 10 do
   local entry, id, kind, verdict = ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3]
   local found = redis.call('XRANGE', KEYS[1], entry, entry)[1]
-  if redis.call('XACK', KEYS[1], group, entry) == 0 or not found then
+  if redis.call('XACK', KEYS[1], group, entry) == 0 then
     refused[#refused + 1] = entry
+  elseif not found then
+    -- Somebody deleted the entry by hand: without it there is nothing to keep, and the id is free.
+    refused[#refused + 1] = entry
+    if redis.call('HGET', KEYS[2], id) == entry then
+      redis.call('HDEL', KEYS[2], id)
+      redis.call('HDEL', KEYS[8], id)
+      redis.call('HDEL', KEYS[14], id)
+    end
+    unlock(ARGV[a + 7], id)
   else
     redis.call('XDEL', KEYS[1], entry)
     local data

@@ -1,0 +1,236 @@
+"""What the conformance tests work with: one queue, an injected clock, and its invariants."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import pytest
+
+from duly.engine import scripts
+from duly.engine.codec import Message, encode
+from duly.engine.keys import GROUP, QueueKeys, queue_keys
+from duly.engine.scripts import NewTask, Settlement
+from duly.engine.store import Delivery, Store
+
+NOON = 1_767_614_400_000
+"""2026-01-05 12:00 UTC in ms: where the injected clock begins."""
+LEASE = 10_000
+ZSETS = ("scheduled", "retry", "archived", "completed", "quarantined")
+HISTORY_LINE = b'{"number":1,"outcome":"failed","at":1767614400000}'
+
+
+def as_map(answer):
+    """Read a map of RESP2 or RESP3 as text."""
+    pairs = (
+        answer.items() if isinstance(answer, dict) else zip(answer[::2], answer[1::2], strict=True)
+    )
+    return {name.decode(): value for name, value in pairs}
+
+
+def message(task_id, kind="greet", **labels):
+    """Return a task's bytes."""
+    return encode(Message(task_id=task_id, task_name=kind, labels=labels))
+
+
+@dataclass
+class Lane:
+    """One queue, driven script by script on a clock that only tests move."""
+
+    store: Store
+    keys: QueueKeys = field(default_factory=lambda: queue_keys("lane"))
+    now: int = NOON
+
+    async def command(self, *args):
+        return await self.store.connection.command(*args)
+
+    async def add(self, *tasks, whole=True, max_length=1000):
+        """Add ids or `NewTask`s."""
+        await self.store.register(self.keys.name)
+        new = [
+            task if isinstance(task, NewTask) else NewTask(id=task, data=message(task))
+            for task in tasks
+        ]
+        answers = await self.store.run(
+            scripts.add(self.keys, new, max_length=max_length, whole=whole, now_ms=self.now)
+        )
+        return [answer if isinstance(answer, int) else answer.decode() for answer in answers]
+
+    async def claim(self, server="alice", count=100) -> list[Delivery]:
+        """Take what waits."""
+        await self.store.register(self.keys.name)
+        reader = self.store.reader(self.keys.name)
+        try:
+            return await reader.read(server=server, count=count, block_ms=1)
+        finally:
+            await reader.close()
+
+    async def active(self, task_id="one", server="alice", **labels) -> bytes:
+        """Add one task and take it; return its entry."""
+        new = NewTask(id=task_id, data=message(task_id, **labels))
+        if lock := labels.get("lock"):
+            new.lock, new.lock_ttl_ms = lock, 3_600_000
+        assert await self.add(new) == [1]
+        claimed = await self.claim(server)
+        (entry,) = [delivery.entry for delivery in claimed if delivery.data == new.data]
+        return entry
+
+    async def finish(self, *held, kind="greet", locks=None, dirty=True):
+        """Finish (entry, id) pairs; return the entries refused."""
+        call = scripts.finish(
+            self.keys,
+            entries=[entry for entry, _ in held],
+            ids=[task_id for _, task_id in held],
+            kinds=[kind] * len(held),
+            locks=locks or [""] * len(held),
+            dirty=dirty,
+            now_ms=self.now,
+        )
+        return await self.store.run(call)
+
+    async def settle(self, *settlements):
+        call = scripts.settle(self.keys, settlements, now_ms=self.now, at_ms=self.now)
+        return await self.store.run(call)
+
+    async def end(self, entry, task_id="one", verdict="archived", **options):
+        """Settle one task; return the entries refused."""
+        options = {"kind": "greet", "attempt": HISTORY_LINE, "tries": "1 0"} | options
+        return await self.settle(Settlement(entry=entry, id=task_id, verdict=verdict, **options))
+
+    async def requeue(self, *held):
+        return await self.store.run(scripts.requeue(self.keys, held))
+
+    async def move(self, most=200):
+        return await self.store.run(scripts.move(self.keys, most=most, now_ms=self.now))
+
+    async def beat(self, server="alice", description=b"{}"):
+        return await self.store.run(
+            scripts.beat(
+                self.keys,
+                server=server,
+                lease_ms=LEASE,
+                description=description,
+                now_ms=self.now,
+            )
+        )
+
+    async def suspects(self):
+        found = await self.store.run(scripts.suspects(self.keys, now_ms=self.now))
+        return sorted(name.decode() for name in found)
+
+    async def reap(self, server="alice", most=200, lease_ms=LEASE, max_crashes=3):
+        return await self.store.run(
+            scripts.reap(
+                self.keys,
+                server=server,
+                lease_ms=lease_ms,
+                max_crashes=max_crashes,
+                most=most,
+                now_ms=self.now,
+                at_ms=self.now,
+            )
+        )
+
+    async def operate(self, operation, task_id="one", lock=""):
+        call = scripts.operate(self.keys, operation, task_id=task_id, lock=lock, now_ms=self.now)
+        return bytes(await self.store.run(call)).decode()
+
+    async def prune(self, state="archived", **bounds):
+        call = scripts.prune(self.keys, state, now_ms=self.now, **bounds)
+        return int(await self.store.run(call))
+
+    async def tick(self, slot, entry="check", interval=5_000, overlap="skip", task_id=None):
+        """Claim a slot, given in ms; return (outcome, task id)."""
+        task_id = task_id or f"{entry}@{slot}"
+        await self.store.register(self.keys.name)
+        call = scripts.tick(
+            self.keys,
+            entry=entry,
+            slot_ms=slot,
+            interval_ms=interval,
+            overlap=overlap,
+            task_id=task_id,
+            data=message(task_id),
+            now_ms=self.now,
+        )
+        now, outcome, task = await self.store.run(call)
+        assert now == self.now
+        return outcome.decode(), task.decode()
+
+    async def map(self, key):
+        return as_map(await self.command("HGETALL", getattr(self.keys, key, key)))
+
+    async def members(self, key):
+        return [
+            name.decode() for name in await self.command("ZRANGE", getattr(self.keys, key), 0, -1)
+        ]
+
+    async def score(self, key, task_id="one"):
+        return float(await self.command("ZSCORE", getattr(self.keys, key), task_id))
+
+    async def stream(self):
+        """Return entry → fields."""
+        rows = await self.command("XRANGE", self.keys.stream, "-", "+")
+        return {entry: dict(zip(fields[::2], fields[1::2], strict=True)) for entry, fields in rows}
+
+    async def pending(self):
+        """Return entry → server."""
+        rows = await self.command("XPENDING", self.keys.stream, GROUP, "-", "+", 10_000)
+        return {row[0]: row[1].decode() for row in rows}
+
+    async def counts(self):
+        """Return the totals, as whole numbers."""
+        return {name: int(value) for name, value in (await self.map("totals")).items()}
+
+    async def places(self):
+        """Return task id → state, by the index, after checking every invariant."""
+        index, entries, held = await self.map("index"), await self.stream(), await self.pending()
+        states = {}
+        for task_id, place in index.items():
+            if place in entries:
+                states[task_id] = "active" if place in held else "waiting"
+            else:
+                states[task_id] = place.decode()
+        await self._check(states, index, entries, held)
+        return states
+
+    async def _check(self, states, index, entries, held):
+        """Each task is in one place and the index knows it; nothing is left of what is gone."""
+        assert set(held) <= set(entries), "every active task has its entry"
+        in_stream = [place for place in index.values() if place in entries]
+        assert max(Counter(in_stream).values(), default=1) == 1, "an entry is one task"
+        for name in ZSETS:
+            members = set(await self.members(name))
+            indexed = {task_id for task_id, state in states.items() if state == name}
+            assert members == indexed, f"{name} and the index agree"
+        outside = {task_id for task_id, state in states.items() if state in ZSETS}
+        assert set(states.values()) <= {"active", "waiting", *ZSETS}, "every place exists"
+        assert set(await self.map("records")) <= outside, "records are of tasks outside the stream"
+        assert set(await self.map("tries")) <= outside, "tries are of tasks outside the stream"
+        assert set(await self.map("history")) <= set(states), "history is of tasks that exist"
+        completed = {task_id for task_id, state in states.items() if state == "completed"}
+        assert set(await self.map("results")) <= completed, "results are of completed tasks"
+        assert set(await self.map("cancels")) <= set(states), "cancels are of tasks that exist"
+        holders = {held.split(b" ", 1)[1].decode() for held in (await self.map("locks")).values()}
+        under_way = {"waiting", "active", "scheduled", "retry"}
+        alive = {task_id for task_id, state in states.items() if state in under_way}
+        assert holders <= alive, "locks are held by tasks that are under way"
+
+
+@pytest.fixture
+async def lane(each_broker):
+    """An empty queue, on Valkey and on Redis."""
+    async with Store.open(each_broker) as store:
+        yield Lane(store)
+
+
+@pytest.fixture
+async def any_lane(every_broker):
+    """An empty queue, on every shape of broker."""
+    async with Store.open(every_broker) as store:
+        yield Lane(store)
+
+
+@pytest.fixture
+async def valkey_lane(broker_settings):
+    """An empty queue, on Valkey only."""
+    async with Store.open(broker_settings) as store:
+        yield Lane(store)

@@ -1,0 +1,175 @@
+"""settle.lua: an attempt that did not simply succeed moves its task in one step, once."""
+
+import pytest
+
+from duly.engine.replies import attempts_of
+from duly.engine.scripts import ATTEMPTS_KEPT, Settlement
+
+
+def line(number):
+    return b'{"number":%d,"outcome":"failed","at":1767614400000}' % number
+
+
+@pytest.mark.parametrize(
+    ("verdict", "score"),
+    [("retry", 5_000), ("archived", 0), ("completed", 5_000), ("quarantined", 0)],
+)
+async def test_a_task_goes_where_the_verdict_says(lane, verdict, score):
+    entry = await lane.active()
+    payload = (await lane.stream())[entry][b"data"]
+
+    assert await lane.end(entry, verdict=verdict, in_ms=5_000, outcomes="processed,failed") == []
+
+    assert await lane.places() == {"one": verdict}
+    assert await lane.stream() == {}
+    assert await lane.score(verdict) == lane.now + score
+    assert await lane.map("records") == {"one": payload}
+    assert await lane.map("tries") == {"one": b"1 0"}
+    assert await lane.counts() == {"greet:processed": 1, "greet:failed": 1}
+
+
+async def test_a_dropped_task_leaves_nothing(lane):
+    entry = await lane.active(lock="digest")
+
+    await lane.end(entry, verdict="dropped", attempt=b"", lock="digest", outcomes="processed")
+
+    assert await lane.places() == {}
+    assert await lane.map("locks") == {}
+
+
+async def test_a_task_given_back_waits_again_with_its_tries(lane):
+    entry = await lane.active(lock="digest")
+
+    await lane.end(entry, verdict="waiting", tries="2 1", attempt=b"")
+
+    assert await lane.places() == {"one": "waiting"}
+    (again,) = await lane.claim()
+    assert (again.attempts, again.crashes) == (2, 1)
+
+
+async def test_a_completed_task_keeps_its_result(lane):
+    entry = await lane.active()
+
+    await lane.end(entry, verdict="completed", in_ms=9, attempt=b"", result=b'"done"')
+
+    assert await lane.map("results") == {"one": b'"done"'}
+    await lane.places()
+
+
+@pytest.mark.parametrize("verdict", ["archived", "completed", "quarantined", "dropped"])
+async def test_the_lock_is_freed_when_a_task_is_at_its_end(lane, verdict):
+    entry = await lane.active(lock="digest")
+
+    await lane.end(entry, verdict=verdict, lock="digest")
+
+    assert await lane.map("locks") == {}
+    await lane.places()
+
+
+@pytest.mark.parametrize("verdict", ["retry", "waiting"])
+async def test_the_lock_is_kept_while_a_task_is_under_way(lane, verdict):
+    entry = await lane.active(lock="digest")
+
+    await lane.end(entry, verdict=verdict, in_ms=1, lock="digest")
+
+    assert set(await lane.map("locks")) == {"digest"}
+    await lane.places()
+
+
+async def test_the_lock_of_another_task_is_not_freed(lane):
+    mine = await lane.active()
+    await lane.active("two", "bob", lock="digest")
+
+    await lane.end(mine, lock="digest")
+
+    assert set(await lane.map("locks")) == {"digest"}
+
+
+async def test_history_is_newest_first_and_bounded(lane):
+    await lane.add("one")
+    for number in range(1, ATTEMPTS_KEPT + 6):
+        (delivery,) = await lane.claim()
+        await lane.end(delivery.entry, verdict="retry", attempt=line(number), tries=f"{number} 0")
+        await lane.move()
+
+    numbers = [attempt.number for attempt in attempts_of((await lane.map("history"))["one"])]
+
+    assert numbers == list(range(ATTEMPTS_KEPT + 5, 5, -1))
+    assert await lane.places() == {"one": "waiting"}
+
+
+async def test_a_late_outcome_after_a_reap_is_refused_and_changes_nothing(lane):
+    await lane.beat()
+    entry = await lane.active()
+    lane.now += 10_000
+    await lane.reap()
+    before = await lane.counts()
+
+    assert await lane.end(entry, outcomes="processed,failed") == [entry]
+
+    assert await lane.places() == {"one": "waiting"}
+    assert await lane.counts() == before
+
+
+async def test_a_repeated_outcome_is_refused_and_changes_nothing(lane):
+    """asynq X1 repeats a write whose answer was lost: it must do nothing the second time."""
+    entry = await lane.active()
+    await lane.end(entry, verdict="retry", in_ms=5, outcomes="failed")
+    history = await lane.map("history")
+
+    assert await lane.end(entry, verdict="archived", outcomes="failed") == [entry]
+
+    assert await lane.places() == {"one": "retry"}
+    assert await lane.map("history") == history
+    assert await lane.counts() == {"greet:failed": 1}
+
+
+async def test_a_batch_has_verdicts_of_its_own(lane):
+    entries = {name: await lane.active(name) for name in ("retry", "archived", "dropped")}
+
+    refused = await lane.settle(
+        *(
+            Settlement(entry=entry, id=name, kind="greet", verdict=name, in_ms=1)
+            for name, entry in entries.items()
+        ),
+        Settlement(entry=b"1-1", id="ghost", kind="greet", verdict="archived"),
+    )
+
+    assert refused == [b"1-1"]
+    assert await lane.places() == {"retry": "retry", "archived": "archived"}
+
+
+async def test_a_strangers_task_of_the_same_id_is_kept_beside_ours(lane):
+    await lane.add("one")
+    await lane.command("XADD", lane.keys.stream, "*", "data", b"strange")
+    ours, strangers = await lane.claim()
+
+    await lane.end(strangers.entry, "one", lock="digest")
+
+    other = f"one#{strangers.entry.decode()}"
+    assert await lane.places() == {"one": "active", other: "archived"}
+    assert (await lane.map("records"))[other] == b"strange"
+    assert await lane.end(ours.entry, "one") == []
+    assert await lane.places() == {"one": "archived", other: "archived"}
+
+
+async def test_an_entry_without_data_is_kept_as_it_is(lane):
+    await lane.store.register("lane")
+    await lane.command("XADD", lane.keys.stream, "*", "odd", b"\xff")
+    (delivery,) = await lane.claim()
+
+    await lane.end(delivery.entry, delivery.entry.decode(), verdict="quarantined", kind="-")
+
+    assert await lane.places() == {delivery.entry.decode(): "quarantined"}
+    assert b"\xff" in next(iter((await lane.map("records")).values()))
+
+
+async def test_a_task_whose_entry_was_deleted_by_hand_does_not_block_its_id(lane):
+    entry = await lane.active(lock="digest")
+    await lane.command("XDEL", lane.keys.stream, entry)
+
+    assert await lane.end(entry, verdict="retry", lock="digest") == [entry]
+
+    assert await lane.command("HLEN", lane.keys.index) == 0
+    assert await lane.map("locks") == {}
+    assert await lane.add("one") == [1]
