@@ -199,6 +199,7 @@ def reap(
         keys.tries,
         keys.quarantined,
         keys.locks,
+        keys.cancels,
     )
     args = (at_ms, GROUP, server, lease_ms, max_crashes, minute_of_hour(now_ms), most)
     return Call(script("reap"), names, args)
@@ -253,6 +254,7 @@ def operate(
         keys.history,
         keys.results,
         keys.locks,
+        keys.cancels,
     )
     return Call(script("operate"), names, (now_ms, GROUP, operation, task_id, lock))
 

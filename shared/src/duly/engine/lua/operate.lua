@@ -1,6 +1,6 @@
 -- An operator runs, archives or deletes one task, whatever state allows it.
 -- KEYS  stream index scheduled retry archived completed quarantined records tries history
---       results locks
+--       results locks cancels
 -- ARGV  now-ms (0: the server's), group, operation (run archive delete), task id,
 --       lock digest to free ("": none)
 -- Returns  "ok", "missing", or the state that does not allow it
@@ -46,15 +46,33 @@ if operation == 'run' then
     return 'missing'
   end
   local new = redis.call('XADD', KEYS[1], '*', 'data', data, 'tries', '0 0')
-  redis.call('HSET', KEYS[2], id, new)
   redis.call('HDEL', KEYS[8], id)
   redis.call('HDEL', KEYS[9], id)
+  local name = id
+  if string.find(id, '^%d+%-%d+$') or string.find(id, '#%d+%-%d+$') then
+    -- Perhaps kept under a stand-in for its name, which was taken or could not be read.
+    local ok, message = pcall(cjson.decode, data)
+    name = ok and type(message) == 'table' and message.task_id
+  end
+  if name ~= id then
+    local history = redis.call('HGET', KEYS[10], id)
+    redis.call('HDEL', KEYS[2], id)
+    redis.call('HDEL', KEYS[10], id)
+    if type(name) == 'string' and #name <= 256 and not redis.call('HGET', KEYS[2], name) then
+      redis.call('HSET', KEYS[2], name, new)
+      if history then redis.call('HSET', KEYS[10], name, history) end
+    end
+  else
+    redis.call('HSET', KEYS[2], id, new)
+  end
 elseif operation == 'archive' then
   redis.call('ZADD', KEYS[5], string.format('%.0f', now), id)
   redis.call('HSET', KEYS[8], id, data or '')
   redis.call('HSET', KEYS[2], id, 'archived')
+  redis.call('HDEL', KEYS[13], id)
 else
   for k = 8, 11 do redis.call('HDEL', KEYS[k], id) end
+  redis.call('HDEL', KEYS[13], id)
   redis.call('HDEL', KEYS[2], id)
 end
 if operation ~= 'run' and ARGV[5] ~= '' then

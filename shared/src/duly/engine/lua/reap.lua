@@ -1,5 +1,6 @@
 -- Take the tasks of a dead server: they wait again, or are quarantined after too many crashes.
 -- KEYS  stream index leases history totals hour records tries quarantined locks
+--       cancels
 -- ARGV  now-ms (0: the server's), group, server id, lease-ms, most crashes, minute of the hour,
 --       most tasks to take
 -- Returns  -1 when the server lives, else: tasks that wait again, tasks quarantined, 1 if done
@@ -47,6 +48,7 @@ for i = 1, #held do
       redis.call('HSET', KEYS[8], id, tries)
       redis.call('HSET', KEYS[2], id, 'quarantined')
       redis.call('HSET', KEYS[4], id, line)
+      redis.call('HDEL', KEYS[11], id)
       local lock = ok and type(message) == 'table' and type(message.labels) == 'table' and message.labels.lock
       local holder = type(lock) == 'string' and redis.call('HGET', KEYS[10], lock)
       if holder and string.sub(holder, string.find(holder, ' ', 1, true) + 1) == id then

@@ -44,6 +44,8 @@ elseif ARGV[5] == 'skip' and last_id then
     outcome, id = 'skipped', last_id
   end
 end
+-- Whoever enqueued a task under the tick's id has done what the tick would do.
+if outcome == 'enqueued' and redis.call('HEXISTS', KEYS[2], id) == 1 then outcome = 'skipped' end
 if outcome == 'enqueued' then
   local new = redis.call('XADD', KEYS[1], '*', 'data', ARGV[7])
   redis.call('HSET', KEYS[2], id, new)
