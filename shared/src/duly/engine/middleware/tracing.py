@@ -5,7 +5,6 @@ they go, is the tracer provider's matter: without one nothing is recorded and no
 """
 
 from contextvars import Token
-from typing import cast
 
 from opentelemetry import context as otel_context
 from opentelemetry import propagate, trace
@@ -40,7 +39,7 @@ class TraceTasks(Middleware):
 
     def __init__(self, provider: trace.TracerProvider | None = None) -> None:
         self._tracer = trace.get_tracer("duly.engine", __version__, tracer_provider=provider)
-        self._open: dict[int, tuple[trace.Span, object]] = {}
+        self._open: dict[int, tuple[trace.Span, Token[Context]]] = {}
 
     @override
     def began(self, context: TaskContext) -> None:
@@ -66,7 +65,7 @@ class TraceTasks(Middleware):
         if opened is None:
             return
         span, token = opened
-        otel_context.detach(cast("Token[Context]", token))
+        otel_context.detach(token)
         span.set_attribute("duly.outcome", end.outcome.value)
         if end.outcome in _FAILED:
             # The class only: messages may hold what belongs in no trace.
