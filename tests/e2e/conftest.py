@@ -1,5 +1,6 @@
 """`duly up` as a person runs it: in a directory of its own, watched through its output."""
 
+import contextlib
 import json
 import os
 import re
@@ -99,8 +100,10 @@ def local_run(tmp_path):
             except subprocess.TimeoutExpired:
                 run.process.kill()
                 run.process.wait()
+        run.process.wait(15)
         for pid in run.alive():
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it has ended just now
+                os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture

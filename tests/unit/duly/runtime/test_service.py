@@ -196,15 +196,15 @@ def started(body):
         [sys.executable, "-c", SERVICE.format(body=body)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        bufsize=0,  # what comes with the first line must be left for whoever reads on
     )
-    child.first_line = child.stdout.readline().strip()
+    child.first_line = child.stdout.readline().decode().strip()
     return child
 
 
 def ended(child):
     output, errors = child.communicate(timeout=20)
-    return child.returncode, output, errors
+    return child.returncode, output.decode(), errors.decode()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
