@@ -39,6 +39,8 @@ class Lane:
     keys: QueueKeys = field(default_factory=lambda: queue_keys("lane"))
     now: int = NOON
 
+    message = staticmethod(message)
+
     async def command(self, *args):
         return await self.store.connection.command(*args)
 
@@ -234,3 +236,9 @@ async def valkey_lane(broker_settings):
     """An empty queue, on Valkey only."""
     async with Store.open(broker_settings) as store:
         yield Lane(store)
+
+
+@pytest.fixture(scope="session")
+def lane_class():
+    """`Lane`, for tests that open a store on a loop of their own."""
+    return Lane

@@ -46,10 +46,11 @@ def test_header_starts_with_a_sentence(scripts_by_name):
 
 
 def test_every_script_has_one_wrapper_and_every_wrapper_a_script(scripts_by_name, texts):
-    wrapped = []
-    for node in ast.walk(ast.parse(texts[ENGINE + "scripts.py"])):
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "script" and node.args:
-            wrapped.append(node.args[0].value)
+    wrapped = [
+        node.args[0].value
+        for node in ast.walk(ast.parse(texts[ENGINE + "scripts.py"]))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "script" and node.args
+    ]
 
     assert sorted(wrapped) == sorted(scripts_by_name)
 

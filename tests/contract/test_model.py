@@ -1,0 +1,272 @@
+"""The scripts against a small model, by random histories: whatever happens, both agree."""
+
+import asyncio
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
+
+from duly.engine.scripts import NewTask
+from duly.engine.store import Store
+from duly.task import LEGAL, TaskState
+
+IDS = st.sampled_from(["a", "b", "c", "d", "e"])
+LOCKS = st.sampled_from(["", "", "red", "blue"])
+SERVERS = st.sampled_from(["alice", "bob"])
+LEASE, WAIT, LOCK_TTL, CRASHES = 10_000, 7_000, 20_000, 3
+UNDER_WAY = {"waiting", "active", "scheduled", "retry"}
+
+
+@dataclass
+class Ticket:
+    """What the model knows of one task."""
+
+    state: str
+    lock: str = ""
+    due: int = 0
+    attempts: int = 0
+    crashes: int = 0
+    server: str = ""
+    entry: bytes = b""
+    """The entry by which its server holds it; any other is an old one."""
+
+
+class Queue(RuleBasedStateMachine):
+    """One queue, the model of it, and what may happen to both."""
+
+    lane = None
+    run = None
+    held = Bundle("held")
+
+    def __init__(self):
+        super().__init__()
+        self.tasks: dict[str, Ticket] = {}
+        self.line: list[str] = []
+        self.locks: dict[str, tuple[str, int]] = {}
+        self.leases: dict[str, int] = {}
+        self.paused = False
+        self.ended = self.failed = self.crashed = 0
+        self.run(self.lane.command("DEL", *self.lane.keys.everything()))
+        self.lane.store.forget("lane")
+        self.run(self.lane.store.register("lane"))
+        self.lane.now = self.start = 1_767_614_400_000
+
+    def to(self, task_id, state):
+        """Move a task of the model, where the table of legal moves lets it."""
+        task = self.tasks[task_id]
+        assert TaskState(state) in LEGAL[TaskState(task.state)]
+        task.state, task.server, task.entry = state, "", b""
+        if state == "waiting":
+            self.line.append(task_id)
+
+    def forget(self, task_id):
+        assert None in LEGAL[TaskState(self.tasks.pop(task_id).state)]
+
+    def unlock(self, task_id, lock):
+        if lock and self.locks.get(lock, ("", 0))[0] == task_id:
+            del self.locks[lock]
+
+    def owned(self, item):
+        """Return the task that a held entry still gives a right to, or None."""
+        task = self.tasks.get(item[0])
+        return task if task and task.state == "active" and task.entry == item[1] else None
+
+    @rule(task_id=IDS, lock=LOCKS, later=st.booleans())
+    def enqueue(self, task_id, lock, later):
+        due = self.lane.now + WAIT if later else 0
+        data = self.lane.message(task_id, lock=lock)
+        new = NewTask(id=task_id, data=data, due_ms=due, lock=lock, lock_ttl_ms=LOCK_TTL)
+        (answer,) = self.run(self.lane.add(new))
+        holder, end = self.locks.get(lock, ("", 0))
+        if task_id in self.tasks:
+            assert answer == -2
+        elif lock and end > self.lane.now:
+            assert answer == holder
+        else:
+            assert answer == (2 if later else 1)
+            self.tasks[task_id] = Ticket("scheduled" if later else "waiting", lock, due)
+            if not later:
+                self.line.append(task_id)
+            if lock:
+                self.locks[lock] = (task_id, self.lane.now + LOCK_TTL)
+
+    @rule(server=SERVERS)
+    def beat(self, server):
+        answer = self.run(self.lane.beat(server))
+        others = [end for name, end in self.leases.items() if name != server]
+        waits = [task.due for task in self.tasks.values() if task.state in {"scheduled", "retry"}]
+        assert answer[:5] == [
+            self.lane.now,
+            int(server in self.leases),
+            int(self.paused),
+            int(any(end <= self.lane.now for end in others)),
+            max(0, min(waits) - self.lane.now) if waits else -1,
+        ]
+        self.leases[server] = self.lane.now + LEASE
+
+    @rule(target=held, server=SERVERS, count=st.integers(1, 3))
+    def claim(self, server, count):
+        if server not in self.leases:
+            return multiple()
+        claimed = self.run(self.lane.claim(server, count))
+        taken, self.line = self.line[:count], self.line[count:]
+        assert len(claimed) == len(taken)
+        for task_id, delivery in zip(taken, claimed, strict=True):
+            task = self.tasks[task_id]
+            assert (delivery.attempts, delivery.crashes) == (task.attempts, task.crashes)
+            self.to(task_id, "active")
+            task.server, task.entry = server, delivery.entry
+        return multiple(*((name, item.entry) for name, item in zip(taken, claimed, strict=True)))
+
+    @rule(item=held)
+    def finish(self, item):
+        task = self.owned(item)
+        lock = task.lock if task else ""
+        refused = self.run(self.lane.finish((item[1], item[0]), locks=[lock]))
+        assert refused == ([] if task else [item[1]])
+        if task:
+            self.ended += 1
+            self.unlock(item[0], lock)
+            self.forget(item[0])
+
+    @rule(item=held, verdict=st.sampled_from(["retry", "archived", "completed", "dropped"]))
+    def settle(self, item, verdict):
+        task = self.owned(item)
+        options = {"verdict": verdict, "in_ms": WAIT, "outcomes": "failed"}
+        if task:
+            options |= {"lock": task.lock, "tries": f"{task.attempts + 1} {task.crashes}"}
+        refused = self.run(self.lane.end(item[1], item[0], **options))
+        assert refused == ([] if task else [item[1]])
+        if task:
+            self.failed += 1
+            task.attempts, task.due = task.attempts + 1, self.lane.now + WAIT
+            if verdict != "retry":
+                self.unlock(item[0], task.lock)
+            if verdict == "dropped":
+                self.forget(item[0])
+            else:
+                self.to(item[0], verdict)
+
+    @rule(item=held)
+    def hand_back(self, item):
+        task = self.owned(item)
+        assert self.run(self.lane.requeue((item[1], item[0]))) == int(task is not None)
+        if task:
+            self.to(item[0], "waiting")
+
+    @rule(server=SERVERS)
+    def reap(self, server):
+        if server not in self.leases:
+            return
+        answer = self.run(self.lane.reap(server))
+        if self.leases[server] > self.lane.now:
+            assert answer == -1
+            return
+        del self.leases[server]
+        lost = [name for name, task in self.tasks.items() if task.server == server]
+        for task_id in sorted(lost, key=lambda name: order(self.tasks[name].entry)):
+            task = self.tasks[task_id]
+            task.crashes, self.crashed = task.crashes + 1, self.crashed + 1
+            self.to(task_id, "quarantined" if task.crashes >= CRASHES else "waiting")
+            if task.state == "quarantined":
+                self.unlock(task_id, task.lock)
+        gone = [name for name in lost if self.tasks[name].state == "quarantined"]
+        assert answer == [len(lost) - len(gone), len(gone), 1]
+
+    @rule(by=st.sampled_from([1, WAIT - 1, WAIT, LEASE, 2 * LEASE]))
+    def pass_time(self, by):
+        self.lane.now += by
+        moved, wait = self.run(self.lane.move())
+        due = [
+            name
+            for state in ("scheduled", "retry")
+            for name in sorted(self.tasks, key=lambda name: (self.tasks[name].due, name))
+            if self.tasks[name].state == state and self.tasks[name].due <= self.lane.now
+        ]
+        assert moved == len(due)
+        for task_id in due:
+            self.to(task_id, "waiting")
+        waits = [task.due for task in self.tasks.values() if task.state in {"scheduled", "retry"}]
+        assert wait == (min(waits) - self.lane.now if waits else -1)
+
+    @rule(task_id=IDS, operation=st.sampled_from(["run", "archive", "delete"]))
+    def operate(self, task_id, operation):
+        task = self.tasks.get(task_id)
+        answer = self.run(self.lane.operate(operation, task_id, lock=task.lock if task else ""))
+        goal = {"run": TaskState.WAITING, "archive": TaskState.ARCHIVED, "delete": None}[operation]
+        if task is None:
+            assert answer == "missing"
+        elif task.state == "active" or goal not in LEGAL[TaskState(task.state)]:
+            assert answer == task.state
+        else:
+            assert answer == "ok"
+            self.line = [name for name in self.line if name != task_id]
+            if operation == "run":
+                task.attempts = task.crashes = 0
+                self.to(task_id, "waiting")
+                return
+            self.unlock(task_id, task.lock)
+            if operation == "archive":
+                self.to(task_id, "archived")
+            else:
+                self.forget(task_id)
+
+    @rule()
+    def pause_or_resume(self):
+        self.paused = not self.paused
+        command = (
+            ("SET", self.lane.keys.paused, 1) if self.paused else ("DEL", self.lane.keys.paused)
+        )
+        self.run(self.lane.command(*command))
+
+    @invariant()
+    def agrees(self):
+        states = {name: task.state for name, task in self.tasks.items()}
+        assert self.run(self.lane.places()) == states
+        assert len(self.run(self.lane.stream())) == sum(
+            state in {"waiting", "active"} for state in states.values()
+        )
+        counts = self.run(self.lane.counts())
+        assert counts.get("greet:processed", 0) == self.ended
+        assert counts.get("greet:failed", 0) == self.failed
+        assert sum(n for name, n in counts.items() if name.endswith(":crashed")) == self.crashed
+        holders = {
+            lock: text.split(b" ")[1] for lock, text in self.run(self.lane.map("locks")).items()
+        }
+        assert holders == {lock: name.encode() for lock, (name, _) in self.locks.items()}
+
+
+def order(entry):
+    return tuple(map(int, entry.split(b"-")))
+
+
+@pytest.mark.parametrize("server", ["valkey_server", "redis_server"])
+def test_scripts_and_model_agree(request, server, lane_class):
+    request.getfixturevalue(server).flush()
+    with asyncio.Runner() as runner:
+        store = Store.open(request.getfixturevalue(server).settings())
+        opened = runner.run(store.__aenter__())
+        Machine = type("Machine", (Queue,), {  # noqa: N806
+            "lane": lane_class(opened), "run": staticmethod(runner.run),
+        })  # fmt: skip
+        try:
+            run_state_machine_as_test(
+                Machine,
+                settings=settings(
+                    max_examples=60,
+                    stateful_step_count=40,
+                    deadline=None,
+                    suppress_health_check=list(HealthCheck),
+                ),
+            )
+        finally:
+            runner.run(store.__aexit__(None, None, None))
