@@ -48,7 +48,9 @@ def test_header_starts_with_a_sentence(scripts_by_name):
 def test_every_script_has_one_wrapper_and_every_wrapper_a_script(scripts_by_name, texts):
     wrapped = [
         node.args[0].value
-        for node in ast.walk(ast.parse(texts[ENGINE + "scripts.py"]))
+        for name, text in texts.items()
+        if name.startswith(ENGINE + "scripts/")
+        for node in ast.walk(ast.parse(text))
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "script" and node.args
     ]
 

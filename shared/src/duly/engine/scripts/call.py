@@ -1,0 +1,69 @@
+"""What a run of a Lua script is: its text, its keys, its arguments."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Literal
+
+Argument = bytes | str | int
+_MS_PER_MINUTE = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script's text, and the digest by which the broker knows it."""
+
+    name: str
+    text: str
+    sha: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One run of a script: all keys share the hash tag of one queue."""
+
+    script: Script
+    keys: tuple[str, ...]
+    args: Sequence[Argument]
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class NewTask:
+    """What `add` needs of one task. `due_ms` 0 means now; `lock` "" means not unique."""
+
+    id: str
+    data: bytes
+    due_ms: int = 0
+    lock: str = ""
+    lock_ttl_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """What becomes of one task that did not simply succeed: see settle.lua."""
+
+    entry: bytes
+    id: str
+    kind: str
+    verdict: Literal["retry", "archived", "completed", "quarantined", "dropped", "waiting"]
+    in_ms: int = 0
+    tries: str = "0 0"
+    attempt: bytes = b""
+    lock: str = ""
+    result: bytes = b""
+    outcomes: str = ""
+
+
+@cache
+def script(name: str) -> Script:
+    """Return the script `lua/<name>.lua`."""
+    text = files("duly.engine").joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
+    # The broker names scripts by SHA-1; nothing here relies on it being hard to forge.
+    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+def minute_of_hour(unix_ms: int) -> int:
+    """Return the minute within its hour."""
+    return unix_ms // _MS_PER_MINUTE % 60

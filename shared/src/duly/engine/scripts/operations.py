@@ -1,0 +1,57 @@
+"""What operators and the janitor do to single tasks and to sets of them."""
+
+from typing import Literal
+
+from duly.engine.keys import GROUP, QueueKeys
+from duly.engine.scripts.call import Call, script
+
+
+def operate(
+    keys: QueueKeys,
+    operation: Literal["run", "archive", "delete"],
+    *,
+    task_id: str,
+    lock: str = "",
+    now_ms: int = 0,
+) -> Call:
+    """Run, archive or delete a task. Answers "ok", "missing" or the state that forbids it."""
+    names = (
+        keys.stream,
+        keys.index,
+        keys.scheduled,
+        keys.retry,
+        keys.archived,
+        keys.completed,
+        keys.quarantined,
+        keys.records,
+        keys.tries,
+        keys.history,
+        keys.results,
+        keys.locks,
+        keys.cancels,
+    )
+    return Call(script("operate"), names, (now_ms, GROUP, operation, task_id, lock))
+
+
+def cancel(
+    keys: QueueKeys, *, task_id: str, outcome: Literal["archived", "dropped", "retry"]
+) -> Call:
+    """Ask for an active task to be stopped. Answers "ok", "missing" or its state."""
+    names = (keys.stream, keys.index, keys.cancels)
+    return Call(script("cancel"), names, (GROUP, task_id, outcome, keys.control))
+
+
+def prune(
+    keys: QueueKeys,
+    state: Literal["archived", "completed", "quarantined"],
+    *,
+    max_age_ms: int = -1,
+    max_count: int = -1,
+    count_as: str = "",
+    most: int = 500,
+    now_ms: int = 0,
+) -> Call:
+    """Drop what is past the bounds of a set. Answers how many; repeat while it is `most`."""
+    zset: str = getattr(keys, state)
+    names = (zset, keys.index, keys.records, keys.tries, keys.history, keys.results, keys.totals)
+    return Call(script("prune"), names, (now_ms, max_age_ms, max_count, most, count_as))

@@ -1,0 +1,101 @@
+"""What clients and workers do to tasks: one function a script, whose head says more."""
+
+from collections.abc import Iterable, Sequence
+
+from duly.engine.keys import GROUP, QueueKeys
+from duly.engine.scripts.call import Argument, Call, NewTask, Settlement, minute_of_hour, script
+
+ATTEMPTS_KEPT = 20
+
+
+def add(
+    keys: QueueKeys, tasks: Iterable[NewTask], *, max_length: int, whole: bool, now_ms: int = 0
+) -> Call:
+    """Add tasks; `whole`: all of them or none. Answers one item a task, see add.lua."""
+    args: list[Argument] = [now_ms, max_length, "all" if whole else "each", keys.control]
+    for task in tasks:
+        args += (task.id, task.data, task.due_ms, task.lock, task.lock_ttl_ms)
+    names = (keys.stream, keys.index, keys.scheduled, keys.locks, keys.records)
+    return Call(script("add"), names, args)
+
+
+def finish(
+    keys: QueueKeys,
+    *,
+    entries: Sequence[bytes],
+    ids: Sequence[str],
+    kinds: Sequence[str],
+    locks: Sequence[str],
+    dirty: bool,
+    now_ms: int,
+) -> Call:
+    """Settle tasks that succeeded. Answers the entry ids that were refused."""
+    args: list[Argument] = [GROUP, minute_of_hour(now_ms), int(dirty), len(entries)]
+    args += entries
+    args += ids
+    args += kinds
+    args += locks
+    names = (
+        keys.stream,
+        keys.index,
+        keys.locks,
+        keys.totals,
+        keys.hour(now_ms),
+        keys.records,
+        keys.tries,
+        keys.history,
+        keys.cancels,
+    )
+    return Call(script("finish"), names, args)
+
+
+def settle(
+    keys: QueueKeys, settlements: Iterable[Settlement], *, now_ms: int, at_ms: int = 0
+) -> Call:
+    """Settle tasks that failed, were given up, or keep a result. Answers refused entry ids.
+
+    `now_ms` only chooses the counter's minute; instants go by the server, or by `at_ms` in tests.
+    """
+    args: list[Argument] = [at_ms, GROUP, minute_of_hour(now_ms), ATTEMPTS_KEPT]
+    for item in settlements:
+        args += (item.entry, item.id, item.kind, item.verdict, item.in_ms, item.tries)
+        args += (item.attempt, item.lock, item.result, item.outcomes)
+    names = (
+        keys.stream,
+        keys.index,
+        keys.locks,
+        keys.totals,
+        keys.hour(now_ms),
+        keys.records,
+        keys.tries,
+        keys.history,
+        keys.retry,
+        keys.archived,
+        keys.completed,
+        keys.quarantined,
+        keys.results,
+        keys.cancels,
+    )
+    return Call(script("settle"), names, args)
+
+
+def requeue(keys: QueueKeys, held: Iterable[tuple[bytes, str]]) -> Call:
+    """Hand back (entry id, task id) pairs unchanged. Answers how many."""
+    args: list[Argument] = [GROUP]
+    for entry, task_id in held:
+        args += (entry, task_id)
+    return Call(script("requeue"), (keys.stream, keys.index), args)
+
+
+def move(keys: QueueKeys, *, most: int = 200, now_ms: int = 0) -> Call:
+    """Move due tasks to the stream. Answers [moved, ms until the next or -1]."""
+    names = (
+        keys.stream,
+        keys.index,
+        keys.scheduled,
+        keys.retry,
+        keys.records,
+        keys.tries,
+        keys.quarantined,
+    )
+    return Call(script("move"), names, (now_ms, most))
