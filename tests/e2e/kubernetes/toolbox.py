@@ -16,8 +16,9 @@ import urllib.request
 from collections import Counter
 from datetime import timedelta
 
-from duly.engine.client import Client, Request
+from duly.engine.client import Client
 from duly.engine.inspector import Inspector
+from duly.engine.requests import Request
 from duly.errors import BrokerDownError, DulyError, TaskIdConflictError
 from duly.jobs import CheckPendingOrders
 from duly.runtime.settings import Settings

@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from duly.engine.client import Client, Request
+from duly.engine.client import Client
+from duly.engine.requests import Request
 from duly.errors import DulyError, EnqueueError
 from duly.job import Job
 from duly.runtime.settings import QueueSettings, RedisSettings

@@ -1,67 +1,27 @@
 """The producer's side: enqueue typed jobs, and claim the ticks of schedules."""
 
-import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Self
+from typing import Self
 
 import msgspec
 
-from duly.clock import from_unix_ms, to_ms, to_unix_ms
+from duly.clock import from_unix_ms, to_ms
 from duly.engine import scripts
-from duly.engine.codec import PAYLOAD_LIMIT_BYTES, Message, encode
+from duly.engine.codec import Message, encode
 from duly.engine.middleware.tracing import headers_of_current_span
 from duly.engine.reports import TickOutcome, TickReport
+from duly.engine.requests import Request, accepted, prepare, result
 from duly.engine.scripts import NewTask
-from duly.engine.store import BATCH, Store, lock_digest
-from duly.errors import (
-    BrokerDownError,
-    DulyError,
-    DuplicateTaskError,
-    EnqueueError,
-    PayloadTooLargeError,
-    QueueFullError,
-    TaskIdConflictError,
-)
+from duly.engine.store import BATCH, Store
+from duly.errors import BrokerDownError, DulyError, EnqueueError
 from duly.job import Job
 from duly.runtime.settings import DEFAULT_QUEUES, QueueSettings, RedisSettings
 from duly.schedule import Entry
-from duly.task import Task, TaskState
+from duly.task import Task
 
-_CONFLICT, _FULL, _LEFT_OUT, _WAITING, _SCHEDULED = -2, -3, 0, 1, 2
 _MOST_GUESSES = 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """A job with what a single call may say about it; None leaves it to the job's policy."""
-
-    job: Job
-    queue: str | None = None
-    task_id: str | None = None
-    """Chosen by the caller; another task with the same id is refused."""
-    delay: timedelta | None = None
-    due: datetime | None = None
-    max_attempts: int | None = None
-    timeout: timedelta | None = None
-    unique_for: timedelta | None = None
-    retention: timedelta | None = None
-    headers: Mapping[str, str] | None = None
-
-
-def _accepted(task: NewTask) -> int:
-    return _SCHEDULED if task.due_ms else _WAITING
-
-
-@dataclass(slots=True, eq=False)
-class _Prepared:
-    request: Request
-    queue: str
-    labels: dict[str, Any]
-    payload: dict[str, Any]
-    new: NewTask
 
 
 class Client:
@@ -119,8 +79,8 @@ class Client:
             retention=retention,
             headers=headers,
         )
-        (result,) = await self.enqueue_many([request])
-        return result
+        (task,) = await self.enqueue_many([request])
+        return task
 
     async def enqueue_many(self, requests: Sequence[Request | Job]) -> list[Task]:
         """Enqueue several jobs, all or none for each queue (in batches of 500).
@@ -129,10 +89,10 @@ class Client:
             As `enqueue`, for the first task that was refused; nothing of its batch was stored.
         """
         results = await self.try_enqueue_many(requests, whole=True)
-        for result in results:
-            if isinstance(result, DulyError):
-                raise result
-        return [result for result in results if isinstance(result, Task)]
+        for found in results:
+            if isinstance(found, DulyError):
+                raise found
+        return [found for found in results if isinstance(found, Task)]
 
     async def try_enqueue_many(
         self, requests: Sequence[Request | Job], *, whole: bool = False
@@ -146,7 +106,7 @@ class Client:
         """
         now_ms, traced = self._store.now_ms(), headers_of_current_span()
         prepared = [
-            self._prepare(item if isinstance(item, Request) else Request(job=item), now_ms, traced)
+            prepare(item if isinstance(item, Request) else Request(job=item), now_ms, traced)
             for item in requests
         ]
         results: dict[int, Task | EnqueueError] = {}
@@ -155,7 +115,7 @@ class Client:
             part = [prepared[place] for place in places]
             answers = await self._add(queue, [item.new for item in part], whole=whole)
             for place, item, answer in zip(places, part, answers, strict=True):
-                results[place] = self._result(item, answer, now_ms)
+                results[place] = result(item, answer, now_ms, self._limit(queue))
         return [results[place] for place in range(len(prepared))]
 
     async def _add(self, queue: str, tasks: list[NewTask], *, whole: bool) -> list[int | str]:
@@ -177,73 +137,17 @@ class Client:
         present = await self._store.present(queue, [task.id for task in batch])
         if whole and any(present):
             # All or none: those that are missing have been run already.
-            return [_accepted(task) for task in batch]
+            return [accepted(task) for task in batch]
         missing = [task for task, there in zip(batch, present, strict=True) if not there]
         limit = self._limit(queue)
         later = iter(await self._store.add(queue, missing, max_length=limit, whole=whole))
         return [
-            _accepted(task) if there else next(later)
+            accepted(task) if there else next(later)
             for task, there in zip(batch, present, strict=True)
         ]
 
     def _limit(self, queue: str) -> int:
         return self._queues.get(queue, QueueSettings()).max_length
-
-    def _prepare(self, request: Request, now_ms: int, traced: dict[str, str]) -> _Prepared:
-        """Turn a request into a task, or refuse it for its size."""
-        job, policy = request.job, request.job.policy
-        queue = request.queue or policy.queue
-        payload = job.model_dump(mode="json")
-        labels: dict[str, Any] = {}
-        if request.max_attempts is not None:
-            labels["max_attempts"] = request.max_attempts
-        if request.timeout is not None:
-            labels["timeout_ms"] = to_ms(request.timeout)
-        if request.retention is not None:
-            labels["retention_ms"] = to_ms(request.retention)
-        if traced or request.headers:
-            labels["headers"] = {**traced, **(request.headers or {})}
-        unique_for = request.unique_for if request.unique_for is not None else policy.unique_for
-        delay_ms = to_ms(request.delay) if request.delay else 0
-        due_ms = to_unix_ms(request.due) if request.due else 0
-        if delay_ms > 0:
-            due_ms = now_ms + delay_ms
-        lock = ""
-        if unique_for:
-            lock = labels["lock"] = lock_digest(
-                job.kind, msgspec.json.encode(payload, order="sorted")
-            )
-        task_id = request.task_id or secrets.token_hex(16)
-        data = encode(Message(task_id=task_id, task_name=job.kind, labels=labels, kwargs=payload))
-        if len(data) > PAYLOAD_LIMIT_BYTES:
-            raise PayloadTooLargeError(job.kind, len(data), PAYLOAD_LIMIT_BYTES)
-        # A lock outlives the wait of a scheduled task by its own time.
-        ttl_ms = to_ms(unique_for or timedelta(0)) + max(0, due_ms - now_ms)
-        new = NewTask(id=task_id, data=data, due_ms=due_ms, lock=lock, lock_ttl_ms=ttl_ms)
-        return _Prepared(request, queue, labels, payload, new)
-
-    def _result(self, item: _Prepared, answer: int | str, now_ms: int) -> Task | EnqueueError:
-        job, task_id = item.request.job, item.new.id
-        if isinstance(answer, str):
-            return DuplicateTaskError(job.kind, item.queue, answer)
-        if answer == _CONFLICT:
-            return TaskIdConflictError(task_id, item.queue)
-        if answer == _FULL:
-            return QueueFullError(item.queue, self._limit(item.queue))
-        if answer == _LEFT_OUT:
-            return EnqueueError(f"{job.kind} was left out: another of its batch was refused")
-        scheduled = answer != _WAITING
-        return Task(
-            id=task_id,
-            queue=item.queue,
-            kind=job.kind,
-            state=TaskState.SCHEDULED if scheduled else TaskState.WAITING,
-            payload=item.payload,
-            labels=item.labels,
-            max_attempts=item.labels.get("max_attempts", job.policy.max_attempts),
-            enqueued_at=from_unix_ms(now_ms),
-            due_at=from_unix_ms(item.new.due_ms) if scheduled else None,
-        )
 
     async def tick(self, entry: Entry) -> tuple[TickReport | None, timedelta]:
         """Claim the entry's current slot and enqueue its task, in one atomic step.

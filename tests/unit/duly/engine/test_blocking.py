@@ -4,7 +4,7 @@ from datetime import timedelta
 import pytest
 
 from duly.engine.blocking import BlockingClient
-from duly.engine.client import Request
+from duly.engine.requests import Request
 from duly.errors import BrokerDownError, DulyError, TaskIdConflictError
 from duly.jobs import CheckPendingOrders
 from duly.runtime.settings import RedisSettings

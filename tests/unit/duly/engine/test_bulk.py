@@ -4,8 +4,9 @@ import pytest
 from pydantic import Field
 
 from duly.engine import bulk
-from duly.engine.client import Client, Request
+from duly.engine.client import Client
 from duly.engine.inspector import Inspector
+from duly.engine.requests import Request
 from duly.engine.search import Query, search
 from duly.job import Job, Policy
 from duly.task import TaskState

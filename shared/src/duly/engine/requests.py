@@ -1,0 +1,115 @@
+"""A request becomes a task: its options over its job's policy, its bytes, what came of it."""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from duly.clock import from_unix_ms, to_ms, to_unix_ms
+from duly.engine.codec import PAYLOAD_LIMIT_BYTES, Message, encode
+from duly.engine.scripts import NewTask
+from duly.engine.store import lock_digest
+from duly.errors import (
+    DuplicateTaskError,
+    EnqueueError,
+    PayloadTooLargeError,
+    QueueFullError,
+    TaskIdConflictError,
+)
+from duly.job import Job
+from duly.task import Task, TaskState
+
+_CONFLICT, _FULL, _LEFT_OUT, _WAITING, _SCHEDULED = -2, -3, 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A job with what a single call may say about it; None leaves it to the job's policy."""
+
+    job: Job
+    queue: str | None = None
+    task_id: str | None = None
+    """Chosen by the caller; another task with the same id is refused."""
+    delay: timedelta | None = None
+    due: datetime | None = None
+    max_attempts: int | None = None
+    timeout: timedelta | None = None
+    unique_for: timedelta | None = None
+    retention: timedelta | None = None
+    headers: Mapping[str, str] | None = None
+
+
+def accepted(task: NewTask) -> int:
+    """Return what `add` answers for a task that it takes."""
+    return _SCHEDULED if task.due_ms else _WAITING
+
+
+@dataclass(slots=True, eq=False)
+class Prepared:
+    """A request as the task that `add` is to be given."""
+
+    request: Request
+    queue: str
+    labels: dict[str, Any]
+    payload: dict[str, Any]
+    new: NewTask
+
+
+def prepare(request: Request, now_ms: int, traced: dict[str, str]) -> Prepared:
+    """Turn a request into a task, or refuse it for its size."""
+    job, policy = request.job, request.job.policy
+    queue = request.queue or policy.queue
+    payload = job.model_dump(mode="json")
+    labels: dict[str, Any] = {}
+    if request.max_attempts is not None:
+        labels["max_attempts"] = request.max_attempts
+    if request.timeout is not None:
+        labels["timeout_ms"] = to_ms(request.timeout)
+    if request.retention is not None:
+        labels["retention_ms"] = to_ms(request.retention)
+    if traced or request.headers:
+        labels["headers"] = {**traced, **(request.headers or {})}
+    unique_for = request.unique_for if request.unique_for is not None else policy.unique_for
+    delay_ms = to_ms(request.delay) if request.delay else 0
+    due_ms = to_unix_ms(request.due) if request.due else 0
+    if delay_ms > 0:
+        due_ms = now_ms + delay_ms
+    lock = ""
+    if unique_for:
+        lock = labels["lock"] = lock_digest(job.kind, msgspec.json.encode(payload, order="sorted"))
+    task_id = request.task_id or secrets.token_hex(16)
+    data = encode(Message(task_id=task_id, task_name=job.kind, labels=labels, kwargs=payload))
+    if len(data) > PAYLOAD_LIMIT_BYTES:
+        raise PayloadTooLargeError(job.kind, len(data), PAYLOAD_LIMIT_BYTES)
+    # A lock outlives the wait of a scheduled task by its own time.
+    ttl_ms = to_ms(unique_for or timedelta(0)) + max(0, due_ms - now_ms)
+    new = NewTask(id=task_id, data=data, due_ms=due_ms, lock=lock, lock_ttl_ms=ttl_ms)
+    return Prepared(request, queue, labels, payload, new)
+
+
+def result(item: Prepared, answer: int | str, now_ms: int, limit: int) -> Task | EnqueueError:
+    """Return the task that a request became, or why it was refused."""
+    job, task_id = item.request.job, item.new.id
+    if isinstance(answer, str):
+        return DuplicateTaskError(job.kind, item.queue, answer)
+    if answer == _CONFLICT:
+        return TaskIdConflictError(task_id, item.queue)
+    if answer == _FULL:
+        return QueueFullError(item.queue, limit)
+    if answer == _LEFT_OUT:
+        return EnqueueError(f"{job.kind} was left out: another of its batch was refused")
+    scheduled = answer != _WAITING
+    return Task(
+        id=task_id,
+        queue=item.queue,
+        kind=job.kind,
+        state=TaskState.SCHEDULED if scheduled else TaskState.WAITING,
+        payload=item.payload,
+        labels=item.labels,
+        max_attempts=item.labels.get("max_attempts", job.policy.max_attempts),
+        enqueued_at=from_unix_ms(now_ms),
+        due_at=from_unix_ms(item.new.due_ms) if scheduled else None,
+    )
