@@ -38,6 +38,18 @@ class Schedules:
                     found.append(report)
         return sorted(found, key=lambda report: report.id)
 
+    async def keys(self, queues: Iterable[str], entry: str) -> QueueKeys:
+        """Return the keys of the queue that an entry enqueues to.
+
+        Raises:
+            NotFoundError: No scheduler announced such an entry.
+        """
+        for name in queues:
+            keys = queue_keys(name)
+            if await self._store.connection.command("HEXISTS", keys.entries, entry):
+                return keys
+        raise NotFoundError("schedule entry", entry)
+
     async def ticks(self, keys: QueueKeys, entry: str, limit: int) -> list[TickReport]:
         """Return an entry's newest recorded ticks, newest first."""
         found = await self._store.connection.command(

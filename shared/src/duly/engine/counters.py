@@ -1,0 +1,50 @@
+"""What a queue did, minute by minute."""
+
+from typing import Any
+
+from duly.clock import from_unix_ms
+from duly.engine.keys import QueueKeys
+from duly.engine.replies import sum_counts, text_map
+from duly.engine.reports import MinuteReport
+from duly.engine.store import Store
+
+_HOUR_MS, MINUTE_MS = 3_600_000, 60_000
+MOST_MINUTES = 72 * 60
+
+
+class Counters:
+    """Reads the counters that the scripts keep: one command for each hour asked for."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def minutes(self, keys: QueueKeys, count: int) -> list[MinuteReport]:
+        """Return the last `count` minutes; see `Inspector.minutes`."""
+        if not 1 <= count <= MOST_MINUTES:
+            raise ValueError(f"count: {count} is not within 1 to {MOST_MINUTES} minutes")
+        last = self._store.now_ms() // MINUTE_MS
+        first = last - count + 1
+        hours = range(first // 60, last // 60 + 1)
+        found = await self._store.connection.many(
+            [("HGETALL", keys.hour(hour * _HOUR_MS)) for hour in hours]
+        )
+        counts = {hour: text_map(answer) for hour, answer in zip(hours, found, strict=True)}
+        return [
+            MinuteReport(
+                at=from_unix_ms(minute * MINUTE_MS),
+                processed=sum_counts(counts[minute // 60], "processed", f"{minute % 60}:"),
+                failed=sum_counts(counts[minute // 60], "failed", f"{minute % 60}:"),
+            )
+            for minute in range(first, last + 1)
+        ]
+
+
+def last_minute(hours: tuple[dict[str, Any], dict[str, Any]], outcome: str, now_ms: int) -> int:
+    """Return the count of the last sixty seconds: this minute's, and its share of the one before.
+
+    `hours` are the counters of the hour now and of the hour a minute ago (often the same).
+    """
+    minute = now_ms // MINUTE_MS
+    now = sum_counts(hours[0], outcome, f"{minute % 60}:")
+    before = sum_counts(hours[1], outcome, f"{(minute - 1) % 60}:")
+    return now + round(before * (1 - now_ms % MINUTE_MS / MINUTE_MS))
