@@ -1,12 +1,16 @@
 """A task: one life of a job in a queue, its states, and the legal moves between them."""
 
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from duly.clock import from_unix_ms
+from duly.clock import SystemClock, from_unix_ms, to_unix_ms
+
+NOTE_LIMIT = 200
+"""Characters of a handler's note on its progress that are kept."""
 
 
 class TaskState(StrEnum):
@@ -48,6 +52,15 @@ class Attempt:
     traceback: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a handler says it has come."""
+
+    fraction: float
+    """0 to 1."""
+    note: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """What is known of a task, in whatever state it is."""
@@ -73,6 +86,8 @@ class Task:
     """Active: who runs it."""
     history: tuple[Attempt, ...] = ()
     result: Any = None
+    progress: Progress | None = None
+    """Active: how far its handler says it has come, as of its server's last heartbeat."""
 
 
 LEGAL: dict[TaskState | None, frozenset[TaskState | None]] = {
@@ -99,9 +114,26 @@ LEGAL: dict[TaskState | None, frozenset[TaskState | None]] = {
 """From each state, where a task may go; None is "does not exist" (before, or gone)."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Outside:
+    """What contexts ask of whoever runs them. One for all: a context only refers to it."""
+
+    now_ms: Callable[[], int] = lambda: to_unix_ms(SystemClock().now())
+    """The broker's time."""
+    progressed: Callable[["TaskContext"], None] = lambda _: None
+    """Told when the context has a new `reported`; from any thread."""
+
+
+_ALONE = Outside()
+_KEYS = uuid.UUID("5f9e1b52-6a3c-5d84-9f0e-2c7b8d1a4e63")
+"""The namespace of idempotency keys. Never to change: keys of tasks under way would."""
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class TaskContext:
-    """What a handler may know of the task it runs. To be read only.
+    """What a handler may know of the task it runs, and tell. Its fields are to be read only.
+
+    Every method may be called from any thread.
 
     Not frozen and with instants as integers, since one is made for every attempt: frozen fields
     and datetimes took a tenth of a worker's time.
@@ -123,6 +155,31 @@ class TaskContext:
     headers: dict[str, str] = field(default_factory=dict)
     stopping: Callable[[], bool] = lambda: False
     """True once the worker drains: long handlers should come to an end."""
+    cancelled: bool = False
+    """Whether this attempt was told to stop: out of time, cancelled, or its lease lost."""
+    reported: Progress | None = None
+    """What `progress` was told last."""
+    outside: Outside = _ALONE
+
+    def progress(self, fraction: float, note: str = "") -> None:
+        """Say how far the work has come. Costs nothing: the next heartbeat carries the last word.
+
+        Args:
+            fraction: 0 to 1; what is beyond is cut off.
+            note: For people, 200 characters at most: the monitor and `duly tasks inspect` show it.
+        """
+        self.reported = Progress(min(1.0, max(0.0, float(fraction))), note[:NOTE_LIMIT])
+        self.outside.progressed(self)
+
+    def remaining(self) -> timedelta | None:
+        """Return how long this attempt may still run, 0 when its time is over; None: for ever."""
+        if not self.deadline_ms:
+            return None
+        return timedelta(milliseconds=max(0, self.deadline_ms - self.outside.now_ms()))
+
+    def idempotency_key(self, step: str) -> str:
+        """Return a UUID for one step of this task: the same in every attempt, in any process."""
+        return str(uuid.uuid5(_KEYS, f"{self.queue}\0{self.id}\0{step}"))
 
     @property
     def waiting_since(self) -> datetime | None:

@@ -16,7 +16,7 @@ from duly.engine.reports import (
     TickReport,
 )
 from duly.errors import BrokerDownError, IllegalTransitionError, NotFoundError
-from duly.task import Attempt, AttemptOutcome, Task, TaskState
+from duly.task import Attempt, AttemptOutcome, Progress, Task, TaskState
 
 NOW = datetime(2026, 11, 25, 3, 30, 17, tzinfo=UTC)
 XSS = "<img src=x onerror=alert(1)>"
@@ -162,6 +162,8 @@ class FakeInspector(Inspector):
                 kind=kind,
                 queue="default",
                 started_at=self.at - timedelta(seconds=3 + 91 * index),
+                stuck=index == 1,
+                progress=Progress(0.4, "rows 400 of 1000") if index == 0 else None,
             )
             for index, kind in enumerate(("send_invoice", "check_pending_orders"))
         )

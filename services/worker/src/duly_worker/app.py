@@ -1,6 +1,7 @@
 """The worker's composition root: what runs, on what, in one screen."""
 
 import asyncio
+from functools import partial
 
 import structlog
 
@@ -56,6 +57,8 @@ async def work(settings: Settings, options: ServerOptions, stop: asyncio.Event) 
             ) as server,
             Probes(settings.metrics, registry, ready=server.ready) as probes,
         ):
+            for queue in options.queues:
+                metrics.stuck.labels(queue).set_function(partial(server.stuck, queue))
             server.handle(CheckPendingOrders, PendingOrdersCheck(orders, LineWriter(settings.log)))
             log.info(
                 "Worker started",

@@ -30,11 +30,12 @@ def list_servers(context: typer.Context, as_json: Json = False) -> None:
 
 
 def _row(report: ServerReport) -> tuple[object, ...]:
+    stuck = sum(task.stuck for task in report.running)
     return (
         report.host,
         report.pid,
         report.status.value,
-        f"{len(report.running)}/{report.concurrency}",
+        f"{len(report.running)}/{report.concurrency}" + (f" ({stuck} stuck)" if stuck else ""),
         ", ".join(
             name if weight == 1 else f"{name}={weight}" for name, weight in report.queues.items()
         ),

@@ -234,6 +234,9 @@ def _facts(task: Task) -> list[tuple[str, object]]:
         ("server", task.server or render.NOTHING),
         ("payload", render.compact(task.payload)),
     ]
+    if task.progress is not None:
+        done = f"{task.progress.fraction:.0%} {task.progress.note}"
+        rows.insert(-1, ("progress", done.rstrip()))
     if task.labels:
         rows.append(("labels", render.compact(task.labels)))
     if task.result is not None:

@@ -5,7 +5,14 @@ from typing import Any
 
 from duly.engine.codec import decode
 from duly.engine.keys import GROUP, QueueKeys
-from duly.engine.replies import entry_instant, pairs, task_from, text_map, texts
+from duly.engine.replies import (
+    entry_instant,
+    pairs,
+    progress_in,
+    task_from,
+    text_map,
+    texts,
+)
 from duly.engine.reports import TaskPage
 from duly.engine.store import Store
 from duly.errors import MalformedTaskError
@@ -130,7 +137,11 @@ class Pages:
         if not entries:
             return None
         server = texts([held[0][1]])[0] if held else ""
-        return self._from_entry(entries[0][0], entries[0][1], server=server, history=history)
+        task = self._from_entry(entries[0][0], entries[0][1], server=server, history=history)
+        if not server:
+            return task
+        described = await self._store.connection.command("HGET", self._keys.servers, server)
+        return replace(task, progress=progress_in(described, task.id))
 
     def _from_entry(
         self, entry: bytes, fields: Any, *, server: str = "", history: bytes | None = None  # noqa: ANN401

@@ -17,7 +17,7 @@ from duly.engine.reports import (
     TickReport,
 )
 from duly.errors import MalformedTaskError
-from duly.task import Attempt, AttemptOutcome, Task, TaskState
+from duly.task import NOTE_LIMIT, Attempt, AttemptOutcome, Progress, Task, TaskState
 
 _NAME_LIMIT = 64
 _MS = timedelta(milliseconds=1)
@@ -43,6 +43,8 @@ class RunningRecord(msgspec.Struct):
     queue: str
     started_ms: int
     stuck: bool = False
+    fraction: float | None = None
+    note: str = ""
 
 
 class ServerRecord(msgspec.Struct):
@@ -204,10 +206,26 @@ def server_from(server_id: str, description: bytes, lease_end_ms: float | None, 
                 queue=task.queue,
                 started_at=from_unix_ms(task.started_ms),
                 stuck=task.stuck,
+                progress=_progress(task),
             )
             for task in record.running
         ),
     )
+
+
+def progress_in(description: bytes | None, task_id: str) -> Progress | None:
+    """Return how far a server says a task has come; None when it does not say."""
+    try:
+        record = msgspec.json.decode(description or b"", type=ServerRecord)
+    except msgspec.DecodeError:
+        return None
+    return next((_progress(task) for task in record.running if task.id == task_id), None)
+
+
+def _progress(task: RunningRecord) -> Progress | None:
+    if task.fraction is None:
+        return None
+    return Progress(min(1.0, max(0.0, task.fraction)), task.note[:NOTE_LIMIT])
 
 
 def described_ms(description: bytes) -> int:

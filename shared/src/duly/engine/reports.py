@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from duly.task import Task
+from duly.task import Progress, Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +66,8 @@ class RunningTask:
     started_at: datetime
     stuck: bool = False
     """It was told to stop (timed out, cancelled) and goes on all the same."""
+    progress: Progress | None = None
+    """How far its handler says it has come."""
 
 
 class ServerStatus(StrEnum):

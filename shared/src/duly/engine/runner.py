@@ -17,6 +17,7 @@ from duly.engine.scripts import Settlement
 from duly.engine.settler import Settler
 from duly.engine.store import Delivery
 from duly.errors import HandBack, MalformedTaskError
+from duly.task import Outside
 
 _STUCK_AFTER = 5.0
 """Seconds after which a handler that was told to stop and goes on counts as stuck."""
@@ -59,6 +60,7 @@ class Runner:
         self._hooks = Hooks(middlewares)
         self._on_retry, self._on_free, self._on_lost = on_retry, on_free, on_lost
         self._stopping = stopping
+        self._outside = Outside(jobs.store.now_ms)
         self._log = structlog.get_logger("duly.engine")
         self._running: dict[bytes, Running] = {}
 
@@ -88,6 +90,7 @@ class Runner:
             self._quarantine(queue, delivery, error.reason)
             return
         running.context.stopping = self._stopping
+        running.context.outside = self._outside
         self._running[delivery.entry] = running
         running.task = asyncio.get_running_loop().create_task(self._work(running, plan))
 
@@ -161,6 +164,7 @@ class Runner:
 
     def _tell(self, task: asyncio.Task[None], running: Running) -> None:
         running.told_at = running.told_at or self._clock.monotonic()
+        running.context.cancelled = True
         task.cancel()
 
     def _succeeded(self, running: Running, result: Any) -> None:  # noqa: ANN401

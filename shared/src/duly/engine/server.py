@@ -15,6 +15,7 @@ import structlog
 
 from duly import __version__
 from duly.clock import Clock, SystemClock, to_ms
+from duly.engine.attempt import Running
 from duly.engine.broker import Handler, JobBroker
 from duly.engine.chores.duties import Duties
 from duly.engine.chores.heartbeat import Heartbeat
@@ -139,6 +140,10 @@ class Server:
         """Register what runs the tasks of one kind of job."""
         self._jobs.handle(job, handler)
 
+    def stuck(self, queue: str) -> int:
+        """Count tasks of a queue that were told to stop long ago and go on. For any thread."""
+        return sum(task.stuck for task in self._receiver.running() if task.queue == queue)
+
     def ready(self) -> str | None:
         """Return None when this server takes tasks, else why it does not. For any thread."""
         if self._stopping:
@@ -253,7 +258,9 @@ class Server:
 
     def _describe(self) -> bytes:
         """Describe this server for the inspector; called in the heartbeat's thread."""
-        running = self._receiver.running()[:_MOST_SHOWN]
+        running = self._receiver.running()
+        if len(running) > _MOST_SHOWN:
+            running.sort(key=lambda task: (not task.stuck, task.context.reported is None))
         record = ServerRecord(
             host=socket.gethostname(),
             pid=os.getpid(),
@@ -264,16 +271,7 @@ class Server:
             lease_ms=to_ms(self._options.lease),
             draining=self._stopping,
             version=__version__,
-            running=[
-                RunningRecord(
-                    id=task.context.id,
-                    kind=task.context.kind,
-                    queue=task.queue,
-                    started_ms=task.context.started_ms,
-                    stuck=task.stuck,
-                )
-                for task in running
-            ],
+            running=[_described(task) for task in running[:_MOST_SHOWN]],
         )
         return msgspec.json.encode(record)
 
@@ -294,6 +292,20 @@ class Server:
                 await self._store.leave(queue, server=self.id)
             except BrokerError as error:
                 self._log.debug("No good-bye: the broker is away", error=str(error))
+
+
+def _described(running: Running) -> RunningRecord:
+    context = running.context
+    reported = context.reported
+    return RunningRecord(
+        id=context.id,
+        kind=context.kind,
+        queue=running.queue,
+        started_ms=context.started_ms,
+        stuck=running.stuck,
+        fraction=reported.fraction if reported else None,
+        note=reported.note if reported else "",
+    )
 
 
 def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *args: object) -> None:

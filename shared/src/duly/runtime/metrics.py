@@ -69,6 +69,12 @@ class WorkerMetrics:
         self.running = Gauge(
             "duly_tasks_running", "Attempts that run right now", ("queue",), registry=registry
         )
+        self.stuck = Gauge(
+            "duly_tasks_stuck",
+            "Attempts that were told to stop more than 5 s ago and go on",
+            ("queue",),
+            registry=registry,
+        )
         self.concurrency = Gauge(
             "duly_worker_concurrency", "Attempts that may run at once", registry=registry
         )

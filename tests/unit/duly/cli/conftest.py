@@ -113,7 +113,7 @@ class FakeInspector:
         self.done.append(("resume", queue))
 
     async def servers(self):
-        running = RunningTask(id="1", kind="k", queue="low", started_at=NOON)
+        running = RunningTask(id="1", kind="k", queue="low", started_at=NOON, stuck=True)
         return [
             ServerReport(
                 id="host-1:7:aa",

@@ -13,3 +13,7 @@ def test_json_has_the_running_tasks(duly):
 
     assert server["status"] == "running"
     assert server["running"][0]["queue"] == "low"
+
+
+def test_a_stuck_task_is_seen_at_a_glance(duly):
+    assert "1/4 (1 stuck)" in duly("servers", "ls").out

@@ -113,6 +113,13 @@ class AttemptAnswer(Answer):
         )
 
 
+class ProgressAnswer(Answer):
+    """How far a handler says it has come, as of the last heartbeat."""
+
+    fraction: float = Field(description="0 to 1")
+    note: str
+
+
 class TaskAnswer(Answer):
     """One task. Values under keys that name a secret are masked."""
 
@@ -131,6 +138,7 @@ class TaskAnswer(Answer):
     server: str
     history: list[AttemptAnswer] = Field(description="newest first")
     result: Any
+    progress: ProgressAnswer | None = Field(description="of an active task whose handler tells it")
     operations: list[Operation] = Field(description="what can be done to it in this state")
 
     @classmethod
@@ -152,6 +160,7 @@ class TaskAnswer(Answer):
             server=task.server,
             history=[AttemptAnswer.of(attempt) for attempt in task.history],
             result=mask(task.result),
+            progress=ProgressAnswer.model_validate(task.progress) if task.progress else None,
             operations=list(ALLOWED[task.state]),
         )
 
@@ -228,6 +237,8 @@ class RunningAnswer(Answer):
     kind: str
     queue: str
     started_at: datetime
+    stuck: bool = Field(description="told to stop long ago, and goes on all the same")
+    progress: ProgressAnswer | None = Field(description="null: its handler does not tell")
 
 
 class ServerAnswer(Answer):

@@ -1,0 +1,47 @@
+"""A server in the test's own loop, with whatever handlers a test wants."""
+
+import asyncio
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+
+from duly.engine.client import Client
+from duly.engine.inspector import Inspector
+from duly.engine.server import Server, ServerOptions
+
+
+@pytest.fixture
+def serving(broker_settings):
+    """Return a context manager: `async with serving({Job: handler}) as server`."""
+
+    @asynccontextmanager
+    async def serve(handlers, *, middlewares=(), handle=None, **options):
+        given = {"queues": {"default": 1}, "concurrency": 4, "lease": timedelta(seconds=2)}
+        stop = asyncio.Event()
+        async with Server.open(
+            broker_settings, ServerOptions(**given | options), middlewares=middlewares
+        ) as server:
+            for job, handler in handlers.items():
+                server.handle(job, handler, **(handle or {}))
+            server.stop = stop.set
+            running = asyncio.create_task(server.run(stop))
+            try:
+                yield server
+            finally:
+                stop.set()
+                await asyncio.wait_for(running, 20)
+
+    return serve
+
+
+@pytest.fixture
+async def client(broker_settings):
+    async with Client.connect(broker_settings) as client:
+        yield client
+
+
+@pytest.fixture
+async def inspector(broker_settings):
+    async with Inspector.connect(broker_settings) as inspector:
+        yield inspector
