@@ -110,6 +110,19 @@ async def test_a_crash_counts_apart_from_failed_attempts(lane):
     assert await lane.counts() == {"greet:crashed": 1}
 
 
+async def test_a_crash_leaves_the_excuses_as_they_were(lane):
+    await lane.end(await lane.active(), verdict="retry", tries="4 1 7")
+    await lane.move()
+    await lane.beat()
+    await lane.claim()
+    lane.now += LEASE
+
+    await lane.reap()
+
+    (again,) = await lane.claim("bob")
+    assert (again.attempts, again.crashes, again.excuses) == (4, 2, 7)
+
+
 async def test_the_third_crash_quarantines_the_task_and_frees_its_lock(lane):
     await lane.active(lock="digest")
     for crash in range(3):

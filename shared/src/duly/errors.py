@@ -9,7 +9,8 @@ DulyError
 │   ├── DuplicateTaskError   a unique task of this kind and payload is already in its queue
 │   ├── TaskIdConflictError  the task id is taken, in whatever state
 │   ├── QueueFullError       the queue holds as many tasks as its limit allows
-│   └── PayloadTooLargeError the encoded task exceeds the limit
+│   ├── PayloadTooLargeError the encoded task exceeds the limit
+│   └── DeadlinePassedError  the task would be past its deadline before it may run
 ├── NotFoundError            no such queue, task, entry or server
 ├── IllegalTransitionError   the task is in a state from which this operation is not possible
 ├── MalformedTaskError       bytes in a stream are not a task; they are quarantined
@@ -21,7 +22,7 @@ DulyError
     └── Revoke               drop it: neither retried nor archived
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 
 class DulyError(Exception):
@@ -109,6 +110,17 @@ class PayloadTooLargeError(EnqueueError):
         super().__init__(
             f"{kind} takes {size_bytes} bytes, the limit is {limit_bytes}: "
             "store the data elsewhere and pass its key"
+        )
+
+
+class DeadlinePassedError(EnqueueError):
+    """The task's deadline is over before it may run at all."""
+
+    def __init__(self, kind: str, deadline: datetime) -> None:
+        self.kind, self.deadline = kind, deadline
+        super().__init__(
+            f"{kind} could only run after its deadline, {deadline:%Y-%m-%dT%H:%M:%SZ}: "
+            "give it more time, or a shorter delay"
         )
 
 

@@ -1,6 +1,7 @@
 """A job: a typed payload with a stable kind, and the policy by which its tasks are run."""
 
 import re
+from collections.abc import Callable
 from datetime import timedelta
 from typing import ClassVar, Literal
 
@@ -9,6 +10,9 @@ from typing_extensions import override
 
 NAME_PATTERN = r"^[a-z0-9_.-]{1,64}$"
 """What queues, kinds and schedule entries may be called."""
+
+Backoff = Callable[[int, BaseException], timedelta]
+"""Says how long to wait after the n-th failed attempt, given its error."""
 
 
 class Policy(BaseModel):
@@ -21,9 +25,18 @@ class Policy(BaseModel):
     """Runs in all, the first one included; then the task is archived."""
     timeout: timedelta = timedelta(minutes=30)
     """How long one attempt may run before it is cancelled and counts as failed."""
-    backoff: Literal["full_jitter", "constant", "asynq"] = "full_jitter"
+    lifetime: timedelta | None = Field(default=None, gt=timedelta(0))
+    """How long a task may be on its way, from when it may first run. After that no attempt begins
+    or goes on: it is archived."""
+    backoff: Literal["full_jitter", "constant", "asynq"] | Backoff = "full_jitter"
+    """How long a failed task waits: a formula, or a function of the attempt's number (1 for the
+    first) and its error, never more than the cap."""
     backoff_base: timedelta = timedelta(seconds=2)
     backoff_cap: timedelta = timedelta(minutes=15)
+    is_failure: Callable[[BaseException], bool] | None = None
+    """Asked with an attempt's error; when it says no, the task is retried without the attempt
+    being counted, at most `max_excuses` times."""
+    max_excuses: int = Field(default=100, ge=0, le=10_000)
     unique_for: timedelta | None = None
     """Refuse another task of the same kind and payload for this long, or until this one ends."""
     retention: timedelta = timedelta(0)

@@ -34,6 +34,10 @@ class AttemptOutcome(StrEnum):
     CANCELLED = "cancelled"
     SKIPPED = "skipped"
     QUARANTINED = "quarantined"
+    EXCUSED = "excused"
+    """It failed, and its kind's policy does not count that as a failure."""
+    EXPIRED = "expired"
+    """The deadline of the whole task passed, while it ran or before it could."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +49,15 @@ class Attempt:
     outcome: AttemptOutcome
     at: datetime
     """When it ended."""
+    started_at: datetime | None = None
+    """When it began; None: not known, or it never did."""
     duration: timedelta = timedelta(0)
     server: str = ""
     error: str = ""
     """`ExceptionClass: message`, shortened."""
     traceback: str = ""
+    trace_id: str = ""
+    """Of the W3C trace it belonged to, 32 hexadecimal digits; "": none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +159,8 @@ class TaskContext:
     started_ms: int = 0
     """When this attempt began, on the broker's clock."""
     deadline_ms: int = 0
-    """When this attempt will be cancelled, on the broker's clock; 0: never."""
+    """When this attempt will be cancelled, by its timeout or the deadline of the whole task,
+    whichever is first, on the broker's clock; 0: never."""
     headers: dict[str, str] = field(default_factory=dict)
     stopping: Callable[[], bool] = lambda: False
     """True once the worker drains: long handlers should come to an end."""

@@ -251,6 +251,10 @@ def _attempt_facts(attempt: Attempt) -> list[tuple[str, object]]:
         ("server", attempt.server or render.NOTHING),
         ("error", attempt.error or render.NOTHING),
     ]
+    if attempt.started_at:
+        rows.insert(1, ("began", render.clock_time(attempt.started_at)))
+    if attempt.trace_id:
+        rows.append(("trace", attempt.trace_id))
     if attempt.traceback:
         rows.append(("traceback", attempt.traceback.rstrip() + "\n"))
     return rows

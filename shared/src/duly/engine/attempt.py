@@ -3,22 +3,26 @@
 import asyncio
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Literal
 
 from duly.clock import from_unix_ms, to_ms
 from duly.engine.backoff import backoff
 from duly.engine.broker import Plan
-from duly.engine.codec import Message, decode, encode_attempt, payload_of, whole
+from duly.engine.codec import ERROR_LIMIT, Message, decode, encode_attempt, payload_of, whole
 from duly.engine.middleware import Ended, Outcome
+from duly.engine.middleware.tracing import trace_id_of
 from duly.engine.scripts import Settlement
-from duly.engine.store import Delivery
-from duly.errors import MalformedTaskError, Retry, Revoke, Skip
+from duly.engine.store import Delivery, tries_text
+from duly.engine.verdict import Failed, decide, instant
+from duly.errors import MalformedTaskError
 from duly.job import Job
 from duly.task import Attempt, AttemptOutcome, TaskContext
 
 RESULT_LIMIT_BYTES = 256 * 1024
+_END_OF_TIME_MS = 253_402_300_799_000
+"""The last second that a datetime can hold."""
 
 
 @dataclass(slots=True, eq=False)
@@ -35,6 +39,8 @@ class Running:
     retention_ms: int
     started: float
     """On this machine's monotonic clock."""
+    expires_ms: int = 0
+    """The deadline of the whole task, on the broker's clock; 0: none."""
     task: asyncio.Task[None] | None = None
     interrupted: Outcome | None = None
     """Why it was cancelled, when it was not by its timeout."""
@@ -53,6 +59,11 @@ class Running:
         """Digest of its unique lock, or ""."""
         lock = self.message.labels.get("lock", "")
         return lock if isinstance(lock, str) else ""
+
+    @property
+    def ends_with_task(self) -> bool:
+        """Whether this attempt is stopped by the deadline of the whole task, not by its timeout."""
+        return 0 < self.expires_ms <= self.context.deadline_ms
 
     @property
     def dirty(self) -> bool:
@@ -77,11 +88,15 @@ def start(
     job = payload_of(message, plan.job)
     attempts, timeout_ms, retention_ms = plan.max_attempts, plan.timeout_ms, plan.retention_ms
     given: dict[str, str] = {}
+    expires_ms = 0
     if labels := message.labels:
         attempts = max(1, whole(labels, "max_attempts", attempts))
         timeout_ms = whole(labels, "timeout_ms", timeout_ms)
         retention_ms = whole(labels, "retention_ms", retention_ms)
+        expires_ms = min(whole(labels, "deadline_ms", 0), _END_OF_TIME_MS)
         given = headers(message)
+    if expires_ms and (not timeout_ms or now_ms + timeout_ms > expires_ms):
+        timeout_ms = max(1, expires_ms - now_ms)
     context = TaskContext(
         id=message.task_id,
         queue=queue,
@@ -95,7 +110,7 @@ def start(
         headers=given,
     )
     running = Running(
-        delivery, queue, message, job, context, timeout_ms / 1000, retention_ms, started
+        delivery, queue, message, job, context, timeout_ms / 1000, retention_ms, started, expires_ms
     )
     return running, plan
 
@@ -127,29 +142,25 @@ def hand_back(running: Running) -> Settlement:
         id=running.message.task_id,
         kind=running.message.task_name,
         verdict="waiting",
-        tries=f"{running.delivery.attempts} {running.delivery.crashes}",
+        tries=running.delivery.tries,
     )
 
 
 def cancelled(running: Running, *, now_ms: int, seconds: float, server: str) -> Settlement:
     """Return how to settle a task that an operator had stopped."""
-    attempts = running.delivery.attempts + 1
-    record = Attempt(
-        number=attempts,
-        outcome=AttemptOutcome.CANCELLED,
-        at=from_unix_ms(now_ms),
-        duration=timedelta(seconds=seconds),
-        server=server,
-        error="cancelled by an operator",
+    delivery, attempts = running.delivery, running.delivery.attempts + 1
+    why = "cancelled by an operator"
+    record = _record(
+        running, AttemptOutcome.CANCELLED, now_ms=now_ms, seconds=seconds, server=server
     )
     return Settlement(
-        entry=running.delivery.entry,
+        entry=delivery.entry,
         id=running.message.task_id,
         kind=running.message.task_name,
         verdict=running.cancel_as or "archived",
-        in_ms=to_ms(backoff(running.job.policy, attempts)),
-        tries=f"{attempts} {running.delivery.crashes}",
-        attempt=encode_attempt(record),
+        in_ms=to_ms(backoff(running.job.policy, attempts, asyncio.CancelledError(why))),
+        tries=tries_text(attempts, delivery.crashes, delivery.excuses),
+        attempt=encode_attempt(replace(record, error=why)),
         lock=running.lock,
         outcomes="processed,cancelled",
     )
@@ -180,7 +191,7 @@ def success(running: Running, result: bytes) -> Settlement | None:
         kind=running.message.task_name,
         verdict="completed",
         in_ms=running.retention_ms,
-        tries=f"{running.delivery.attempts} {running.delivery.crashes}",
+        tries=running.delivery.tries,
         lock=running.lock,
         result=result,
         outcomes="processed",
@@ -191,50 +202,93 @@ def failure(
     running: Running, error: BaseException, *, now_ms: int, seconds: float, server: str
 ) -> tuple[Settlement, Ended]:
     """Decide what becomes of a task whose attempt raised `error`."""
-    context, delivery = running.context, running.delivery
-    attempts = delivery.attempts + 1
-    retry_in: timedelta | None = None
-    outcome, how = Outcome.ARCHIVED, AttemptOutcome.FAILED
-    if isinstance(error, Revoke):
-        outcome = Outcome.REVOKED
-    elif isinstance(error, Skip):
-        how = AttemptOutcome.SKIPPED
-    elif attempts < context.max_attempts:
-        outcome = Outcome.RETRIED
-        asked = error.after if isinstance(error, Retry) else None
-        retry_in = asked if asked is not None else backoff(running.job.policy, attempts)
-    if running.timed_out:
-        how = AttemptOutcome.TIMED_OUT
-    record = Attempt(
-        number=attempts,
-        outcome=how,
-        at=from_unix_ms(now_ms),
-        duration=timedelta(seconds=seconds),
-        server=server,
-        error=_describe(running, error),
+    context, delivery, described = running.context, running.delivery, _describe(running, error)
+    seen = TimeoutError(described) if running.timed_out else error
+    verdict = decide(
+        Failed(
+            error=seen,
+            policy=running.job.policy,
+            attempts=delivery.attempts + 1,
+            max_attempts=context.max_attempts,
+            excuses=delivery.excuses,
+            timed_out=running.timed_out,
+            expired=running.timed_out and running.ends_with_task,
+            now_ms=now_ms,
+            expires_ms=running.expires_ms,
+        )
+    )
+    excused = verdict.outcome is Outcome.EXCUSED
+    record = replace(
+        _record(running, verdict.how, now_ms=now_ms, seconds=seconds, server=server),
+        error=_noted(described, verdict.note),
         traceback=_traceback(error),
     )
     settlement = Settlement(
         entry=delivery.entry,
         id=running.message.task_id,
         kind=running.message.task_name,
-        verdict=_VERDICTS[outcome],
-        in_ms=to_ms(retry_in) if retry_in else 0,
-        tries=f"{attempts} {delivery.crashes}",
-        attempt=b"" if outcome is Outcome.REVOKED else encode_attempt(record),
+        verdict=_VERDICTS[verdict.outcome],
+        in_ms=to_ms(verdict.retry_in) if verdict.retry_in else 0,
+        tries=tries_text(
+            delivery.attempts + (not excused), delivery.crashes, delivery.excuses + excused
+        ),
+        attempt=b"" if verdict.outcome is Outcome.REVOKED else encode_attempt(record),
         lock=running.lock,
-        outcomes=_COUNTED[outcome],
+        outcomes=_COUNTED[verdict.outcome],
     )
-    return settlement, Ended(context, outcome, seconds, error, retry_in)
+    return settlement, Ended(context, verdict.outcome, seconds, error, verdict.retry_in)
 
 
-_OWN_FRAMES = "duly.engine.receiver"
+def expired(running: Running, *, now_ms: int, server: str) -> Settlement:
+    """Return how to settle a task whose deadline had passed before this attempt could begin."""
+    record = Attempt(
+        number=running.delivery.attempts + 1,
+        outcome=AttemptOutcome.EXPIRED,
+        at=from_unix_ms(now_ms),
+        server=server,
+        error=f"its deadline {instant(running.expires_ms)} passed before this attempt could begin",
+        trace_id=trace_id_of(running.context.headers),
+    )
+    return Settlement(
+        entry=running.delivery.entry,
+        id=running.message.task_id,
+        kind=running.message.task_name,
+        verdict="archived",
+        tries=running.delivery.tries,
+        attempt=encode_attempt(record),
+        lock=running.lock,
+        outcomes="expired,archived",
+    )
+
+
+def _record(
+    running: Running, outcome: AttemptOutcome, *, now_ms: int, seconds: float, server: str
+) -> Attempt:
+    return Attempt(
+        number=running.delivery.attempts + 1,
+        outcome=outcome,
+        at=from_unix_ms(now_ms),
+        started_at=from_unix_ms(running.context.started_ms),
+        duration=timedelta(seconds=seconds),
+        server=server,
+        trace_id=trace_id_of(running.context.headers),
+    )
+
+
+def _noted(error: str, note: str) -> str:
+    """Return the error with a note that is not cut off with it."""
+    return f"{error[: ERROR_LIMIT - len(note) - 3]} ({note})" if note else error
+
+
+_OWN_FRAMES = {"duly.engine.runner", "duly.engine.threads"}
 _VERDICTS: dict[Outcome, Literal["retry", "archived", "dropped"]] = {
+    Outcome.EXCUSED: "retry",
     Outcome.RETRIED: "retry",
     Outcome.ARCHIVED: "archived",
     Outcome.REVOKED: "dropped",
 }
 _COUNTED = {
+    Outcome.EXCUSED: "excused",
     Outcome.RETRIED: "processed,failed",
     Outcome.ARCHIVED: "processed,failed,archived",
     Outcome.REVOKED: "processed",
@@ -258,13 +312,15 @@ def quarantine(
         kind="-",  # a stranger's kind is no name for a counter
         verdict="quarantined",
         lock=_lock(delivery),
-        tries=f"{delivery.attempts} {delivery.crashes}",
+        tries=delivery.tries,
         attempt=encode_attempt(record),
         outcomes="quarantined",
     )
 
 
 def _describe(running: Running, error: BaseException) -> str:
+    if running.timed_out and running.ends_with_task:
+        return f"TimeoutError: not done by its deadline {instant(running.expires_ms)}"
     if running.timed_out:
         return f"TimeoutError: not done within {running.timeout:g} s"
     return f"{type(error).__name__}: {error}"
@@ -273,8 +329,6 @@ def _describe(running: Running, error: BaseException) -> str:
 def _traceback(error: BaseException) -> str:
     """Return the traceback from the handler on: duly's own frames at its top say nothing."""
     frames = error.__traceback__
-    while (
-        frames is not None and frames.tb_frame.f_globals.get("__name__") == "duly.engine.receiver"
-    ):
+    while frames is not None and frames.tb_frame.f_globals.get("__name__") in _OWN_FRAMES:
         frames = frames.tb_next
     return "".join(traceback.format_exception(type(error), error, frames, limit=-30))

@@ -50,6 +50,7 @@ class Client:
         due: datetime | None = None,
         max_attempts: int | None = None,
         timeout: timedelta | None = None,  # noqa: ASYNC109 - the task's, not this call's
+        deadline: datetime | None = None,
         unique_for: timedelta | None = None,
         retention: timedelta | None = None,
         headers: Mapping[str, str] | None = None,
@@ -65,6 +66,7 @@ class Client:
             TaskIdConflictError: The id is taken.
             QueueFullError: The queue is at its limit.
             PayloadTooLargeError: The encoded task is too large.
+            DeadlinePassedError: It could only run after its deadline.
             BrokerDownError: The broker did not answer within its timeout.
         """
         request = Request(
@@ -75,6 +77,7 @@ class Client:
             due=due,
             max_attempts=max_attempts,
             timeout=timeout,
+            deadline=deadline,
             unique_for=unique_for,
             retention=retention,
             headers=headers,
@@ -168,7 +171,10 @@ class Client:
             slot_ms = self._store.now_ms() // interval_ms * interval_ms
             task_id = f"{entry.id}@{from_unix_ms(slot_ms):%Y-%m-%dT%H:%M:%SZ}"
             message = Message(
-                task_id=task_id, task_name=entry.job.kind, kwargs=entry.job.model_dump(mode="json")
+                task_id=task_id,
+                task_name=entry.job.kind,
+                labels=_tick_labels(entry, slot_ms),
+                kwargs=entry.job.model_dump(mode="json"),
             )
             call = scripts.tick(
                 keys,
@@ -219,3 +225,8 @@ class Client:
             BrokerPolicyError: The broker evicts keys, and `redis.allow_eviction` is off.
         """
         await self._store.connection.check()
+
+
+def _tick_labels(entry: Entry, slot_ms: int) -> dict[str, int]:
+    lifetime = entry.job.policy.lifetime
+    return {} if lifetime is None else {"deadline_ms": slot_ms + to_ms(lifetime)}

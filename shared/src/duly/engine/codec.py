@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from pydantic import ValidationError
 
+from duly.clock import to_unix_ms
 from duly.errors import MalformedTaskError
 from duly.job import Job
 from duly.task import Attempt
@@ -26,7 +27,7 @@ TRACEBACK_LIMIT = 16_000
 class Message(msgspec.Struct, gc=False, omit_defaults=False):
     """taskiq's message: the payload travels as keyword arguments, our options as labels.
 
-    Labels of ours: `max_attempts`, `timeout_ms`, `lock`, `retention_ms`, `headers`.
+    Labels of ours: `max_attempts`, `timeout_ms`, `deadline_ms`, `lock`, `retention_ms`, `headers`.
     """
 
     task_id: str
@@ -112,10 +113,12 @@ def encode_attempt(attempt: Attempt) -> bytes:
             "number": attempt.number,
             "outcome": attempt.outcome.value,
             "at": round(attempt.at.timestamp() * 1000),
+            "started": to_unix_ms(attempt.started_at) if attempt.started_at else 0,
             "duration": round(attempt.duration / timedelta(milliseconds=1)),
             "server": attempt.server,
             "error": _printable(attempt.error[:ERROR_LIMIT]),
             "traceback": _printable(attempt.traceback[-TRACEBACK_LIMIT:]),
+            "trace": attempt.trace_id,
         }
     )
 

@@ -20,6 +20,7 @@ from duly.errors import MalformedTaskError
 from duly.task import NOTE_LIMIT, Attempt, AttemptOutcome, Progress, Task, TaskState
 
 _NAME_LIMIT = 64
+_TRACE_ID_LENGTH = 32
 _MS = timedelta(milliseconds=1)
 
 
@@ -33,6 +34,8 @@ class AttemptRecord(msgspec.Struct):
     server: str = ""
     error: str = ""
     traceback: str = ""
+    started: int = 0
+    trace: str = ""
 
 
 class RunningRecord(msgspec.Struct):
@@ -146,8 +149,9 @@ def lock_of(task: Task) -> str:
 
 
 def tries_of(tries: bytes | None) -> tuple[int, int]:
-    """Read "attempts crashes"."""
-    attempts, _, crashes = (tries or b"0 0").partition(b" ")
+    """Read attempts and crashes of "attempts crashes [excuses]"."""
+    attempts, _, rest = (tries or b"0 0").partition(b" ")
+    crashes = rest.partition(b" ")[0]
     if attempts.isdigit() and crashes.isdigit():
         return int(attempts[:9]), int(crashes[:9])
     return 0, 0
@@ -168,6 +172,8 @@ def attempts_of(history: bytes | None) -> tuple[Attempt, ...]:
                     server=record.server,
                     error=record.error,
                     traceback=record.traceback,
+                    started_at=from_unix_ms(record.started) if record.started else None,
+                    trace_id=record.trace[:_TRACE_ID_LENGTH],
                 )
             )
         except (msgspec.DecodeError, ValueError, OverflowError, OSError):

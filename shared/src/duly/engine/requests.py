@@ -13,6 +13,7 @@ from duly.engine.codec import PAYLOAD_LIMIT_BYTES, Message, encode
 from duly.engine.scripts import NewTask
 from duly.engine.store import lock_digest
 from duly.errors import (
+    DeadlinePassedError,
     DuplicateTaskError,
     EnqueueError,
     PayloadTooLargeError,
@@ -37,6 +38,9 @@ class Request:
     due: datetime | None = None
     max_attempts: int | None = None
     timeout: timedelta | None = None
+    """How long one attempt may run."""
+    deadline: datetime | None = None
+    """After it no attempt begins or goes on, and the task is archived."""
     unique_for: timedelta | None = None
     retention: timedelta | None = None
     headers: Mapping[str, str] | None = None
@@ -59,10 +63,11 @@ class Prepared:
 
 
 def prepare(request: Request, now_ms: int, traced: dict[str, str]) -> Prepared:
-    """Turn a request into a task, or refuse it for its size."""
+    """Turn a request into a task, or refuse it for its size or its deadline."""
     job, policy = request.job, request.job.policy
     queue = request.queue or policy.queue
     payload = job.model_dump(mode="json")
+    due_ms = _due_ms(request, now_ms)
     labels: dict[str, Any] = {}
     if request.max_attempts is not None:
         labels["max_attempts"] = request.max_attempts
@@ -70,13 +75,11 @@ def prepare(request: Request, now_ms: int, traced: dict[str, str]) -> Prepared:
         labels["timeout_ms"] = to_ms(request.timeout)
     if request.retention is not None:
         labels["retention_ms"] = to_ms(request.retention)
+    if request.deadline is not None or policy.lifetime is not None:
+        labels["deadline_ms"] = _deadline_ms(request, due_ms or now_ms)
     if traced or request.headers:
         labels["headers"] = {**traced, **(request.headers or {})}
     unique_for = request.unique_for if request.unique_for is not None else policy.unique_for
-    delay_ms = to_ms(request.delay) if request.delay else 0
-    due_ms = to_unix_ms(request.due) if request.due else 0
-    if delay_ms > 0:
-        due_ms = now_ms + delay_ms
     lock = ""
     if unique_for:
         lock = labels["lock"] = lock_digest(job.kind, msgspec.json.encode(payload, order="sorted"))
@@ -88,6 +91,31 @@ def prepare(request: Request, now_ms: int, traced: dict[str, str]) -> Prepared:
     ttl_ms = to_ms(unique_for or timedelta(0)) + max(0, due_ms - now_ms)
     new = NewTask(id=task_id, data=data, due_ms=due_ms, lock=lock, lock_ttl_ms=ttl_ms)
     return Prepared(request, queue, labels, payload, new)
+
+
+def _due_ms(request: Request, now_ms: int) -> int:
+    """Return when the task is due; 0: now."""
+    if request.delay:
+        delay_ms = to_ms(request.delay)
+        if delay_ms > 0:
+            return now_ms + delay_ms
+    return to_unix_ms(request.due) if request.due else 0
+
+
+def _deadline_ms(request: Request, first_ms: int) -> int:
+    """Return the deadline of a task that may first run at `first_ms`.
+
+    Raises:
+        DeadlinePassedError: It could only begin after its deadline.
+    """
+    lifetime = request.job.policy.lifetime
+    if request.deadline is not None:
+        deadline_ms = to_unix_ms(request.deadline)
+    else:
+        deadline_ms = first_ms + to_ms(lifetime or timedelta(0))
+    if deadline_ms <= first_ms:
+        raise DeadlinePassedError(request.job.kind, from_unix_ms(deadline_ms))
+    return deadline_ms
 
 
 def result(item: Prepared, answer: int | str, now_ms: int, limit: int) -> Task | EnqueueError:

@@ -89,6 +89,9 @@ class Runner:
         except MalformedTaskError as error:
             self._quarantine(queue, delivery, error.reason)
             return
+        if running.expires_ms and now_ms >= running.expires_ms:
+            self._expire(running)
+            return
         running.context.stopping = self._stopping
         running.context.outside = self._outside
         self._running[delivery.entry] = running
@@ -133,6 +136,19 @@ class Runner:
             )
         )
         self._hooks.quarantined(queue, task_id, reason)
+
+    def _expire(self, running: Running) -> None:
+        """Archive a task whose deadline had passed before this attempt could begin."""
+        now_ms, context = self._jobs.store.now_ms(), running.context
+        self._settlers[running.queue].settle(
+            attempt.expired(running, now_ms=now_ms, server=self._jobs.server)
+        )
+        self._log.error(
+            "Task archived, its deadline had passed",
+            task_id=context.id,
+            kind=context.kind,
+            queue=running.queue,
+        )
 
     async def _work(self, running: Running, plan: Plan) -> None:
         """Run one task to its end, whatever that is."""

@@ -1,6 +1,7 @@
 """State transitions of tasks, nothing else: what may happen to a queue, one method each."""
 
 import hashlib
+import re
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from duly.errors import BrokerDownError, BrokerError
 from duly.runtime.settings import RedisSettings
 
 _KNOWN_SECONDS = 10.0
+_TRIES = re.compile(rb"(\d{1,9}) (\d{1,9})(?: (\d{1,9}))?$")
 BATCH = 500
 """Most tasks in one script: more would hold up the broker's other clients."""
 
@@ -29,8 +31,15 @@ class Delivery:
     """The message; None when a stranger wrote an entry without one."""
     attempts: int = 0
     crashes: int = 0
+    excuses: int = 0
+    """Attempts that failed and did not count."""
     retried: bool = False
     """It was in another state before, and may have history there."""
+
+    @property
+    def tries(self) -> str:
+        """The counts as the scripts keep them."""
+        return tries_text(self.attempts, self.crashes, self.excuses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +56,11 @@ class Pulse:
     """-1: nothing is scheduled."""
     cancels: Mapping[str, str] = field(default_factory=dict)
     """Tasks that are to be stopped, with the outcome they are to have."""
+
+
+def tries_text(attempts: int, crashes: int, excuses: int = 0) -> str:
+    """Return the counts as the scripts keep them: "attempts crashes", and excuses if any."""
+    return f"{attempts} {crashes} {excuses}" if excuses else f"{attempts} {crashes}"
 
 
 def lock_digest(kind: str, payload: bytes) -> str:
@@ -333,10 +347,7 @@ def _delivery(entry: bytes, fields: list[bytes] | None) -> Delivery:
     if fields and len(fields) == 2 and fields[0] == b"data":  # noqa: PLR2004 - the hot case
         return Delivery(entry, fields[1])
     values = dict(zip((fields or [])[::2], (fields or [])[1::2], strict=True))
-    attempts, _, crashes = values.get(b"tries", b"0 0").partition(b" ")
-    numbers = (
-        (int(attempts), int(crashes))
-        if attempts.isdigit() and crashes.isdigit() and len(attempts) + len(crashes) < 12  # noqa: PLR2004
-        else (0, 0)
-    )
-    return Delivery(entry, values.get(b"data"), *numbers, b"tries" in values)
+    tries = values.get(b"tries")
+    counts = _TRIES.match(tries or b"")
+    attempts, crashes, excuses = map(int, counts.groups(b"0")) if counts else (0, 0, 0)
+    return Delivery(entry, values.get(b"data"), attempts, crashes, excuses, tries is not None)

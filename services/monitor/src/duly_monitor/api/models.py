@@ -94,10 +94,12 @@ class AttemptAnswer(Answer):
     number: int
     outcome: AttemptOutcome
     at: datetime
+    started_at: datetime | None
     duration_seconds: float
     server: str
     error: str
     traceback: str
+    trace_id: str = Field(description="of the W3C trace; empty when it was not traced")
 
     @classmethod
     def of(cls, attempt: Attempt) -> Self:
@@ -110,6 +112,8 @@ class AttemptAnswer(Answer):
             server=attempt.server,
             error=attempt.error,
             traceback=attempt.traceback,
+            started_at=attempt.started_at,
+            trace_id=attempt.trace_id,
         )
 
 

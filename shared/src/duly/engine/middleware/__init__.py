@@ -19,6 +19,8 @@ class Outcome(StrEnum):
 
     SUCCEEDED = "succeeded"
     RETRIED = "retried"
+    EXCUSED = "excused"
+    """It failed, and its kind's policy does not count that; the task is retried."""
     ARCHIVED = "archived"
     REVOKED = "revoked"
     CANCELLED = "cancelled"

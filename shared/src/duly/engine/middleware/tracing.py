@@ -4,6 +4,8 @@ The context travels in the task's headers, as W3C's `traceparent`. Which spans a
 they go, is the tracer provider's matter: without one nothing is recorded and nothing is added.
 """
 
+import re
+from collections.abc import Mapping
 from contextvars import Token
 
 from opentelemetry import context as otel_context
@@ -15,6 +17,7 @@ from duly import __version__
 from duly.engine.middleware import Ended, Middleware, Outcome
 from duly.task import TaskContext
 
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _FAILED = {Outcome.RETRIED, Outcome.ARCHIVED, Outcome.LOST}
 
 
@@ -23,6 +26,15 @@ def headers_of_current_span() -> dict[str, str]:
     carrier: dict[str, str] = {}
     propagate.inject(carrier)
     return carrier
+
+
+def trace_id_of(headers: Mapping[str, str]) -> str:
+    """Return the id of the current trace, else of the one that a task's headers name, or ""."""
+    here = trace.get_current_span().get_span_context()
+    if here.is_valid:
+        return trace.format_trace_id(here.trace_id)
+    found = _TRACEPARENT.match(headers.get("traceparent", ""))
+    return found[1] if found else ""
 
 
 def tracing() -> tuple["TraceTasks", ...]:
