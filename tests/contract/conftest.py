@@ -103,13 +103,14 @@ class Lane:
     async def move(self, most=200):
         return await self.store.run(scripts.move(self.keys, most=most, now_ms=self.now))
 
-    async def beat(self, server="alice", description=b"{}"):
+    async def beat(self, server="alice", description=b"{}", kinds=()):
         return await self.store.run(
             scripts.beat(
                 self.keys,
                 server=server,
                 lease_ms=LEASE,
                 description=description,
+                kinds=kinds,
                 now_ms=self.now,
             )
         )

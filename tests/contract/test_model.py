@@ -21,6 +21,7 @@ from duly.task import LEGAL, TaskState
 
 IDS = st.sampled_from(["a", "b", "c", "d", "e"])
 LOCKS = st.sampled_from(["", "", "red", "blue"])
+VERDICTS = ["retry", "scheduled", "archived", "completed", "dropped"]
 SERVERS = st.sampled_from(["alice", "bob"])
 LEASE, WAIT, LOCK_TTL, CRASHES = 10_000, 7_000, 20_000, 3
 UNDER_WAY = {"waiting", "active", "scheduled", "retry"}
@@ -138,7 +139,7 @@ class Queue(RuleBasedStateMachine):
             self.unlock(item[0], lock)
             self.forget(item[0])
 
-    @rule(item=held, verdict=st.sampled_from(["retry", "archived", "completed", "dropped"]))
+    @rule(item=held, verdict=st.sampled_from(VERDICTS))
     def settle(self, item, verdict):
         task = self.owned(item)
         options = {"verdict": verdict, "in_ms": WAIT, "outcomes": "failed"}
@@ -149,7 +150,7 @@ class Queue(RuleBasedStateMachine):
         if task:
             self.failed += 1
             task.attempts, task.due = task.attempts + 1, self.lane.now + WAIT
-            if verdict != "retry":
+            if verdict not in {"retry", "scheduled"}:
                 self.unlock(item[0], task.lock)
             if verdict == "dropped":
                 self.forget(item[0])

@@ -294,3 +294,15 @@ async def test_a_server_with_a_name_that_is_no_text_is_reaped(lane):
     assert reaped == [[1, 0, 1]]
     await lane.end((await lane.claim())[0].entry)
     assert attempts_of((await lane.map("history"))["one"])
+
+
+async def test_heartbeats_say_which_kinds_live_servers_know(lane):
+    await lane.beat("alice", kinds=("old", "new"))
+    lane.now += 1
+    await lane.beat("bob", kinds=("old",))
+
+    assert await lane.score("kinds", "old") == lane.now + LEASE
+    assert await lane.score("kinds", "new") == lane.now - 1 + LEASE
+    lane.now += LEASE - 1
+    await lane.beat("bob")
+    assert await lane.members("kinds") == ["old"]

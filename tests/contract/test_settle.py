@@ -12,7 +12,13 @@ def line(number):
 
 @pytest.mark.parametrize(
     ("verdict", "score"),
-    [("retry", 5_000), ("archived", 0), ("completed", 5_000), ("quarantined", 0)],
+    [
+        ("retry", 5_000),
+        ("scheduled", 5_000),
+        ("archived", 0),
+        ("completed", 5_000),
+        ("quarantined", 0),
+    ],
 )
 async def test_a_task_goes_where_the_verdict_says(lane, verdict, score):
     entry = await lane.active()
@@ -66,7 +72,7 @@ async def test_the_lock_is_freed_when_a_task_is_at_its_end(lane, verdict):
     await lane.places()
 
 
-@pytest.mark.parametrize("verdict", ["retry", "waiting"])
+@pytest.mark.parametrize("verdict", ["retry", "waiting", "scheduled"])
 async def test_the_lock_is_kept_while_a_task_is_under_way(lane, verdict):
     entry = await lane.active(lock="digest")
 

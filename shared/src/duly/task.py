@@ -38,6 +38,8 @@ class AttemptOutcome(StrEnum):
     """It failed, and its kind's policy does not count that as a failure."""
     EXPIRED = "expired"
     """The deadline of the whole task passed, while it ran or before it could."""
+    SET_ASIDE = "set_aside"
+    """Not run: no live worker knew its kind. Told once, however often that was so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +109,7 @@ LEGAL: dict[TaskState | None, frozenset[TaskState | None]] = {
     TaskState.ACTIVE: frozenset(
         {
             TaskState.WAITING,
+            TaskState.SCHEDULED,
             TaskState.RETRY,
             TaskState.ARCHIVED,
             TaskState.COMPLETED,

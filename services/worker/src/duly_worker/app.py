@@ -29,6 +29,7 @@ def run(settings: Settings, queues: dict[str, int], concurrency: int, *, strict:
         strict=strict,
         drain=settings.worker.drain,
         lease=settings.worker.lease,
+        unknown_grace=settings.worker.unknown_grace,
         archive=settings.archive,
     )
     return service.run(lambda stop: work(settings, options, stop))

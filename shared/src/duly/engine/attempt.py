@@ -25,6 +25,14 @@ _END_OF_TIME_MS = 253_402_300_799_000
 """The last second that a datetime can hold."""
 
 
+class UnknownKindError(MalformedTaskError):
+    """This server has no handler for a task; another one may have."""
+
+    def __init__(self, message: Message) -> None:
+        super().__init__("no handler for its kind")
+        self.message = message
+
+
 @dataclass(slots=True, eq=False)
 class Running:
     """A task that runs now."""
@@ -77,6 +85,7 @@ def start(
     """Return a delivered task, ready to run, and how to run it.
 
     Raises:
+        UnknownKindError: This server has no handler for its kind.
         MalformedTaskError: It can not be run, for a reason that more attempts would not change.
     """
     if delivery.data is None:
@@ -84,7 +93,7 @@ def start(
     message = decode(delivery.data)
     plan = plans.get(message.task_name)
     if plan is None:
-        raise MalformedTaskError("no handler for its kind")
+        raise UnknownKindError(message)
     job = payload_of(message, plan.job)
     attempts, timeout_ms, retention_ms = plan.max_attempts, plan.timeout_ms, plan.retention_ms
     given: dict[str, str] = {}

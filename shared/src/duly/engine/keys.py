@@ -23,7 +23,7 @@ class QueueKeys:
     | archived, quarantined | ZSET | task ids by the ms they ended |
     | completed | ZSET | task ids by the ms they are forgotten |
     | records | HASH | task id → message, for tasks outside the stream |
-    | tries | HASH | task id → "attempts crashes", for tasks outside the stream that have any |
+    | tries | HASH | task id → see `store.tries_text`; of tasks outside the stream that have any |
     | history | HASH | task id → ended attempts, one JSON object a line, newest first |
     | results | HASH | task id → JSON result of a completed task |
     | locks | HASH | digest of a unique job → "expiry-ms task-id" |
@@ -31,6 +31,7 @@ class QueueKeys:
     | leases | ZSET | server id → ms at which its lease ends |
     | servers | HASH | server id → JSON description, renewed with the lease |
     | cancels | HASH | task id → outcome that the task is to have when its server has stopped it |
+    | kinds | ZSET | kinds that live servers have handlers for, by the ms their leases end |
     | paused | STRING | ms since which the queue is paused |
     | entries | HASH | schedule entry id → JSON description |
     | control | channel | a message makes the queue's servers beat at once and look |
@@ -45,6 +46,7 @@ class QueueKeys:
         "entries",
         "history",
         "index",
+        "kinds",
         "leases",
         "locks",
         "name",
@@ -83,6 +85,7 @@ class QueueKeys:
         self.leases = prefix + "leases"
         self.servers = prefix + "servers"
         self.cancels = prefix + "cancels"
+        self.kinds = prefix + "kinds"
         self.paused = prefix + "paused"
         self.control = prefix + "control"
         self.entries = prefix + "entries"

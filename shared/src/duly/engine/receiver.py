@@ -41,6 +41,7 @@ class JobReceiver(Receiver):
         middlewares: Told when attempts begin and end.
         on_retry: Called with (queue, wait) when a task goes to retry, so that somebody moves it.
         leased: Whether this server's lease stands, so far as it knows; without, it takes nothing.
+        unknown_grace: How long a task waits for a server that knows its kind.
         clock: For durations.
     """
 
@@ -54,6 +55,7 @@ class JobReceiver(Receiver):
         middlewares: Iterable[Middleware] = (),
         on_retry: Callable[[str, timedelta], None] = lambda *_: None,
         leased: Callable[[], bool] = lambda: True,
+        unknown_grace: timedelta = timedelta(0),
         clock: Clock | None = None,
     ) -> None:
         super().__init__(broker, max_async_tasks=concurrency, run_startup=False)
@@ -86,6 +88,7 @@ class JobReceiver(Receiver):
             on_free=self._room.set,
             on_lost=self._held.discard,
             stopping=self._is_stopping,
+            unknown_grace=unknown_grace,
             clock=clock or SystemClock(),
         )
         self._source = Source(
@@ -112,11 +115,14 @@ class JobReceiver(Receiver):
         async with asyncio.TaskGroup() as group:
             settling = [group.create_task(settler.run()) for settler in self._settlers.values()]
             reading = group.create_task(self._read())
+            strangers = group.create_task(self._runner.strangers.run())
             timeouts = group.create_task(self._runner.watch())
             await finish_event.wait()
             self.stopping = True
             await self._stop_reading(reading)
             await self._finish_running()
+            strangers.cancel()
+            await self._hand_back(self._runner.strangers.take())
             await self._write_rest(settling)
             timeouts.cancel()
         await self._source.close()
@@ -171,7 +177,9 @@ class JobReceiver(Receiver):
                 self._launch_waiting()
 
     def _backlog(self) -> int:
-        return sum(settler.backlog for settler in self._settlers.values())
+        return len(self._runner.strangers) + sum(
+            settler.backlog for settler in self._settlers.values()
+        )
 
     def _launch_waiting(self) -> None:
         now_ms = self.jobs.store.now_ms()

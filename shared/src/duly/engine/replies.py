@@ -149,7 +149,7 @@ def lock_of(task: Task) -> str:
 
 
 def tries_of(tries: bytes | None) -> tuple[int, int]:
-    """Read attempts and crashes of "attempts crashes [excuses]"."""
+    """Read attempts and crashes of "attempts crashes …"."""
     attempts, _, rest = (tries or b"0 0").partition(b" ")
     crashes = rest.partition(b" ")[0]
     if attempts.isdigit() and crashes.isdigit():

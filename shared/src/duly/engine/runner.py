@@ -10,12 +10,13 @@ import structlog
 
 from duly.clock import Clock
 from duly.engine import attempt, threads
-from duly.engine.attempt import Running
+from duly.engine.attempt import Running, UnknownKindError
 from duly.engine.broker import JobBroker, Plan
 from duly.engine.middleware import Ended, Hooks, Middleware, Outcome
 from duly.engine.scripts import Settlement
 from duly.engine.settler import Settler
 from duly.engine.store import Delivery
+from duly.engine.strangers import Strangers
 from duly.errors import HandBack, MalformedTaskError
 from duly.task import Outside
 
@@ -41,6 +42,7 @@ class Runner:
         on_free: Called when a slot becomes free.
         on_lost: Called with the entry of a task that other servers have now.
         stopping: Whether the worker drains.
+        unknown_grace: How long a task waits for a server that knows its kind.
         clock: For durations.
     """
 
@@ -54,6 +56,7 @@ class Runner:
         on_free: Callable[[], None],
         on_lost: Callable[[bytes], None],
         stopping: Callable[[], bool],
+        unknown_grace: timedelta,
         clock: Clock,
     ) -> None:
         self._jobs, self._settlers, self._clock = jobs, settlers, clock
@@ -63,6 +66,14 @@ class Runner:
         self._outside = Outside(jobs.store.now_ms)
         self._log = structlog.get_logger("duly.engine")
         self._running: dict[bytes, Running] = {}
+        self.strangers = Strangers(
+            jobs.store,
+            settlers,
+            server=jobs.server,
+            grace=unknown_grace,
+            on_aside=on_retry,
+            on_given_up=self._quarantine,
+        )
 
     def __len__(self) -> int:
         """Return how many tasks run now."""
@@ -86,6 +97,9 @@ class Runner:
                 now_ms=now_ms,
                 started=self._clock.monotonic(),
             )
+        except UnknownKindError as error:
+            self.strangers.put(queue, delivery, error.message)
+            return
         except MalformedTaskError as error:
             self._quarantine(queue, delivery, error.reason)
             return

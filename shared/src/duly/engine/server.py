@@ -53,6 +53,8 @@ class ServerOptions:
     drain: timedelta = timedelta(seconds=25)
     lease: timedelta = timedelta(seconds=10)
     archive: ArchiveSettings = field(default_factory=ArchiveSettings)
+    unknown_grace: timedelta = timedelta(minutes=10)
+    """How long a task waits while no live server knows its kind; then it is quarantined."""
 
 
 def server_id() -> str:
@@ -88,6 +90,7 @@ class Server:
             middlewares=middlewares,
             on_retry=self._retry_in,
             leased=self._leased,
+            unknown_grace=options.unknown_grace,
             clock=self._clock,
         )
         horizon = options.lease / _BEATS_PER_LEASE
@@ -170,6 +173,7 @@ class Server:
             server=self.id,
             lease=self._options.lease,
             describe=self._describe,
+            kinds=lambda: tuple(self._jobs.plans),
             on_pulse=lambda queue, pulse: _call(loop, self._pulse, queue, pulse),
             on_error=lambda error: _call(loop, self._missed, error),
         )
@@ -216,7 +220,11 @@ class Server:
 
     async def _beat(self, queue: str) -> Pulse:
         return await self._store.beat(
-            queue, server=self.id, lease_ms=to_ms(self._options.lease), description=self._describe()
+            queue,
+            server=self.id,
+            lease_ms=to_ms(self._options.lease),
+            description=self._describe(),
+            kinds=tuple(self._jobs.plans),
         )
 
     def _pulse(self, queue: str, pulse: Pulse) -> None:

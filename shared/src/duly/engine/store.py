@@ -17,7 +17,7 @@ from duly.errors import BrokerDownError, BrokerError
 from duly.runtime.settings import RedisSettings
 
 _KNOWN_SECONDS = 10.0
-_TRIES = re.compile(rb"(\d{1,9}) (\d{1,9})(?: (\d{1,9}))?$")
+_TRIES = re.compile(rb"(\d{1,9}) (\d{1,9})(?: (\d{1,9}))?(?: (\d{1,9}) (\d{1,15}))?")
 BATCH = 500
 """Most tasks in one script: more would hold up the broker's other clients."""
 
@@ -33,6 +33,10 @@ class Delivery:
     crashes: int = 0
     excuses: int = 0
     """Attempts that failed and did not count."""
+    asides: int = 0
+    """Times it was set aside because the server that read it did not know its kind."""
+    aside_since_ms: int = 0
+    """Since when no live server knew its kind; 0: one did, or it was never set aside."""
     retried: bool = False
     """It was in another state before, and may have history there."""
 
@@ -58,8 +62,15 @@ class Pulse:
     """Tasks that are to be stopped, with the outcome they are to have."""
 
 
-def tries_text(attempts: int, crashes: int, excuses: int = 0) -> str:
-    """Return the counts as the scripts keep them: "attempts crashes", and excuses if any."""
+def tries_text(
+    attempts: int, crashes: int, excuses: int = 0, *, asides: int = 0, since_ms: int = 0
+) -> str:
+    """Return the counts as the scripts keep them.
+
+    "attempts crashes", then excuses, then asides and since when; these only where there are any.
+    """
+    if asides:
+        return f"{attempts} {crashes} {excuses} {asides} {since_ms}"
     return f"{attempts} {crashes} {excuses}" if excuses else f"{attempts} {crashes}"
 
 
@@ -213,14 +224,36 @@ class Store:
         moved, wait = await self.run(scripts.move(queue_keys(queue)))
         return moved, wait
 
-    async def beat(self, queue: str, *, server: str, lease_ms: int, description: bytes) -> Pulse:
-        """Renew this server's lease on a queue."""
+    async def beat(
+        self,
+        queue: str,
+        *,
+        server: str,
+        lease_ms: int,
+        description: bytes,
+        kinds: Iterable[str] = (),
+    ) -> Pulse:
+        """Renew this server's lease on a queue, and say which kinds of job it knows."""
         call = scripts.beat(
-            queue_keys(queue), server=server, lease_ms=lease_ms, description=description
+            queue_keys(queue),
+            server=server,
+            lease_ms=lease_ms,
+            description=description,
+            kinds=kinds,
         )
         pulse = pulse_of(await self.run(call))
         self.saw_time(pulse.now_ms)
         return pulse
+
+    async def known(self, queue: str, kinds: Sequence[str]) -> set[str]:
+        """Return which of these kinds some live server of the queue has a handler for."""
+        ends = await self.connection.command("ZMSCORE", queue_keys(queue).kinds, *kinds)
+        now_ms = self.now_ms()
+        return {
+            kind
+            for kind, end in zip(kinds, ends, strict=True)
+            if end is not None and float(end) > now_ms
+        }
 
     async def suspects(self, queue: str) -> list[str]:
         """Return servers whose lease has run out, and consumers that never had one."""
@@ -348,6 +381,17 @@ def _delivery(entry: bytes, fields: list[bytes] | None) -> Delivery:
         return Delivery(entry, fields[1])
     values = dict(zip((fields or [])[::2], (fields or [])[1::2], strict=True))
     tries = values.get(b"tries")
-    counts = _TRIES.match(tries or b"")
-    attempts, crashes, excuses = map(int, counts.groups(b"0")) if counts else (0, 0, 0)
-    return Delivery(entry, values.get(b"data"), attempts, crashes, excuses, tries is not None)
+    counts = _TRIES.fullmatch(tries or b"")
+    attempts, crashes, excuses, asides, since_ms = (
+        map(int, counts.groups(b"0")) if counts else (0, 0, 0, 0, 0)
+    )
+    return Delivery(
+        entry,
+        values.get(b"data"),
+        attempts,
+        crashes,
+        excuses,
+        asides,
+        since_ms,
+        retried=tries is not None,
+    )

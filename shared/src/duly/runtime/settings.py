@@ -195,6 +195,12 @@ class WorkerSettings(Section):
         timedelta(seconds=10),
         description="a worker silent for so long is dead, its tasks run again",
     )
+    unknown_grace: Annotated[timedelta, BeforeValidator(parse_duration), Field(ge=timedelta(0))] = (
+        Field(
+            timedelta(minutes=10),
+            description="how long a task waits for a worker that knows its kind; 0: not at all",
+        )
+    )
 
 
 class ArchiveSettings(Section):

@@ -41,6 +41,7 @@ class Heartbeat(threading.Thread):
         server: Its id.
         lease: How long it counts as alive after a beat.
         describe: Called in this thread; returns the server's description as JSON.
+        kinds: Called in this thread; returns the kinds of job that the server knows.
         on_pulse: Called in this thread with (queue, pulse) after each beat.
         on_error: Called in this thread with each error; the next beat tries again.
     """
@@ -53,12 +54,14 @@ class Heartbeat(threading.Thread):
         server: str,
         lease: timedelta,
         describe: Callable[[], bytes],
+        kinds: Callable[[], tuple[str, ...]],
         on_pulse: Callable[[str, Pulse], None],
         on_error: Callable[[Exception], None],
     ) -> None:
         super().__init__(name="heartbeat", daemon=True)
         self._settings, self._queues, self._server, self._lease = settings, queues, server, lease
-        self._describe, self._on_pulse, self._on_error = describe, on_pulse, on_error
+        self._describe, self._kinds = describe, kinds
+        self._on_pulse, self._on_error = on_pulse, on_error
         self._may_listen = True
         self._ended = threading.Event()
 
@@ -115,6 +118,7 @@ class Heartbeat(threading.Thread):
             server=self._server,
             lease_ms=to_ms(self._lease),
             description=self._describe(),
+            kinds=self._kinds(),
         )
         run = cast("Any", client.execute_command)
         try:

@@ -1,6 +1,7 @@
 -- Renew a server's lease and tell it how its queue stands.
--- KEYS  leases servers paused scheduled retry cancels
--- ARGV  now-ms (0: the server's), server id, lease-ms, description as JSON
+-- KEYS  leases servers paused scheduled retry cancels kinds
+-- ARGV  now-ms (0: the server's), server id, lease-ms, description as JSON,
+--       then the kinds of job that the server has handlers for
 -- Returns  now-ms, 1 if the lease had not been taken away, 1 if paused, 1 if another lease has
 --          run out, ms until a scheduled or retry task is due (-1: none), task ids to cancel each
 --          followed by the outcome it is to have
@@ -13,6 +14,10 @@ end
 local known = redis.call('ZSCORE', KEYS[1], ARGV[2])
 redis.call('ZADD', KEYS[1], string.format('%.0f', now + ARGV[3]), ARGV[2])
 redis.call('HSET', KEYS[2], ARGV[2], ARGV[4])
+for i = 5, #ARGV do
+  redis.call('ZADD', KEYS[7], 'GT', string.format('%.0f', now + ARGV[3]), ARGV[i])
+end
+redis.call('ZREMRANGEBYSCORE', KEYS[7], '-inf', now)
 local expired = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 1)
 local wait = -1
 for k = 4, 5 do

@@ -27,7 +27,7 @@ for i = 1, #held do
       if found[2][k] == 'data' then data = found[2][k + 1] end
       if found[2][k] == 'tries' then tries = found[2][k + 1] end
     end
-    local attempts, crashes, rest = string.match(tries or '0 0', '^(%d+) (%d+)( ?%d*)$')
+    local attempts, crashes, rest = string.match(tries or '0 0', '^(%d+) (%d+)( ?%d*)')
     attempts, crashes = tonumber(attempts or 0), tonumber(crashes or 0) + 1
     tries = attempts .. ' ' .. crashes .. (rest or '')
     local ok, message = pcall(cjson.decode, data or '')

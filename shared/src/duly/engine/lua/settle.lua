@@ -1,10 +1,10 @@
 -- Settle tasks that did not simply succeed: to retry, archived, completed, quarantined or gone.
 -- KEYS  stream index locks totals hour records tries history retry archived completed
---       quarantined results cancels
+--       quarantined results cancels scheduled
 -- ARGV  now-ms (0: the server's), group, minute of the hour, attempts kept,
 --       then per task: entry id, task id, kind, verdict (retry archived completed quarantined
---       dropped waiting), at-ms (retry: due in so many ms; completed: forgotten in so many),
---       "attempts crashes", attempt as JSON ("": none), lock digest, result as JSON,
+--       dropped waiting scheduled), at-ms (retry, scheduled: due in so many ms; completed:
+--       forgotten in so many), tries, attempt as JSON ("": none), lock digest, result as JSON,
 --       outcomes to count, separated by commas ("": none)
 -- Returns  the entry ids that were refused: their server had lost its lease
 -- Invariant  the move is one step: a task is never in two places nor in none
@@ -14,7 +14,10 @@ if now == 0 then
   now = t[1] * 1000 + math.floor(t[2] / 1000)
 end
 local group, minute, kept = ARGV[2], ARGV[3], tonumber(ARGV[4])
-local sets = { retry = KEYS[9], archived = KEYS[10], completed = KEYS[11], quarantined = KEYS[12] }
+local sets = { retry = KEYS[9], archived = KEYS[10], completed = KEYS[11], quarantined = KEYS[12],
+  scheduled = KEYS[15] }
+local later = { retry = true, completed = true, scheduled = true }
+local on_its_way = { retry = true, waiting = true, scheduled = true }
 local refused = {}
 
 local function remember(id, line)
@@ -74,7 +77,7 @@ for a = 5, #ARGV, 10 do
       redis.call('HDEL', KEYS[8], id)
     else
       local at = now
-      if verdict == 'retry' or verdict == 'completed' then at = now + ARGV[a + 4] end
+      if later[verdict] then at = now + ARGV[a + 4] end
       redis.call('ZADD', sets[verdict], string.format('%.0f', at), id)
       redis.call('HSET', KEYS[6], id, data or cmsgpack.pack(found[2]))
       redis.call('HSET', KEYS[7], id, ARGV[a + 5])
@@ -82,7 +85,7 @@ for a = 5, #ARGV, 10 do
       remember(id, ARGV[a + 6])
       if ARGV[a + 8] ~= '' then redis.call('HSET', KEYS[13], id, ARGV[a + 8]) end
     end
-    if verdict ~= 'retry' and verdict ~= 'waiting' then unlock(ARGV[a + 7], ARGV[a + 1]) end
+    if not on_its_way[verdict] then unlock(ARGV[a + 7], ARGV[a + 1]) end
     redis.call('HDEL', KEYS[14], ARGV[a + 1])
     for outcome in string.gmatch(ARGV[a + 9], '[^,]+') do
       redis.call('HINCRBY', KEYS[4], kind .. ':' .. outcome, 1)

@@ -8,6 +8,9 @@ from importlib.resources import files
 from typing import Literal
 
 Argument = bytes | str | int
+Verdict = Literal[
+    "retry", "archived", "completed", "quarantined", "dropped", "waiting", "scheduled"
+]
 _MS_PER_MINUTE = 60_000
 
 
@@ -47,7 +50,7 @@ class Settlement:
     entry: bytes
     id: str
     kind: str
-    verdict: Literal["retry", "archived", "completed", "quarantined", "dropped", "waiting"]
+    verdict: Verdict
     in_ms: int = 0
     tries: str = "0 0"
     attempt: bytes = b""

@@ -1,15 +1,31 @@
 """What servers do: leases, and the tasks of those that died."""
 
+from collections.abc import Iterable
+
 from duly.engine.keys import GROUP, QueueKeys
 from duly.engine.scripts.call import Call, minute_of_hour, script
 
 
 def beat(
-    keys: QueueKeys, *, server: str, lease_ms: int, description: bytes, now_ms: int = 0
+    keys: QueueKeys,
+    *,
+    server: str,
+    lease_ms: int,
+    description: bytes,
+    kinds: Iterable[str] = (),
+    now_ms: int = 0,
 ) -> Call:
     """Renew a lease. Answers [now-ms, known, paused, expired, ms until due or -1, cancels]."""
-    names = (keys.leases, keys.servers, keys.paused, keys.scheduled, keys.retry, keys.cancels)
-    return Call(script("beat"), names, (now_ms, server, lease_ms, description))
+    names = (
+        keys.leases,
+        keys.servers,
+        keys.paused,
+        keys.scheduled,
+        keys.retry,
+        keys.cancels,
+        keys.kinds,
+    )
+    return Call(script("beat"), names, (now_ms, server, lease_ms, description, *kinds))
 
 
 def reap(

@@ -75,6 +75,7 @@ def settle(
         keys.quarantined,
         keys.results,
         keys.cancels,
+        keys.scheduled,
     )
     return Call(script("settle"), names, args)
 

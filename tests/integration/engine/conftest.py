@@ -1,0 +1,59 @@
+"""Servers of an engine test: each whole, with its heartbeat, in the test's own loop."""
+
+import asyncio
+import contextlib
+from datetime import timedelta
+
+import pytest
+
+from duly.engine.client import Client
+from duly.engine.inspector import Inspector
+from duly.engine.server import Server, ServerOptions
+
+LEASE = timedelta(seconds=2)
+
+
+@pytest.fixture
+async def client(broker_settings):
+    async with Client.connect(broker_settings) as client:
+        yield client
+
+
+@pytest.fixture
+async def inspector(broker_settings):
+    async with Inspector.connect(broker_settings) as inspector:
+        yield inspector
+
+
+@pytest.fixture
+async def serve(broker_settings):
+    """`await serve({Job: handler}, …)` starts a server; each is stopped at the end."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def begin(handlers, *, queues=None, concurrency=10, **options):
+            server = await stack.enter_async_context(
+                Server.open(
+                    broker_settings,
+                    ServerOptions(
+                        queues=queues or {"default": 1},
+                        concurrency=concurrency,
+                        **{"lease": LEASE, "drain": timedelta(seconds=5), **options},
+                    ),
+                )
+            )
+            for job, handler in handlers.items():
+                server.handle(job, handler)
+            server.end = asyncio.Event()
+            server.running = asyncio.create_task(server.run(server.end))
+
+            async def end():
+                server.end.set()
+                await server.running
+
+            stack.push_async_callback(end)
+            async with asyncio.timeout(10):
+                while server.ready():
+                    await asyncio.sleep(0.01)
+            return server
+
+        yield begin
