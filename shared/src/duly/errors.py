@@ -14,6 +14,7 @@ DulyError
 ├── NotFoundError            no such queue, task, entry or server
 ├── IllegalTransitionError   the task is in a state from which this operation is not possible
 ├── MalformedTaskError       bytes in a stream are not a task; they are quarantined
+├── ProcessDiedError         the process of a handler ended before the handler did
 ├── UnknownKindError         a well-formed task of a kind nobody registered
 └── OutcomeSignal            raised by handlers to choose what becomes of the task
     ├── Retry                run it again after a given time
@@ -22,6 +23,7 @@ DulyError
     └── Revoke               drop it: neither retried nor archived
 """
 
+import signal
 from datetime import datetime, timedelta
 
 
@@ -146,6 +148,29 @@ class MalformedTaskError(DulyError):
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__(reason)
+
+
+class ProcessDiedError(DulyError):
+    """The process that ran a handler ended with `code` before the handler did.
+
+    Negative: by that signal. A failed attempt like any other.
+    """
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+        how = f"exited with code {code}"
+        if code < 0:
+            how = f"was killed by {_signal_name(-code)}"
+        if code == -signal.SIGKILL:
+            how += " (out of memory?)"
+        super().__init__(f"the handler's process {how}")
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 class UnknownKindError(DulyError):

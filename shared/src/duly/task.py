@@ -9,6 +9,8 @@ from typing import Any
 
 from duly.clock import SystemClock, from_unix_ms, to_unix_ms
 
+RESULT_LIMIT_BYTES = 256 * 1024
+"""The largest result that is kept, as JSON."""
 NOTE_LIMIT = 200
 """Characters of a handler's note on its progress that are kept."""
 

@@ -13,14 +13,14 @@ from duly.engine.broker import Plan
 from duly.engine.codec import ERROR_LIMIT, Message, decode, encode_attempt, payload_of, whole
 from duly.engine.middleware import Ended, Outcome
 from duly.engine.middleware.tracing import trace_id_of
+from duly.engine.offspring import traceback_of
 from duly.engine.scripts import Settlement
 from duly.engine.store import Delivery, tries_text
 from duly.engine.verdict import Failed, decide, instant
 from duly.errors import MalformedTaskError
 from duly.job import Job
-from duly.task import Attempt, AttemptOutcome, TaskContext
+from duly.task import RESULT_LIMIT_BYTES, Attempt, AttemptOutcome, TaskContext
 
-RESULT_LIMIT_BYTES = 256 * 1024
 _END_OF_TIME_MS = 253_402_300_799_000
 """The last second that a datetime can hold."""
 
@@ -337,6 +337,8 @@ def _describe(running: Running, error: BaseException) -> str:
 
 def _traceback(error: BaseException) -> str:
     """Return the traceback from the handler on: duly's own frames at its top say nothing."""
+    if (remote := traceback_of(error)) is not None:
+        return remote
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_globals.get("__name__") in _OWN_FRAMES:
         frames = frames.tb_next

@@ -3,7 +3,8 @@
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from datetime import timedelta
+from typing import Any, Literal
 
 from taskiq import AckableMessage, TaskiqMessage
 from taskiq.abc.formatter import TaskiqFormatter
@@ -15,6 +16,7 @@ from typing_extensions import override
 from duly.clock import to_ms
 from duly.engine.codec import Message, decode, encode
 from duly.engine.keys import GROUP, queue_keys
+from duly.engine.processes import Target
 from duly.engine.scripts import NewTask
 from duly.engine.store import Store
 from duly.errors import QueueFullError, TaskIdConflictError
@@ -35,6 +37,8 @@ class Plan:
     max_attempts: int
     timeout_ms: int
     retention_ms: int
+    target: Target | None = None
+    """What a process is to run in place of the handler; None: it runs here."""
 
 
 class WireFormatter(TaskiqFormatter):
@@ -116,8 +120,15 @@ class JobBroker(RedisStreamBroker):
         self.with_serializer(JSONSerializer())
         self.with_formatter(WireFormatter())
 
-    def handle(self, job: type[Job], handler: Handler) -> None:
-        """Register what runs the tasks of one kind of job."""
+    def handle(
+        self,
+        job: type[Job],
+        handler: Handler,
+        *,
+        run_in: Literal["here", "process"] = "here",
+        hard_timeout: timedelta | None = None,
+    ) -> None:
+        """Register what runs the tasks of one kind of job: see `Server.handle`."""
         policy = job.policy
         self.plans[job.kind] = Plan(
             job,
@@ -126,6 +137,7 @@ class JobBroker(RedisStreamBroker):
             max_attempts=policy.max_attempts,
             timeout_ms=to_ms(policy.timeout),
             retention_ms=to_ms(policy.retention),
+            target=Target.of(job, handler, hard_timeout) if run_in == "process" else None,
         )
 
         async def run(**payload: Any) -> Any:  # noqa: ANN401 - what the handler returns

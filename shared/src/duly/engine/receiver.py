@@ -119,11 +119,13 @@ class JobReceiver(Receiver):
             timeouts = group.create_task(self._runner.watch())
             await finish_event.wait()
             self.stopping = True
+            self._runner.stop()
             await self._stop_reading(reading)
             await self._finish_running()
             strangers.cancel()
             await self._hand_back(self._runner.strangers.take())
             await self._write_rest(settling)
+            await self._runner.close()
             timeouts.cancel()
         await self._source.close()
 

@@ -13,6 +13,7 @@ from duly.engine import attempt, threads
 from duly.engine.attempt import Running, UnknownKindError
 from duly.engine.broker import JobBroker, Plan
 from duly.engine.middleware import Ended, Hooks, Middleware, Outcome
+from duly.engine.processes import HardTimeoutError, Processes
 from duly.engine.scripts import Settlement
 from duly.engine.settler import Settler
 from duly.engine.store import Delivery
@@ -64,6 +65,7 @@ class Runner:
         self._on_retry, self._on_free, self._on_lost = on_retry, on_free, on_lost
         self._stopping = stopping
         self._outside = Outside(jobs.store.now_ms)
+        self._processes = Processes(jobs.store.now_ms, clock=clock)
         self._log = structlog.get_logger("duly.engine")
         self._running: dict[bytes, Running] = {}
         self.strangers = Strangers(
@@ -110,6 +112,14 @@ class Runner:
         running.context.outside = self._outside
         self._running[delivery.entry] = running
         running.task = asyncio.get_running_loop().create_task(self._work(running, plan))
+
+    def stop(self) -> None:
+        """Tell handlers in processes that the worker stops; those here ask."""
+        self._processes.stop()
+
+    async def close(self) -> None:
+        """End the processes; nothing may run any more."""
+        await self._processes.close()
 
     def cancel(self, queue: str, wanted: Mapping[str, str]) -> None:
         """Stop running tasks as operators want: task id → what is to become of it."""
@@ -171,7 +181,7 @@ class Runner:
         if 0 < running.timeout < _PRECISE_BELOW:
             alarm = asyncio.get_running_loop().call_later(running.timeout, self._time_out, running)
         try:
-            result = await _call(plan, running)
+            result = await self._call(plan, running)
         except asyncio.CancelledError as error:
             self._cancelled(running, error)
         except HandBack:
@@ -258,8 +268,20 @@ class Runner:
     def _seconds(self, running: Running) -> float:
         return self._clock.monotonic() - running.started
 
-
-async def _call(plan: Plan, running: Running) -> Any:  # noqa: ANN401 - what the handler returns
-    if plan.is_async:
-        return await plan.handler(running.job, running.context)
-    return await threads.run(plan.handler, running.job, running.context)
+    async def _call(self, plan: Plan, running: Running) -> Any:  # noqa: ANN401 - what it returns
+        if plan.is_async:
+            return await plan.handler(running.job, running.context)
+        if plan.target is None:
+            return await threads.run(plan.handler, running.job, running.context)
+        try:
+            return await self._processes.run(
+                plan.target,
+                running.job,
+                running.context,
+                timeout_s=running.timeout,
+                keeps=running.retention_ms > 0,
+                timed_out=lambda: running.timed_out and running.interrupted is None,
+            )
+        except HardTimeoutError:
+            running.timed_out = True
+            raise

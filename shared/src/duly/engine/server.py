@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mappin
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import msgspec
 import structlog
@@ -139,9 +139,27 @@ class Server:
                 on_broker_error=on_broker_error,
             )
 
-    def handle(self, job: type[Job], handler: Handler) -> None:
-        """Register what runs the tasks of one kind of job."""
-        self._jobs.handle(job, handler)
+    def handle(
+        self,
+        job: type[Job],
+        handler: Handler,
+        *,
+        run_in: Literal["here", "process"] = "here",
+        hard_timeout: timedelta | None = None,
+    ) -> None:
+        """Register what runs the tasks of one kind of job.
+
+        Args:
+            job: The kind.
+            handler: A coroutine function or an object that is called like one; a plain function
+                runs in a thread.
+            run_in: "process": a plain function, in a process of its own, which can be ended.
+            hard_timeout: When that process is ended; None: five seconds after the timeout.
+
+        Raises:
+            TypeError: It is to run in a process, which can not import it.
+        """
+        self._jobs.handle(job, handler, run_in=run_in, hard_timeout=hard_timeout)
 
     def stuck(self, queue: str) -> int:
         """Count tasks of a queue that were told to stop long ago and go on. For any thread."""

@@ -29,6 +29,7 @@ class Output:
         stream: TextIO | None = None,
         clock: Clock | None = None,
     ) -> None:
+        self.settings, self.service = settings, service
         self.level: int = getattr(logging, settings.level)
         self.format: LineFormat = JsonLines(service) if settings.format == "json" else Logfmt()
         self._stream = stream if stream is not None else _standard_output()

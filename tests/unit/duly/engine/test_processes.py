@@ -1,0 +1,286 @@
+import asyncio
+import os
+import signal
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from duly.engine.child import Raised
+from duly.engine.offspring import RemoteError, _error_of, traceback_of
+from duly.engine.processes import Processes, Target
+from duly.errors import QueueFullError
+from duly.task import AttemptOutcome, TaskState
+
+SOON = timedelta(milliseconds=300)
+
+
+@pytest.fixture
+def crunching(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    import crunching
+
+    return crunching
+
+
+@pytest.fixture
+def server_with(serving, crunching):
+    """Return `serving` for the handler that does as the payload says, in a process."""
+
+    def serve(hard_timeout=None, **options):
+        return serving(
+            {crunching.Crunch: crunching.crunch},
+            handle={"run_in": "process", "hard_timeout": hard_timeout},
+            **options,
+        )
+
+    return serve
+
+
+@pytest.fixture
+def crunch(client, crunching, tmp_path):
+    """Return a function that enqueues a task of a given nature."""
+
+    async def enqueue(how, **options):
+        file = str(tmp_path / how)
+        return await client.enqueue(crunching.Crunch(how=how, file=file), **options)
+
+    return enqueue
+
+
+@pytest.fixture
+def begun(until, tmp_path):
+    """Return a function that waits for a handler to begin, and returns its process."""
+
+    async def wait(how):
+        def pid():
+            with suppress(FileNotFoundError, ValueError):
+                return int((tmp_path / how).read_text())
+
+        return await until(pid, what=f"{how} has begun")
+
+    return wait
+
+
+@pytest.fixture
+def ended(inspector, until):
+    """Return a function that waits for a task's end and returns it."""
+
+    async def wait(task, *states):
+        wanted = states or (TaskState.ARCHIVED, TaskState.COMPLETED, TaskState.RETRY)
+
+        async def look():
+            found = await inspector.task("default", task.id)
+            return found if found.state in wanted else None
+
+        return await until(look, timeout=20, what=f"the end of {task.id}")
+
+    return wait
+
+
+def alive(pid):
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def pool(server):
+    return server._receiver._runner._processes
+
+
+async def test_a_process_gets_the_facts_gives_the_result_and_is_used_again(
+    server_with, crunch, ended
+):
+    async with server_with(concurrency=1) as server:
+        assert pool(server).pids() == [], "nothing is started before it is needed"
+        first = await ended(await crunch("facts", headers={"trace": "7"}))
+        second = await ended(await crunch("facts"))
+
+    assert first.state is TaskState.COMPLETED
+    assert first.result["headers"] == {"trace": "7"}
+    assert first.result["pid"] == second.result["pid"] != os.getpid()
+    assert first.result["key"] != second.result["key"]
+    assert 10 < first.result["remaining"] <= 20
+    assert not alive(first.result["pid"])
+
+
+async def test_what_the_handler_raises_is_told_as_if_it_had_run_here(server_with, crunch, ended):
+    async with server_with():
+        failed = await ended(await crunch("fail"))
+        skipped = await ended(await crunch("skip", max_attempts=5))
+        later = await ended(await crunch("retry", max_attempts=5))
+
+    (attempt,) = failed.history
+    assert attempt.error == "LookupError: no such ? row"
+    assert "in fail" in attempt.traceback
+    assert "processes.py" not in attempt.traceback
+    assert [attempt.outcome for attempt in skipped.history] == [AttemptOutcome.SKIPPED]
+    assert later.due_at - later.history[0].at > timedelta(minutes=6)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "base"),
+    [
+        ("builtins", "TimeoutError", TimeoutError),
+        ("builtins", "UnicodeDecodeError", UnicodeDecodeError),
+        ("builtins", "SystemExit", RemoteError),
+        ("builtins", "StopIteration", RemoteError),
+        ("builtins", "print", RemoteError),
+        ("duly.errors", "QueueFullError", QueueFullError),
+        ("not.imported.here", "Odd", RemoteError),
+    ],
+)
+def test_policies_see_the_class_of_the_original_where_it_is_known(module, name, base):
+    error = _error_of(Raised(module=module, error=name, message="so it was", traceback="there"))
+
+    assert isinstance(error, base)
+    assert isinstance(error, RemoteError)
+    assert (type(error).__name__, str(error), traceback_of(error)) == (name, "so it was", "there")
+
+
+@pytest.mark.parametrize(
+    ("how", "error"),
+    [
+        ("leave", "ProcessDiedError: the handler's process exited with code 3"),
+        ("die", "ProcessDiedError: the handler's process was killed by SIGSEGV"),
+        ("strange", "TypeError: Encoding objects of type object is unsupported"),
+        ("huge", "ValueError: the result takes 300002 bytes, the limit is 262144"),
+    ],
+)
+async def test_a_death_or_a_wrong_result_is_a_failed_attempt_and_the_pool_heals(
+    server_with, crunch, ended, how, error
+):
+    async with server_with(concurrency=1):
+        task = await ended(await crunch(how))
+        after = await ended(await crunch("facts"))
+
+    assert task.state is TaskState.ARCHIVED
+    assert [attempt.error for attempt in task.history] == [error]
+    assert after.state is TaskState.COMPLETED
+
+
+async def test_a_process_killed_from_outside_is_a_failed_attempt(server_with, crunch, begun, ended):
+    async with server_with():
+        task = await crunch("wait")
+        os.kill(await begun("wait"), signal.SIGKILL)
+        (attempt,) = (await ended(task)).history
+
+    assert attempt.outcome is AttemptOutcome.FAILED
+    assert attempt.error.endswith("was killed by SIGKILL (out of memory?)")
+
+
+async def test_a_handler_sees_its_timeout_and_may_end_by_itself(
+    server_with, crunch, ended, tmp_path
+):
+    async with server_with() as server:
+        await ended(await crunch("facts"))
+        (attempt,) = (await ended(await crunch("wait", timeout=SOON))).history
+        assert len(pool(server).pids()) == 1, "a process that obeys is kept"
+
+    assert attempt.outcome is AttemptOutcome.TIMED_OUT
+    assert (tmp_path / "wait").read_text() == "cancelled"
+
+
+@pytest.mark.parametrize("how", ["lock", "deaf"])
+async def test_a_handler_that_does_not_end_is_killed_at_the_hard_timeout(
+    server_with, crunch, begun, ended, how
+):
+    async with server_with(hard_timeout=timedelta(seconds=2), concurrency=1):
+        await ended(await crunch("facts"))  # which has the process started
+        task = await crunch(how, timeout=SOON)
+        pid = await begun(how)
+        (attempt,) = (await ended(task)).history
+        assert not alive(pid)
+        assert (await ended(await crunch("facts"))).state is TaskState.COMPLETED
+
+    assert attempt.outcome is AttemptOutcome.TIMED_OUT
+    assert attempt.error == "TimeoutError: not done within 0.3 s"
+    assert timedelta(seconds=1.9) < attempt.duration < timedelta(seconds=6)
+
+
+async def test_a_hard_timeout_may_come_before_the_timeout(server_with, crunch, ended):
+    async with server_with(hard_timeout=timedelta(seconds=1)):
+        (attempt,) = (await ended(await crunch("deaf"))).history
+
+    assert attempt.outcome is AttemptOutcome.TIMED_OUT
+
+
+async def test_a_cancelled_task_is_over_at_once_with_all_it_started(
+    server_with, crunch, begun, ended, inspector
+):
+    async with server_with():
+        task = await crunch("family")
+        grandchild = await begun("family")
+        await inspector.cancel("default", task.id)
+        (attempt,) = (await ended(task)).history
+        assert not alive(grandchild)
+
+    assert attempt.outcome is AttemptOutcome.CANCELLED
+    assert attempt.duration < timedelta(seconds=10)
+
+
+async def test_the_drain_lets_handlers_hand_back_and_ends_those_that_go_on(
+    server_with, crunch, begun, inspector, tmp_path
+):
+    async with server_with(drain=timedelta(seconds=0.5)) as server:
+        tasks = [await crunch(how) for how in ("polite", "wait", "lock")]
+        pids = [await begun(how) for how in ("polite", "wait", "lock")]
+        server.stop()
+
+    assert not any(map(alive, pids))
+    for task in tasks:
+        found = await inspector.task("default", task.id)
+        assert (found.state, found.attempts) == (TaskState.WAITING, 0)
+    assert (tmp_path / "wait").read_text() in {"terminated", "cancelled"}
+
+
+async def test_a_lost_lease_ends_them(server_with, crunch, begun, until):
+    async with server_with() as server:
+        await crunch("lock")
+        pid = await begun("lock")
+        server._receiver.lose_lease("default")
+        await until(lambda: not alive(pid))
+
+
+async def test_processes_are_replaced_and_let_go(crunching, until, monkeypatch):
+    monkeypatch.setattr("duly.engine.processes._IDLE_SECONDS", 0.05)
+    from duly.clock import SystemClock
+    from duly.task import TaskContext
+
+    children = Processes(lambda: 0, clock=SystemClock(), tasks_each=2)
+    target = Target.of(crunching.Crunch, crunching.crunch, None)
+
+    async def run(how="facts"):
+        context = TaskContext(id="1", queue="q", kind="crunch", deadline_ms=9)
+        return await children.run(
+            target,
+            crunching.Crunch(how=how),
+            context,
+            timeout_s=0,
+            keeps=True,
+            timed_out=lambda: False,
+        )
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(2):
+            group.create_task(run())
+    assert len(children.pids()) == 2
+    await until(lambda: children.pids() == [], what="idle ones are let go")
+
+    monkeypatch.setattr("duly.engine.processes._IDLE_SECONDS", 60)
+    await run()
+    await run()
+    await until(lambda: children.pids() == [], what="one that has run its share is let go")
+    await children.close()
+
+
+def test_what_a_process_can_not_import_is_refused_at_once(crunching):
+    async def coroutine(job, context):
+        pass
+
+    for handler in (lambda *_: None, coroutine, object()):
+        with pytest.raises(TypeError, match="process"):
+            Target.of(crunching.Crunch, handler, None)
