@@ -6,8 +6,9 @@ TOOLS := .duly/tools
 images: $(VENV)/.dev ## build the three images; prints their sizes and start-up times
 	@$(BIN)/python deploy/images.py
 
-chart: $(TOOLS)/helm $(VENV)/.chart ## lint, render and check the Helm chart (half a minute)
+chart: $(TOOLS)/helm $(VENV)/.chart ## lint, render and check the Helm chart, policies too (a minute or two)
 	@DULY_CHART_TOOLS=required $(BIN)/pytest -q tests/chart $(PYTEST_ARGS)
+	@$(MAKE) --no-print-directory policy
 
 policy: $(TOOLS)/helm .venv-policy/.done ## check the chart and the Dockerfiles by checkov's policies
 	@deploy/policy.sh

@@ -1,0 +1,112 @@
+"""Every query of rules and dashboards, asked of a real Prometheus that scrapes real services."""
+
+import json
+import re
+import shutil
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+import pytest
+import yaml
+
+from duly.testing.environment import in_ci, inherited
+from duly.testing.processes import free_port, spawn
+from duly.testing.waiting import wait_until
+
+CHART = Path(__file__).parents[2] / "deploy/helm/duly"
+FOUND = r"Pending order found"
+LABELS = {"namespace": "jobs"}
+VARIABLES = {"$namespace": "jobs", "$queue": ".+", "$__rate_interval": "30s"}
+STARTING = 503
+QUIET = {"Recovered tasks", "Broker errors", "Queues"}
+"""Panels that a healthy system, whose queues are empty, leaves empty."""
+
+
+def scrape_config(lines: str) -> dict:
+    """Scrape what `duly up` printed, labelled as the chart's monitors label it."""
+    targets = {"scheduler": [], "worker": [], "monitor": []}
+    for name, address in re.findall(r"^(\w+)[\w-]* +\| http://([\d.]+:\d+)/", lines, re.MULTILINE):
+        if name in targets:
+            targets[name].append(address)
+    return {
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "rule_files": [str(CHART / "files/rules/duly.yaml")],
+        "scrape_configs": [
+            {"job_name": job, "static_configs": [{"targets": addresses, "labels": LABELS}]}
+            for job, addresses in targets.items()
+        ],
+    }
+
+
+def answer(port: int, expression: str) -> list[dict]:
+    """Return what an instant query finds, the dashboard's variables filled in."""
+    for name, value in VARIABLES.items():
+        expression = expression.replace(name, value)
+    address = f"http://127.0.0.1:{port}/api/v1/query?"
+    try:
+        with urllib.request.urlopen(
+            address + urllib.parse.urlencode({"query": expression}), timeout=10
+        ) as reply:
+            return json.load(reply)["data"]["result"]
+    except urllib.error.HTTPError as error:
+        if error.code == STARTING:
+            raise ConnectionError from error
+        pytest.fail(f"{expression}: {error.read()[:500]}")
+
+
+@pytest.fixture
+def ask(local_run, tmp_path):
+    """`ask(query)` gives Prometheus's answer about a `duly up` that has checked orders twice."""
+    if shutil.which("prometheus") is None:
+        if in_ci():
+            pytest.fail("CI must have Prometheus (Debian's package prometheus)")
+        pytest.skip("Prometheus is not installed (Debian's package prometheus)")
+    run = local_run("--port", "0")
+    run.until("Pending orders checked", times=2, timeout=60)
+    (tmp_path / "prometheus.yaml").write_text(yaml.safe_dump(scrape_config(run.text)))
+    port = free_port()
+    server = spawn(
+        ["prometheus", f"--config.file={tmp_path}/prometheus.yaml", "--log.level=warn",
+         f"--storage.tsdb.path={tmp_path}/series", f"--web.listen-address=127.0.0.1:{port}"],
+        log=tmp_path / "prometheus.log",
+        folder=tmp_path,
+        environment=inherited(),
+    )  # fmt: skip
+
+    def query(expression: str) -> list[dict]:
+        return answer(port, expression)
+
+    def scraped() -> bool:
+        try:
+            # Two scrapes of every target and two ticks between them, so that rates have values.
+            return len(query('count_over_time(up{job!=""}[1m]) > 7')) == 5
+        except (urllib.error.URLError, ConnectionError):
+            return False
+
+    try:
+        wait_until(scraped, timeout=60, what="seven scrapes of five targets")
+        yield query
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+@pytest.mark.slow
+def test_every_panel_and_rule_has_an_answer(ask):
+    dashboards = [json.loads(p.read_text()) for p in (CHART / "files/dashboards").glob("*.json")]
+    silent = [
+        f"{panel['title']}: {target['expr']}"
+        for dashboard in dashboards
+        for panel in dashboard["panels"]
+        for target in panel["targets"]
+        if not ask(target["expr"]) and panel["title"] not in QUIET
+    ]
+    assert dashboards
+    for group in yaml.safe_load((CHART / "files/rules/duly.yaml").read_text())["groups"]:
+        for rule in group["rules"]:
+            ask(rule["expr"])  # Prometheus refuses what it does not understand
+
+    assert silent == []
+    assert ask('ALERTS{alertstate="firing"}') == []
