@@ -4,15 +4,21 @@ from duly_worker import app
 from duly_worker.__main__ import main
 
 
+class Calls(list):
+    """Each call's queues, concurrency and strictness; beside them the most at once."""
+
+
 @pytest.fixture
 def work(monkeypatch):
     """What the worker would have been started with."""
-    calls = []
 
-    def run(settings, queues, concurrency, *, strict):
+    def run(settings, queues, concurrency, *, most, strict):
         calls.append((queues, concurrency, strict))
+        calls_most.append(most)
         return 0
 
+    calls, calls_most = Calls(), []
+    calls.most = calls_most
     monkeypatch.setattr(app, "run", run)
     return calls
 
@@ -36,6 +42,26 @@ def test_the_worker_is_started_as_the_command_line_says(work, arguments, expecte
     assert work == [expected]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "concurrency", "most"),
+    [
+        ("--queue default", 3, {}),
+        ("--queue default=1:2", 2, {"default": 2}),
+        ("--queue critical=6 --queue default=3", 9, {"critical": 6, "default": 3}),
+        ("--queue critical=6:4 --queue low", 5, {"critical": 4, "low": 1}),
+        ("--queue critical --queue default --concurrency 4", 4, {"critical": 6, "default": 3}),
+        ("--queue critical --queue default=1:2 --concurrency 4", 4, {"critical": 6, "default": 2}),
+        ("--queue critical --queue low --concurrency 50", 50, {}),
+        ("--queue critical --queue low=1:5 --concurrency 50", 50, {"low": 5}),
+    ],
+)
+def test_each_of_several_queues_has_its_share_of_the_slots(work, arguments, concurrency, most):
+    assert main(arguments.split()) == 0
+
+    assert work[0][1] == concurrency
+    assert work.most == [most]
+
+
 def test_the_settings_give_the_concurrency(work, tmp_path):
     (tmp_path / "other.yaml").write_text("queues: {mail: {concurrency: 11}}")
 
@@ -52,6 +78,8 @@ def test_the_settings_give_the_concurrency(work, tmp_path):
         ("--queue low=0", "--queue: '0' is no weight (for example --queue low=3)"),
         ("--queue low=", "--queue: '' is no weight"),
         ("--queue low=-1", "--queue: '-1' is no weight"),
+        ("--queue low=2:0", "--queue: '0' is no number of tasks (for example --queue low=2:2)"),
+        ("--queue low=2:", "--queue: '' is no number of tasks"),
         ("--queue low --concurrency 0", "--concurrency: 0 is too few"),
         ("--queue low --config absent.yaml", "absent.yaml"),
         ("migrate --config absent.yaml", "absent.yaml"),

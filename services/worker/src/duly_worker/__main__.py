@@ -19,6 +19,8 @@ examples:
       six tasks at once
   python -m duly_worker --queue critical=6 --queue default=3 --queue low
       three queues by weight: of ten tasks six are critical, three default, one is low
+  python -m duly_worker --queue critical=6 --queue default=3:2 --concurrency 8
+      eight tasks at once, at most two of them from default
   python -m duly_worker --queue critical --queue low --strict
       low only while nothing waits in critical
   python -m duly_worker migrate --config /etc/duly/duly.yaml
@@ -76,8 +78,9 @@ def _parser() -> argparse.ArgumentParser:
         "--queue",
         action="append",
         default=[],
-        metavar="NAME[=WEIGHT]",
-        help="a queue to work on; may be repeated, then with weights (default: 1)",
+        metavar="NAME[=WEIGHT[:MOST]]",
+        help="a queue to work on; may be repeated, then with weights (default: 1), and with how "
+        "many of its tasks run at once at most (default: queues.NAME.concurrency)",
     )
     parser.add_argument(
         "--concurrency",
@@ -137,33 +140,47 @@ def _seed(settings: Settings, *, trickles: bool) -> int:
 def _work(settings: Settings, given: argparse.Namespace) -> int:
     from duly_worker.app import run
 
-    queues = _queues(settings, given.queue)
-    concurrency = given.concurrency
-    if concurrency is None:
-        concurrency = sum(settings.queues[name].concurrency for name in queues)
+    queues, most = _queues(settings, given.queue)
+    slots = {name: most.get(name, settings.queues[name].concurrency) for name in queues}
+    concurrency = sum(slots.values()) if given.concurrency is None else given.concurrency
     if concurrency < 1:
         raise ConfigError("--concurrency", f"{concurrency} is too few", remedy="1 at least")
-    return run(settings, queues, concurrency, strict=given.strict)
+    if len(queues) > 1 and concurrency <= sum(slots.values()):
+        # Each queue has its share, so that long tasks of one do not keep the others waiting. Who
+        # asks for more slots than the shares are together wants them to be used.
+        most = slots
+    return run(settings, queues, concurrency, most=most, strict=given.strict)
 
 
-def _queues(settings: Settings, words: Sequence[str]) -> dict[str, int]:
-    """Return name and weight of each `--queue`, in their order."""
+def _queues(settings: Settings, words: Sequence[str]) -> tuple[dict[str, int], dict[str, int]]:
+    """Return each `--queue` with its weight, in their order, and with the most at once if said."""
     known = ", ".join(settings.queues)
     if not words:
         raise ConfigError("--queue", "is needed", remedy=f"name one or more of: {known}")
     queues: dict[str, int] = {}
+    most: dict[str, int] = {}
     for word in words:
-        name, equals, weight = word.partition("=")
+        name, equals, given = word.partition("=")
+        weight, colon, share = given.partition(":")
         if name not in settings.queues:
             remedy = f"known: {known}; a new one is declared as queues.{name or 'name'}"
             raise ConfigError("--queue", f"there is no queue {name!r}", remedy=remedy)
         if name in queues:
             raise ConfigError("--queue", f"{name} is named twice", remedy="name each queue once")
-        if equals and not (weight.isascii() and weight.isdigit() and int(weight)):
+        if equals and not _is_count(weight):
             remedy = f"for example --queue {name}=3"
             raise ConfigError("--queue", f"{weight!r} is no weight", remedy=remedy)
         queues[name] = int(weight or 1)
-    return queues
+        if colon:
+            if not _is_count(share):
+                remedy = f"for example --queue {name}={weight}:2"
+                raise ConfigError("--queue", f"{share!r} is no number of tasks", remedy=remedy)
+            most[name] = int(share)
+    return queues, most
+
+
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdigit() and int(text) > 0
 
 
 if __name__ == "__main__":

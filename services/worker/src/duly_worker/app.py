@@ -20,12 +20,23 @@ from duly_worker.handlers.orders import PendingOrdersCheck
 from duly_worker.settings import Settings
 
 
-def run(settings: Settings, queues: dict[str, int], concurrency: int, *, strict: bool) -> int:
-    """Work on the queues (name → weight) until SIGTERM; return the exit code."""
+def run(
+    settings: Settings,
+    queues: dict[str, int],
+    concurrency: int,
+    *,
+    most: dict[str, int],
+    strict: bool,
+) -> int:
+    """Work on the queues (name → weight) until SIGTERM; return the exit code.
+
+    `most` names queues of which no more than so many tasks run at once.
+    """
     logs.configure(settings.log, service="worker")
     options = ServerOptions(
         queues=queues,
         concurrency=concurrency,
+        most=most,
         strict=strict,
         drain=settings.worker.drain,
         lease=settings.worker.lease,

@@ -36,6 +36,7 @@ class JobReceiver(Receiver):
     Args:
         broker: Where tasks come from, with a handler for each kind.
         concurrency: Slots. A task holds one from its start until its handler has returned.
+        most: Queue name → slots that its tasks may hold at once; a queue not named: all of them.
         drain: How long running tasks may go on after the stop; then they are handed back.
         strict: Ask the queues in their order rather than by weight.
         middlewares: Told when attempts begin and end.
@@ -50,6 +51,7 @@ class JobReceiver(Receiver):
         broker: JobBroker,
         *,
         concurrency: int,
+        most: Mapping[str, int] | None = None,
         drain: timedelta = timedelta(seconds=25),
         strict: bool = False,
         middlewares: Iterable[Middleware] = (),
@@ -61,6 +63,7 @@ class JobReceiver(Receiver):
         super().__init__(broker, max_async_tasks=concurrency, run_startup=False)
         self.jobs = broker
         self.concurrency = concurrency
+        self._most = dict(most or {})
         self.paused: set[str] = set()
         self.stopping = False
         self._drain = drain.total_seconds()
@@ -85,7 +88,7 @@ class JobReceiver(Receiver):
             self._settlers,
             middlewares=middlewares,
             on_retry=on_retry,
-            on_free=self._room.set,
+            on_free=self._freed if self._most else self._room.set,
             on_lost=self._held.discard,
             stopping=self._is_stopping,
             unknown_grace=unknown_grace,
@@ -97,6 +100,7 @@ class JobReceiver(Receiver):
             server=broker.server,
             strict=strict,
             paused=self.paused.__contains__,
+            room=self._room_of if self._most else None,
             held=lambda: frozenset(self._held),
             leased=leased,
         )
@@ -149,7 +153,9 @@ class JobReceiver(Receiver):
 
     def resume(self, queue: str) -> None:
         """Take tasks of a queue again."""
-        self.paused.discard(queue)
+        if queue in self.paused:
+            self.paused.discard(queue)
+            self._source.look_again()
 
     async def _read(self) -> None:
         """Fetch and launch tasks until told to stop."""
@@ -177,6 +183,16 @@ class JobReceiver(Receiver):
             self._held.update(delivery.entry for _, delivery in found)
             if not self.stopping:
                 self._launch_waiting()
+
+    def _room_of(self, queue: str) -> int:
+        """Return how many more tasks of a queue may be taken."""
+        running = sum(running.queue == queue for running in self.running())
+        waiting = sum(name == queue for name, _ in self._waiting)
+        return self._most.get(queue, self.concurrency) - running - waiting
+
+    def _freed(self) -> None:
+        self._room.set()
+        self._source.look_again()
 
     def _backlog(self) -> int:
         return len(self._runner.strangers) + sum(

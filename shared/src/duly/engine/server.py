@@ -48,6 +48,8 @@ class ServerOptions:
     queues: Mapping[str, int]
     """Queue name → weight."""
     concurrency: int
+    most: Mapping[str, int] = field(default_factory=dict)
+    """Queue name → tasks of it that run at once at most; a queue not named: `concurrency`."""
     strict: bool = False
     """Ask the queues in their order, not by weight."""
     drain: timedelta = timedelta(seconds=25)
@@ -85,6 +87,7 @@ class Server:
         self._receiver = JobReceiver(
             self._jobs,
             concurrency=options.concurrency,
+            most=options.most,
             drain=options.drain,
             strict=options.strict,
             middlewares=middlewares,

@@ -1,13 +1,17 @@
 """Where a worker's tasks come from: one queue, or several by weight or in strict order."""
 
 import asyncio
+import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from duly.engine.store import Delivery, Store, StreamReader
 from duly.errors import BrokerError
 
 _REST = 0.05
+_AGAIN = 0.02
+"""Seconds between two tries to end a wait."""
 Deliveries = list[tuple[str, Delivery]]
 """(queue, task) pairs."""
 _NO_WAIT_MS = 1
@@ -20,6 +24,20 @@ class Source:
     With several queues it asks each without waiting, by weight (a heavier queue is more often
     first) or in strict order. Where all are empty it waits on all at once, for one task each;
     so it may return a few more tasks than asked for, never more than there are queues.
+
+    A queue that is paused, or has no room left of its own, is not asked; whoever makes room says
+    so by `look_again`, since the wait on the others would go on for seconds.
+
+    Args:
+        store: Where the queues are.
+        queues: Queue name → weight.
+        server: Whose tasks they become.
+        strict: Ask the queues in their order.
+        block_ms: Longest wait.
+        paused: Tells of a queue whether nothing is to be taken of it.
+        room: Tells how many more tasks of a queue may be taken; None: as many as are free.
+        held: The entries that this server knows it has.
+        leased: Tells whether this server's lease stands.
     """
 
     def __init__(
@@ -31,6 +49,7 @@ class Source:
         strict: bool = False,
         block_ms: int = 5_000,
         paused: Callable[[str], bool] = lambda _: False,
+        room: Callable[[str], int] | None = None,
         held: Callable[[], frozenset[bytes]] = frozenset,
         leased: Callable[[], bool] = lambda: True,
     ) -> None:
@@ -39,6 +58,11 @@ class Source:
         self._lost = False
         self._queues, self._strict, self._paused = queues, strict, paused
         self._server, self._block_ms = server, block_ms
+        self._room = room
+        self._left_out = False
+        self._changed = asyncio.Event()
+        self._shaking: asyncio.Task[None] | None = None
+        self._waits = 0
         self._readers = {name: store.reader(name) for name in queues}
 
     async def next(self, free: int) -> Deliveries:
@@ -65,16 +89,54 @@ class Source:
 
     async def _next(self, free: int) -> Deliveries:
         names = [name for name in self._order() if not self._paused(name)]
+        if self._room is not None:
+            names = [name for name in names if self._room(name) > 0]
+        self._left_out = len(names) < len(self._queues)
         if not names:
-            await asyncio.sleep(_REST)
+            await self._rest()
             return []
         if len(names) == 1:
-            return await self._read(names[0], free, self._block_ms)
+            count = free if self._room is None else min(free, self._room(names[0]))
+            return await self._waiting(self._read(names[0], count, self._block_ms))
         found: Deliveries = []
         for name in names:
             if len(found) < free:
-                found += await self._read(name, free - len(found), _NO_WAIT_MS)
-        return found or await self._wait_for_any(names)
+                count = free - len(found)
+                if self._room is not None:
+                    count = min(count, self._room(name))
+                found += await self._read(name, count, _NO_WAIT_MS)
+        return found or await self._waiting(self._wait_for_any(names))
+
+    def look_again(self) -> None:
+        """End a wait that leaves a queue out: that queue may be asked again."""
+        self._changed.set()
+        if self._left_out and self._waits % 2 and self._shaking is None:
+            self._left_out = False
+            self._shaking = asyncio.get_running_loop().create_task(self._shake(self._waits))
+
+    async def _shake(self, wait: int) -> None:
+        # Again and again: a read that has only just been sent does not notice the first one.
+        try:
+            while self._waits == wait:
+                with contextlib.suppress(BrokerError):
+                    await self.interrupt()
+                await asyncio.sleep(_AGAIN)
+        finally:
+            self._shaking = None
+
+    async def _waiting(self, wait: Coroutine[Any, Any, Deliveries]) -> Deliveries:
+        """Wait; the number of waits is odd meanwhile."""
+        self._waits += 1
+        try:
+            return await wait
+        finally:
+            self._waits += 1
+
+    async def _rest(self) -> None:
+        self._changed.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_REST):
+                await self._changed.wait()
 
     async def recover(self) -> Deliveries:
         """Return the tasks that are this server's although it never got to see them."""
@@ -122,7 +184,7 @@ class Source:
             while waiting:
                 # Again and again: a read that is still connecting does not notice the first one.
                 await self.interrupt()
-                _, waiting = await asyncio.wait(reads, timeout=0.02)
+                _, waiting = await asyncio.wait(reads, timeout=_AGAIN)
         except BaseException:
             for read in reads:
                 read.cancel()
