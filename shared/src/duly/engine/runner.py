@@ -62,6 +62,7 @@ class Runner:
     ) -> None:
         self._jobs, self._settlers, self._clock = jobs, settlers, clock
         self._hooks = Hooks(middlewares)
+        self._run = self._wrapped if self._hooks.wraps else self._call
         self._on_retry, self._on_free, self._on_lost = on_retry, on_free, on_lost
         self._stopping = stopping
         self._outside = Outside(jobs.store.now_ms)
@@ -181,7 +182,7 @@ class Runner:
         if 0 < running.timeout < _PRECISE_BELOW:
             alarm = asyncio.get_running_loop().call_later(running.timeout, self._time_out, running)
         try:
-            result = await self._call(plan, running)
+            result = await self._run(plan, running)
         except asyncio.CancelledError as error:
             self._cancelled(running, error)
         except HandBack:
@@ -267,6 +268,10 @@ class Runner:
 
     def _seconds(self, running: Running) -> float:
         return self._clock.monotonic() - running.started
+
+    async def _wrapped(self, plan: Plan, running: Running) -> Any:  # noqa: ANN401
+        async with self._hooks.around(running.context):
+            return await self._call(plan, running)
 
     async def _call(self, plan: Plan, running: Running) -> Any:  # noqa: ANN401 - what it returns
         if plan.is_async:

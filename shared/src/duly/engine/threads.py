@@ -7,6 +7,7 @@ that the slot is free while the handler still runs; and at exit it waits for it 
 import asyncio
 import concurrent.futures
 import contextlib
+import contextvars
 import threading
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
@@ -16,18 +17,19 @@ T = TypeVar("T")
 
 
 async def run(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Return what the function returns, or raise what it raises.
+    """Return what the function returns, or raise what it raises. It sees our context variables.
 
     Cancelling waits for the function to end and is raised then. The thread is a daemon: it does
     not keep the process from exiting once the drain budget is spent.
     """
+    context = contextvars.copy_context()
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
     def work() -> None:
         done = concurrent.futures.Future[T]()
         try:
-            done.set_result(function(*args, **kwargs))
+            done.set_result(context.run(function, *args, **kwargs))
         except StopIteration as stopped:
             # asyncio refuses it in a future; it means nothing here but a bug in the handler.
             done.set_exception(RuntimeError(f"the handler raised StopIteration: {stopped}"))

@@ -1,10 +1,12 @@
 """What wraps the running of a task: one concern a file.
 
 A middleware is told when an attempt begins and how it ended. Both hooks are plain functions on
-the hot path: they count, time and log, they do not wait.
+the hot path: they count, time and log, they do not wait. What has to wait, or to be there while
+the handler runs, is put around it.
 """
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -50,6 +52,14 @@ class Middleware:
     def began(self, context: TaskContext) -> None:
         """An attempt is about to run."""
 
+    def around(self, context: TaskContext) -> AbstractAsyncContextManager[object]:  # noqa: ARG002
+        """Return what the handler runs inside: a session, a context variable.
+
+        Entered in the order of the middlewares, left in the opposite one. What it raises is the
+        attempt's error; what it swallows has not happened. Costs nothing where nobody defines it.
+        """
+        return nullcontext()
+
     def ended(self, end: Ended) -> None:
         """An attempt has ended; its slot is free already."""
 
@@ -68,8 +78,22 @@ class Hooks:
         given = tuple(middlewares)
         self._began = [m.began for m in given if type(m).began is not Middleware.began]
         self._ended = [m.ended for m in given if type(m).ended is not Middleware.ended]
+        self._around = [m.around for m in given if type(m).around is not Middleware.around]
         self._quarantined = [m.quarantined for m in given]
         self._log = structlog.get_logger("duly.engine")
+
+    @property
+    def wraps(self) -> bool:
+        """Whether any of them puts something around handlers."""
+        return bool(self._around)
+
+    @asynccontextmanager
+    async def around(self, context: TaskContext) -> AsyncIterator[None]:
+        """What handlers run inside. Unlike the others it lets errors through."""
+        async with AsyncExitStack() as stack:
+            for hook in self._around:
+                await stack.enter_async_context(hook(context))
+            yield
 
     def began(self, context: TaskContext) -> None:
         """An attempt is about to run."""
