@@ -115,11 +115,14 @@ class Wire(asyncio.Protocol):
 
     def _look(self) -> None:
         """Give the connection up when its oldest reply is overdue."""
-        now = self._loop.time()
-        if self._pending and now - self._pending[0][1] > self._timeout:
-            self._break(exceptions.TimeoutError(f"no answer within {self._timeout:g} s"))
-            return
-        self._watch = self._loop.call_later(self._timeout / 8, self._look)
+        rest = self._timeout / 8
+        if self._pending:
+            left = self._pending[0][1] + self._timeout - self._loop.time()
+            if left <= 0:
+                self._break(exceptions.TimeoutError(f"no answer within {self._timeout:g} s"))
+                return
+            rest = min(rest, left)
+        self._watch = self._loop.call_later(rest, self._look)
 
     def _break(self, error: Exception) -> None:
         transport, self._transport = self._transport, None
