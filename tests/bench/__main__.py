@@ -40,9 +40,14 @@ def main() -> None:
                 found[f"{side.name} drain"].append(speed)
                 found[f"{side.name} cpu"].append(cpu)
                 found[f"{side.name} single"].append(
-                    measures.enqueue(side, client, 3_000, batch=False)
+                    measures.enqueue(side, client, 3_000, loader="load_one_by_one")
                 )
-                found[f"{side.name} batch"].append(measures.enqueue(side, client, jobs, batch=True))
+                found[f"{side.name} together"].append(
+                    measures.enqueue(side, client, jobs, loader="load_together")
+                )
+                found[f"{side.name} batch"].append(
+                    measures.enqueue(side, client, jobs, loader="load")
+                )
                 p50, p99 = measures.pick_up(side, client, options.seconds)
                 found[f"{side.name} p50"].append(p50)
                 found[f"{side.name} p99"].append(p99)
@@ -62,6 +67,7 @@ def report(found: dict[str, float], commands: float, share: float) -> None:
         ("drain, jobs/s", "drain", "{:,.0f}"),
         ("worker CPU, s per 100,000", "cpu", "{:,.2f}"),
         ("enqueue one by one, /s", "single", "{:,.0f}"),
+        ("enqueue 100 together, /s", "together", "{:,.0f}"),
         ("enqueue in batches, /s", "batch", "{:,.0f}"),
         ("pick-up at 200/s, p50 ms", "p50", "{:,.2f}"),
         ("pick-up at 200/s, p99 ms", "p99", "{:,.2f}"),

@@ -132,6 +132,18 @@ async def load_one_by_one(side: Side, port: int, count: int, pause: float = 0.0)
     await broker.shutdown()
 
 
+async def load_together(side: Side, port: int, count: int) -> None:
+    """Enqueue jobs one a call, a hundred calls at the same time."""
+    if side is DULY:
+        async with Client.connect(RedisSettings(port=port)) as client:
+            for _ in range(0, count, 100):
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(100):
+                        group.create_task(client.enqueue(Noop()))
+        return
+    await load(side, port, count)
+
+
 def _in_process(function: str, *args: object) -> float:
     """Run a loader in a process of its own; return the seconds it took after its imports."""
     here = str(Path(__file__).parent)
@@ -165,12 +177,11 @@ def drain(side: Side, client: redis.Redis, count: int) -> tuple[float, float]:
     return count / (end - start), cpu / count * 100_000
 
 
-def enqueue(side: Side, client: redis.Redis, count: int, *, batch: bool) -> float:
-    """Return enqueues a second."""
+def enqueue(side: Side, client: redis.Redis, count: int, *, loader: str) -> float:
+    """Return enqueues a second, by one of the loaders above."""
     port = client.connection_pool.connection_kwargs["port"]
     client.flushall()
-    function = "load" if batch else "load_one_by_one"
-    return count / _in_process(function, f"m.{side.name.upper()}", port, count)
+    return count / _in_process(loader, f"m.{side.name.upper()}", port, count)
 
 
 def pick_up(side: Side, client: redis.Redis, seconds: float) -> tuple[float, float]:

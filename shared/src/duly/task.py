@@ -73,9 +73,13 @@ class Progress:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Task:
-    """What is known of a task, in whatever state it is."""
+    """What is known of a task, in whatever state it is. To be read only.
+
+    Not frozen, since one is made for every task that is enqueued: frozen fields took a sixth of
+    a producer's time.
+    """
 
     id: str
     queue: str

@@ -90,8 +90,9 @@ class BlockingClient:
         headers: Mapping[str, str] | None = None,
     ) -> Task:
         """Enqueue one job; see `Client.enqueue` for its options and errors."""
-        request = Request(
-            job=job,
+        client, loop = self._open()
+        call = client.enqueue(
+            job,
             queue=queue,
             task_id=task_id,
             delay=delay,
@@ -103,7 +104,7 @@ class BlockingClient:
             retention=retention,
             headers=headers,
         )
-        return self.enqueue_many([request])[0]
+        return _wait(call, loop)
 
     def enqueue_many(self, requests: Sequence[Request | Job]) -> list[Task]:
         """Enqueue several jobs, all or none; see `Client.enqueue_many`."""

@@ -10,6 +10,7 @@ import msgspec
 from duly.clock import from_unix_ms, to_ms
 from duly.engine import scripts
 from duly.engine.codec import Message, encode
+from duly.engine.gatherer import Gatherer
 from duly.engine.middleware.tracing import headers_of_current_span
 from duly.engine.reports import TickOutcome, TickReport
 from duly.engine.requests import Request, accepted, prepare, result
@@ -22,6 +23,7 @@ from duly.schedule import Entry
 from duly.task import Task
 
 _MOST_GUESSES = 5
+_MAX_LENGTH = QueueSettings().max_length
 
 
 class Client:
@@ -29,7 +31,11 @@ class Client:
 
     def __init__(self, store: Store, queues: Mapping[str, QueueSettings] | None = None) -> None:
         self._store = store
-        self._queues = DEFAULT_QUEUES if queues is None else queues
+        self._limits = {
+            name: queue.max_length
+            for name, queue in (DEFAULT_QUEUES if queues is None else queues).items()
+        }
+        self._gatherer = Gatherer(self._add_each)
 
     @classmethod
     @asynccontextmanager
@@ -57,6 +63,7 @@ class Client:
     ) -> Task:
         """Enqueue one job and return the task it became, waiting or scheduled.
 
+        Calls that are under way at the same time leave together, each with its own answer.
         Every option overrides the policy of the job's kind. When the connection breaks it is
         tried once more, with the same id, so that a task that was accepted is not doubled (one
         that has been accepted and has ended before the second try would be).
@@ -82,8 +89,13 @@ class Client:
             retention=retention,
             headers=headers,
         )
-        (task,) = await self.enqueue_many([request])
-        return task
+        now_ms = self._store.now_ms()
+        item = prepare(request, now_ms, headers_of_current_span())
+        answer = await self._gatherer.add(item.queue, item.new)
+        found = result(item, answer, from_unix_ms(now_ms), self._limit(item.queue))
+        if isinstance(found, DulyError):
+            raise found
+        return found
 
     async def enqueue_many(self, requests: Sequence[Request | Job]) -> list[Task]:
         """Enqueue several jobs, all or none for each queue (in batches of 500).
@@ -113,13 +125,17 @@ class Client:
             for item in requests
         ]
         results: dict[int, Task | EnqueueError] = {}
+        now = from_unix_ms(now_ms)
         for queue in dict.fromkeys(item.queue for item in prepared):
             places = [place for place, item in enumerate(prepared) if item.queue == queue]
             part = [prepared[place] for place in places]
             answers = await self._add(queue, [item.new for item in part], whole=whole)
             for place, item, answer in zip(places, part, answers, strict=True):
-                results[place] = result(item, answer, now_ms, self._limit(queue))
+                results[place] = result(item, answer, now, self._limit(queue))
         return [results[place] for place in range(len(prepared))]
+
+    async def _add_each(self, queue: str, tasks: list[NewTask]) -> list[int | str]:
+        return await self._add(queue, tasks, whole=False)
 
     async def _add(self, queue: str, tasks: list[NewTask], *, whole: bool) -> list[int | str]:
         """Add tasks batch by batch; try a batch once more when the connection broke."""
@@ -150,7 +166,7 @@ class Client:
         ]
 
     def _limit(self, queue: str) -> int:
-        return self._queues.get(queue, QueueSettings()).max_length
+        return self._limits.get(queue, _MAX_LENGTH)
 
     async def tick(self, entry: Entry) -> tuple[TickReport | None, timedelta]:
         """Claim the entry's current slot and enqueue its task, in one atomic step.

@@ -1,0 +1,99 @@
+"""The client on a real Valkey: many callers at once, and a broker that goes away."""
+
+import asyncio
+import time
+from datetime import timedelta
+
+import pytest
+
+from duly.engine.client import Client
+from duly.errors import BrokerDownError, DuplicateTaskError, QueueFullError, TaskIdConflictError
+from duly.job import Job
+from duly.runtime.settings import QueueSettings
+from duly.task import Task
+from duly.testing.outage import Outage
+
+
+class Letter(Job, kind="letter"):
+    number: int = 0
+
+
+def scripts_run(server):
+    with server.client() as raw:
+        return raw.info("commandstats").get("cmdstat_evalsha", {"calls": 0})["calls"]
+
+
+async def together(client, count, **options):
+    calls = [client.enqueue(Letter(number=number), **options) for number in range(count)]
+    return await asyncio.gather(*calls, return_exceptions=True)
+
+
+async def test_calls_that_are_under_way_together_leave_in_one_script(client, valkey_server):
+    await client.enqueue(Letter())
+    before = scripts_run(valkey_server)
+
+    tasks = await together(client, 300)
+
+    assert scripts_run(valkey_server) - before == 2
+    assert [task.payload["number"] for task in tasks] == list(range(300))
+    assert len({task.id for task in tasks}) == 300
+
+
+async def test_calls_together_have_an_answer_each(client):
+    same = await together(client, 3, task_id="same")
+    unique = await asyncio.gather(
+        *(client.enqueue(Letter(number=9), unique_for=timedelta(hours=1)) for _ in range(3)),
+        return_exceptions=True,
+    )
+
+    assert [type(answer) for answer in same] == [Task, TaskIdConflictError, TaskIdConflictError]
+    assert [type(answer) for answer in unique] == [Task, DuplicateTaskError, DuplicateTaskError]
+    assert unique[2].task_id == unique[0].id
+
+
+async def test_a_full_queue_takes_what_it_has_room_for(broker_settings):
+    async with Client.connect(broker_settings, {"default": QueueSettings(max_length=4)}) as client:
+        answers = await together(client, 6)
+
+    assert [type(answer) for answer in answers] == [Task] * 4 + [QueueFullError] * 2
+
+
+async def test_calls_together_survive_a_reply_that_is_lost(broker_settings, inspector):
+    async with Outage.before(broker_settings) as outage, Client.connect(outage.settings) as client:
+        await client.enqueue(Letter())
+        lost = outage.lose_next_reply(lambda data: b"EVALSHA" in data)
+
+        tasks = await together(client, 50)
+
+    assert lost.is_set()
+    assert len({task.id for task in tasks}) == 50
+    assert (await inspector.queue("default")).waiting == 51
+
+
+async def test_a_broker_that_hangs_is_told_within_two_seconds(own_server):
+    async with Client.connect(own_server.settings()) as client:
+        await client.enqueue(Letter())
+        own_server.pause()
+        try:
+            begun = time.monotonic()
+            answers = await together(client, 20)
+            seconds = time.monotonic() - begun
+        finally:
+            own_server.resume()
+        again = await client.enqueue(Letter())
+
+    assert {type(answer) for answer in answers} == {BrokerDownError}
+    assert all(answer.timed_out for answer in answers)
+    assert 1.9 < seconds < 2.25
+    assert isinstance(again, Task)
+
+
+async def test_a_broker_that_is_not_there_is_told_at_once(own_server):
+    settings = own_server.settings()
+    own_server.kill9()
+    async with Client.connect(settings) as client:
+        begun = time.monotonic()
+        with pytest.raises(BrokerDownError):
+            await client.enqueue(Letter())
+
+    assert time.monotonic() - begun < 2.0
