@@ -1,19 +1,19 @@
-"""What a queue did, minute by minute."""
+"""What a queue did, by the minute and by the day."""
 
 from typing import Any
 
 from duly.clock import from_unix_ms
 from duly.engine.keys import QueueKeys
 from duly.engine.replies import sum_counts, text_map
-from duly.engine.reports import MinuteReport
+from duly.engine.reports import DayReport, MinuteReport
 from duly.engine.store import Store
 
-_HOUR_MS, MINUTE_MS = 3_600_000, 60_000
-MOST_MINUTES = 72 * 60
+MINUTE_MS, _HOUR_MS, _DAY_MS = 60_000, 3_600_000, 86_400_000
+MOST_MINUTES, MOST_DAYS = 72 * 60, 90
 
 
 class Counters:
-    """Reads the counters that the scripts keep: one command for each hour asked for."""
+    """Reads the counters that the scripts keep: a hash an hour and a hash a day, in one round trip."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -36,6 +36,24 @@ class Counters:
                 failed=sum_counts(counts[minute // 60], "failed", f"{minute % 60}:"),
             )
             for minute in range(first, last + 1)
+        ]
+
+    async def days(self, keys: QueueKeys, count: int) -> list[DayReport]:
+        """Return the last `count` days; see `Inspector.days`."""
+        if not 1 <= count <= MOST_DAYS:
+            raise ValueError(f"count: {count} is not within 1 to {MOST_DAYS} days")
+        last = self._store.now_ms() // _DAY_MS * _DAY_MS
+        days = [last - back * _DAY_MS for back in reversed(range(count))]
+        found = await self._store.connection.many([("HGETALL", keys.day(day)) for day in days])
+        counts = [text_map(answer) for answer in found]
+        return [
+            DayReport(
+                at=from_unix_ms(day),
+                processed=sum_counts(count, "processed"),
+                failed=sum_counts(count, "failed"),
+                crashed=sum_counts(count, "crashed"),
+            )
+            for day, count in zip(days, counts, strict=True)
         ]
 
 

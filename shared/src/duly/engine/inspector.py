@@ -11,6 +11,7 @@ from duly.engine.keys import QueueKeys
 from duly.engine.pages import Pages
 from duly.engine.queues import Queues
 from duly.engine.reports import (
+    DayReport,
     EntryReport,
     MinuteReport,
     QueueReport,
@@ -67,6 +68,15 @@ class Inspector:
             ValueError: More than 72 hours were asked for.
         """
         return await self._counters.minutes(await self._queues.keys(name), count)
+
+    async def days(self, name: str, *, count: int = 90) -> list[DayReport]:
+        """Return what the queue did in each of the last `count` days of UTC, oldest first.
+
+        Raises:
+            NotFoundError: No such queue.
+            ValueError: More than 90 days were asked for.
+        """
+        return await self._counters.days(await self._queues.keys(name), count)
 
     async def tasks(
         self,

@@ -95,6 +95,10 @@ class QueueKeys:
         """HASH `minute-of-hour:kind:outcome` → count, for one hour; expires after 73 hours."""
         return f"{self.prefix}hour:{unix_ms // 3_600_000}"
 
+    def day(self, unix_ms: int) -> str:
+        """HASH `kind:outcome` → count, for one day of UTC; expires after 92 days."""
+        return f"{self.prefix}day:{unix_ms // 86_400_000}"
+
     def tick_history(self, entry: str) -> str:
         """STREAM of the recorded ticks of one schedule entry, newest 1,000 kept."""
         return f"{self.prefix}ticks:{entry}"

@@ -66,12 +66,14 @@ class Queues:
                 ("HGETALL", keys.totals),
                 ("HGETALL", keys.hour(now_ms)),
                 ("HGETALL", keys.hour(now_ms - MINUTE_MS)),
+                ("HGETALL", keys.day(now_ms)),
                 ("GET", keys.paused),
                 ("XRANGE", keys.stream, b"(" + group["last-delivered-id"], "+", "COUNT", 1),
             ]
         )
         length, scheduled, retry, archived, completed, quarantined = answers[:6]
-        totals, paused, oldest = text_map(answers[6]), answers[9], answers[10]
+        totals, today = text_map(answers[6]), text_map(answers[9])
+        paused, oldest = answers[10:]
         active = min(int(group["pending"]), length)
         live = [
             server
@@ -95,6 +97,8 @@ class Queues:
             archive_dropped=sum_counts(totals, "archived_dropped"),
             processed_per_minute=last_minute(hours, "processed", now_ms),
             failed_per_minute=last_minute(hours, "failed", now_ms),
+            processed_today=sum_counts(today, "processed"),
+            failed_today=sum_counts(today, "failed"),
             oldest_waiting=max(timedelta(0), from_unix_ms(now_ms) - since) if since else None,
             servers=len(live),
             concurrency=sum(server.concurrency for server in live),

@@ -5,8 +5,8 @@ from duly.engine.replies import texts
 from duly.engine.store import Store
 from duly.errors import DulyError
 
-_HOUR_MS = 3_600_000
-_HOURS_KEPT = 74
+_HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
+_HOURS_KEPT, _DAYS_KEPT = 74, 93
 
 
 class QueueInUseError(DulyError):
@@ -34,10 +34,11 @@ async def remove(store: Store, keys: QueueKeys, *, force: bool) -> int:
     connection, now_ms = store.connection, store.now_ms()
     entries = texts(await connection.command("HKEYS", keys.entries))
     hours = [keys.hour(now_ms - back * _HOUR_MS) for back in range(-1, _HOURS_KEPT)]
+    days = [keys.day(now_ms - back * _DAY_MS) for back in range(-1, _DAYS_KEPT)]
     ticks = [keys.tick_history(entry) for entry in entries]
     # Taken from the list first: a crash in between leaves keys that a second call removes.
     await connection.command("SREM", QUEUES, keys.name)
-    await connection.command("UNLINK", *keys.everything(), *hours, *ticks)
+    await connection.command("UNLINK", *keys.everything(), *hours, *days, *ticks)
     store.forget(keys.name)
     return held
 

@@ -28,6 +28,9 @@ class QueueReport:
     processed_per_minute: int = 0
     """In the last sixty seconds, at the resolution of a minute."""
     failed_per_minute: int = 0
+    processed_today: int = 0
+    """Since midnight UTC."""
+    failed_today: int = 0
     oldest_waiting: timedelta | None = None
     """Age of the task that has waited longest; None when none waits."""
     servers: int = 0
@@ -46,6 +49,17 @@ class MinuteReport:
     at: datetime
     processed: int
     failed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayReport:
+    """What one queue did in one day of UTC."""
+
+    at: datetime
+    """Its beginning."""
+    processed: int
+    failed: int
+    crashed: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

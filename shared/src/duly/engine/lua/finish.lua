@@ -1,5 +1,5 @@
 -- Settle tasks that succeeded: acknowledge, delete, free their locks, count.
--- KEYS  stream index locks totals hour records tries history cancels
+-- KEYS  stream index locks totals hour records tries history cancels day
 -- ARGV  group, minute of the hour, dirty ("1": some of them have tries or history), n,
 --       then n entry ids, n task ids, n kinds, n lock digests ("": none)
 -- Returns  the entry ids that were refused: their server had lost its lease
@@ -47,6 +47,10 @@ end
 for kind, count in pairs(counts) do
   redis.call('HINCRBY', KEYS[4], kind .. ':processed', count)
   redis.call('HINCRBY', KEYS[5], minute .. ':' .. kind .. ':processed', count)
+  -- Only a field's first count can be a key's first.
+  if redis.call('HINCRBY', KEYS[10], kind .. ':processed', count) == count then
+    redis.call('EXPIRE', KEYS[10], 7948800)
+  end
 end
 redis.call('EXPIRE', KEYS[5], 262800)
 return refused

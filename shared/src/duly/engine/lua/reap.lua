@@ -1,6 +1,6 @@
 -- Take the tasks of a dead server: they wait again, or are quarantined after too many crashes.
 -- KEYS  stream index leases history totals hour records tries quarantined locks
---       cancels
+--       cancels day
 -- ARGV  now-ms (0: the server's), group, server id, lease-ms, most crashes, minute of the hour,
 --       most tasks to take
 -- Returns  -1 when the server lives, else: tasks that wait again, tasks quarantined, 1 if done
@@ -66,9 +66,11 @@ for i = 1, #held do
     redis.call('XDEL', KEYS[1], entry)
     redis.call('HINCRBY', KEYS[5], kind .. ':crashed', 1)
     redis.call('HINCRBY', KEYS[6], ARGV[6] .. ':' .. kind .. ':crashed', 1)
+    redis.call('HINCRBY', KEYS[12], kind .. ':crashed', 1)
   end
 end
 redis.call('EXPIRE', KEYS[6], 262800)
+redis.call('EXPIRE', KEYS[12], 7948800)
 local done = 0
 -- Between two batches a heartbeat may come: it must learn that tasks have been taken.
 if lease and #held > 0 then redis.call('ZADD', KEYS[3], 0, server) end

@@ -1,6 +1,6 @@
 -- Settle tasks that did not simply succeed: to retry, archived, completed, quarantined or gone.
 -- KEYS  stream index locks totals hour records tries history retry archived completed
---       quarantined results cancels scheduled
+--       quarantined results cancels scheduled day
 -- ARGV  now-ms (0: the server's), group, minute of the hour, attempts kept,
 --       then per task: entry id, task id, kind, verdict (retry archived completed quarantined
 --       dropped waiting scheduled), at-ms (retry, scheduled: due in so many ms; completed:
@@ -18,7 +18,7 @@ local sets = { retry = KEYS[9], archived = KEYS[10], completed = KEYS[11], quara
   scheduled = KEYS[15] }
 local later = { retry = true, completed = true, scheduled = true }
 local on_its_way = { retry = true, waiting = true, scheduled = true }
-local refused = {}
+local refused, counts = {}, {}
 
 local function remember(id, line)
   if line == '' then return end
@@ -88,9 +88,16 @@ for a = 5, #ARGV, 10 do
     if not on_its_way[verdict] then unlock(ARGV[a + 7], ARGV[a + 1]) end
     redis.call('HDEL', KEYS[14], ARGV[a + 1])
     for outcome in string.gmatch(ARGV[a + 9], '[^,]+') do
-      redis.call('HINCRBY', KEYS[4], kind .. ':' .. outcome, 1)
-      redis.call('HINCRBY', KEYS[5], minute .. ':' .. kind .. ':' .. outcome, 1)
+      local field = kind .. ':' .. outcome
+      counts[field] = (counts[field] or 0) + 1
     end
+  end
+end
+for field, count in pairs(counts) do
+  redis.call('HINCRBY', KEYS[4], field, count)
+  redis.call('HINCRBY', KEYS[5], minute .. ':' .. field, count)
+  if redis.call('HINCRBY', KEYS[16], field, count) == count then
+    redis.call('EXPIRE', KEYS[16], 7948800)
   end
 end
 redis.call('EXPIRE', KEYS[5], 262800)

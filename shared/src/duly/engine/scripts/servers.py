@@ -51,6 +51,7 @@ def reap(
         keys.quarantined,
         keys.locks,
         keys.cancels,
+        keys.day(now_ms),
     )
     args = (at_ms, GROUP, server, lease_ms, max_crashes, minute_of_hour(now_ms), most)
     return Call(script("reap"), names, args)

@@ -45,6 +45,7 @@ def finish(
         keys.tries,
         keys.history,
         keys.cancels,
+        keys.day(now_ms),
     )
     return Call(script("finish"), names, args)
 
@@ -54,7 +55,7 @@ def settle(
 ) -> Call:
     """Settle tasks that failed, were given up, or keep a result. Answers refused entry ids.
 
-    `now_ms` only chooses the counter's minute; instants go by the server, or by `at_ms` in tests.
+    `now_ms` only chooses the counters' minute and day; instants go by the server, or by `at_ms` in tests.
     """
     args: list[Argument] = [at_ms, GROUP, minute_of_hour(now_ms), ATTEMPTS_KEPT]
     for item in settlements:
@@ -76,6 +77,7 @@ def settle(
         keys.results,
         keys.cancels,
         keys.scheduled,
+        keys.day(now_ms),
     )
     return Call(script("settle"), names, args)
 
