@@ -5,6 +5,7 @@ import pytest
 from duly.clock import from_unix_ms
 from duly.engine.inspector import Inspector
 from duly.engine.store import Store
+from duly.runtime.settings import RedisSettings
 from duly.testing.clock import FrozenClock
 
 DAY = 86_400_000
@@ -91,3 +92,30 @@ async def test_more_than_is_kept_is_refused(lane, inspector_at, count):
 
     with pytest.raises(ValueError, match="within 1 to 90 days"):
         await inspector_at().days("lane", count=count)
+
+
+async def test_memory_grows_with_what_a_queue_holds(lane):
+    inspector = Inspector(lane.store)
+    await lane.add("one")
+    little = await inspector.memory("lane")
+
+    await lane.add(*map(str, range(500)))
+
+    assert 0 < little < 10_000 < await inspector.memory("lane")
+
+
+async def test_memory_is_unknown_to_a_user_who_may_not_ask(valkey_server, broker_settings):
+    with valkey_server.client() as raw:
+        raw.execute_command(
+            "ACL", "SETUSER", "shy", "on", ">pw", "~duly:*", "&*", "+@all", "-memory"
+        )
+    try:
+        shy = broker_settings.model_copy(
+            update={"url": f"redis://shy:pw@{broker_settings.host}:{broker_settings.port}/0"}
+        )
+        async with Store.open(RedisSettings.model_validate(shy.model_dump())) as store:
+            await store.register("lane")
+            assert await Inspector(store).memory("lane") is None
+    finally:
+        with valkey_server.client() as raw:
+            raw.execute_command("ACL", "DELUSER", "shy")

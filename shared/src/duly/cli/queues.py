@@ -1,4 +1,4 @@
-"""`duly queues`: how each queue does; pause and resume them."""
+"""`duly queues`: how each queue does and did; pause, resume and remove them."""
 
 from typing import Annotated
 
@@ -6,14 +6,19 @@ import typer
 
 from duly.cli import render
 from duly.cli.access import access_of
-from duly.cli.nouns import Json, noun, with_suggestion
+from duly.cli.consent import Yes, consent
+from duly.cli.nouns import Json, MisuseError, noun, with_suggestion
 from duly.engine.inspector import Inspector
-from duly.engine.reports import MinuteReport, QueueReport
+from duly.engine.reports import DayReport, MinuteReport, QueueReport
 from duly.errors import NotFoundError
 
 app = noun(
-    "How each queue does; pause and resume them.",
-    "duly queues ls\nduly queues inspect default --json\nduly queues pause low",
+    "How each queue does and did; pause, resume and remove them.",
+    "duly queues ls\n"
+    "duly queues inspect default --json\n"
+    "duly queues history default low --days 10\n"
+    "duly queues pause low\n"
+    "duly queues rm old --force",
 )
 Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Queues.")]
 
@@ -45,46 +50,70 @@ def inspect_queues(
 ) -> None:
     """Show everything known of queues.
 
-    JSON: {"queues": [...]}, each as in `duly queues ls --json`.
+    Memory is weighed by a sample, without the history. JSON: {"queues": [...]}, each as in
+    `duly queues ls --json`, and "memory_bytes" (null: the broker's user may not ask).
     """
 
-    async def ask(inspector: Inspector) -> list[QueueReport]:
-        if not names:
-            return await inspector.queues()
-        return [await _find(inspector, name) for name in names]
+    async def ask(inspector: Inspector) -> list[tuple[QueueReport, dict[str, int | None]]]:
+        reports = (
+            [await _find(inspector, name) for name in names] if names else await inspector.queues()
+        )
+        return [
+            (report, {"memory_bytes": await inspector.memory(report.name)}) for report in reports
+        ]
 
-    reports = access_of(context).inspect(ask)
+    details = access_of(context).inspect(ask)
     if as_json:
-        render.as_json({"queues": reports})
+        render.as_json({"queues": [render.plain(report) | sizes for report, sizes in details]})
         return
-    for place, report in enumerate(reports):
+    for place, (report, sizes) in enumerate(details):
         if place:
             typer.echo()
-        render.facts(_facts(report))
+        render.facts(_facts(report, sizes["memory_bytes"]))
 
 
 @app.command("history")
 def show_history(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="A queue.")],
-    minutes: Annotated[int, typer.Option(min=1, max=4320, help="How far back.")] = 60,
+    names: Names,
+    minutes: Annotated[
+        int | None, typer.Option(min=1, max=4320, help="So many minutes back; 60 by default.")
+    ] = None,
+    days: Annotated[
+        int | None, typer.Option(min=1, max=90, help="So many days of UTC back instead.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show what a queue did in each of the last minutes, oldest first.
+    """Show what queues did in each of the last minutes, or days, oldest first.
 
-    JSON: {"minutes": [{"at", "processed", "failed"}]}
+    JSON: {"minutes": [{"queue", "at", "processed", "failed"}]}, or
+    {"days": [{"queue", "at", "processed", "failed", "crashed"}]}
     """
+    if minutes and days:
+        raise MisuseError("--minutes and --days exclude each other: give one of them")
 
-    async def ask(inspector: Inspector) -> list[MinuteReport]:
-        await _find(inspector, name)
-        return await inspector.minutes(name, count=minutes)
+    async def ask(inspector: Inspector) -> list[tuple[str, MinuteReport | DayReport]]:
+        found: list[tuple[str, MinuteReport | DayReport]] = []
+        for name in names:
+            await _find(inspector, name)
+            if days:
+                found += [(name, day) for day in await inspector.days(name, count=days)]
+            else:
+                count = minutes or 60
+                found += [(name, each) for each in await inspector.minutes(name, count=count)]
+        return found
 
     reports = access_of(context).inspect(ask)
     if as_json:
-        render.as_json({"minutes": reports})
+        rows = [{"queue": name} | render.plain(report) for name, report in reports]
+        render.as_json({"days" if days else "minutes": rows})
         return
-    rows = ((render.clock_time(each.at), each.processed, each.failed) for each in reports)
-    render.table(("minute", ">processed", ">failed"), rows, empty="nothing is recorded")
+    columns = ("day" if days else "minute", ">processed", ">failed")
+    render.table(
+        (*(("queue",) if len(names) > 1 else ()), *columns, *((">crashed",) if days else ())),
+        [(*((name,) if len(names) > 1 else ()), *_history(report)) for name, report in reports],
+        empty="nothing is recorded",
+    )
 
 
 @app.command("pause")
@@ -113,6 +142,34 @@ def resume_queues(context: typer.Context, names: Names) -> None:
     access_of(context).inspect(act)
 
 
+@app.command("rm")
+def remove_queues(
+    context: typer.Context,
+    names: Names,
+    force: Annotated[
+        bool, typer.Option("--force", help="Even if they hold tasks; these go with them.")
+    ] = False,
+    yes: Yes = False,
+) -> None:
+    """Remove queues that no worker serves, with their counts and schedules."""
+
+    async def look(inspector: Inspector) -> int:
+        reports = [await _find(inspector, name) for name in names]
+        return sum(report.held for report in reports)
+
+    access = access_of(context)
+    held = access.inspect(look)
+    what = ", ".join(map(render.one_line, names))
+    consent(f"Remove {what} with {held} tasks?", yes=yes)
+
+    async def act(inspector: Inspector) -> None:
+        for name in names:
+            gone = await inspector.remove(name, force=force)
+            typer.echo(f"queue {render.one_line(name)} is removed, with {gone} tasks")
+
+    access.inspect(act)
+
+
 async def _find(inspector: Inspector, name: str) -> QueueReport:
     try:
         return await inspector.queue(name)
@@ -136,7 +193,13 @@ def _row(report: QueueReport) -> tuple[object, ...]:
     )
 
 
-def _facts(report: QueueReport) -> list[tuple[str, object]]:
+def _history(report: MinuteReport | DayReport) -> tuple[object, ...]:
+    if isinstance(report, DayReport):
+        return (f"{report.at:%Y-%m-%d}", report.processed, report.failed, report.crashed)
+    return (render.clock_time(report.at), report.processed, report.failed)
+
+
+def _facts(report: QueueReport, memory: int | None) -> list[tuple[str, object]]:
     paused = f"since {render.clock_time(report.paused_since)}" if report.paused_since else "no"
     return [
         ("queue", report.name),
@@ -149,8 +212,16 @@ def _facts(report: QueueReport) -> list[tuple[str, object]]:
         ("archived", f"{report.archived} ({report.archive_dropped} dropped by its bounds)"),
         ("completed", report.completed),
         ("quarantined", report.quarantined),
-        ("processed", f"{report.processed} ({report.processed_per_minute} in the last minute)"),
-        ("failed", f"{report.failed} ({report.failed_per_minute} in the last minute)"),
+        (
+            "processed",
+            f"{report.processed} ({_rates(report.processed_per_minute, report.processed_today)})",
+        ),
+        ("failed", f"{report.failed} ({_rates(report.failed_per_minute, report.failed_today)})"),
         ("crashed", report.crashed),
+        ("memory", render.size(memory)),
         ("servers", f"{report.servers} ({report.concurrency} tasks at once)"),
     ]
+
+
+def _rates(minute: int, today: int) -> str:
+    return f"{today} today, {minute} in the last minute"

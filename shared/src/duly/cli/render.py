@@ -48,6 +48,18 @@ def duration(value: timedelta | None) -> str:
     return sign + " ".join(part for part in parts[:2] if part)
 
 
+def size(octets: int | None) -> str:
+    """Return `512 B`, `12.3 MiB` or `-`."""
+    if octets is None:
+        return NOTHING
+    amount, unit = float(octets), "B"
+    for bigger in ("KiB", "MiB", "GiB", "TiB"):
+        if amount < 1024:  # noqa: PLR2004
+            break
+        amount, unit = amount / 1024, bigger
+    return f"{octets} B" if unit == "B" else f"{amount:.1f} {unit}"
+
+
 def ago(instant: datetime | None, now: datetime | None = None) -> str:
     """Return `4m 12s ago`, `in 30s` or `-`."""
     if instant is None:

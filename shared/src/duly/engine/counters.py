@@ -13,7 +13,7 @@ MOST_MINUTES, MOST_DAYS = 72 * 60, 90
 
 
 class Counters:
-    """Reads the counters that the scripts keep: a hash an hour and a hash a day, in one round trip."""
+    """Reads the counters of the scripts, a hash an hour and a hash a day, in one round trip."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

@@ -60,6 +60,16 @@ class Inspector:
         """
         return await self._queues.report(await self._queues.keys(name))
 
+    async def memory(self, name: str) -> int | None:
+        """Return about how many bytes a queue takes in the broker, by a sample of each of its keys.
+
+        None where the broker's user may not ask. The counts of minutes and days are left out.
+
+        Raises:
+            NotFoundError: No such queue.
+        """
+        return await self._queues.memory(await self._queues.keys(name))
+
     async def minutes(self, name: str, *, count: int = 60) -> list[MinuteReport]:
         """Return what the queue did in each of the last `count` minutes, oldest first.
 

@@ -4,6 +4,7 @@ import re
 from datetime import timedelta
 
 from duly.clock import from_unix_ms
+from duly.engine import scripts
 from duly.engine.counters import MINUTE_MS, last_minute
 from duly.engine.fleet import Fleet
 from duly.engine.keys import QUEUES, QueueKeys, queue_keys
@@ -43,6 +44,11 @@ class Queues:
         if not await self._store.connection.command("SISMEMBER", QUEUES, name):
             raise NotFoundError("queue", name)
         return keys
+
+    async def memory(self, keys: QueueKeys) -> int | None:
+        """See `Inspector.memory`."""
+        size = int(await self._store.run(scripts.weigh(keys)))
+        return None if size < 0 else size
 
     async def pause(self, keys: QueueKeys) -> None:
         """See `Inspector.pause`."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from duly.task import Progress, Task
+from duly.task import Progress, Task, TaskState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +40,11 @@ class QueueReport:
     paused_since: datetime | None = None
     archive_dropped: int = 0
     """Archived tasks that were dropped by the archive's bounds."""
+
+    @property
+    def held(self) -> int:
+        """Tasks in whatever state."""
+        return sum(getattr(self, state.value) for state in TaskState)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

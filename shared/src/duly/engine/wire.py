@@ -172,6 +172,10 @@ class Link:
         futures = [wire.call(command) for command in commands]
         if futures:
             await asyncio.wait(futures)
+        # Every error is looked at: asyncio complains of those that nobody saw.
+        failed = [error for future in futures if (error := future.exception()) is not None]
+        if failed:
+            raise failed[0]
         return [future.result() for future in futures]
 
     def close(self) -> None:

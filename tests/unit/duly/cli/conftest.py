@@ -10,6 +10,7 @@ import pytest
 from duly.cli.access import Access
 from duly.cli.main import main
 from duly.engine.reports import (
+    DayReport,
     EntryReport,
     MinuteReport,
     QueueReport,
@@ -80,6 +81,17 @@ class FakeInspector:
     async def minutes(self, name, *, count=60):
         self.asked = {"name": name, "count": count}
         return [MinuteReport(at=NOON, processed=7, failed=1)]
+
+    async def days(self, name, *, count=90):
+        self.asked = {"name": name, "days": count}
+        return [DayReport(at=NOON.replace(hour=0), processed=90, failed=4, crashed=1)]
+
+    async def memory(self, name):
+        return 1536 if await self.queue(name) else None
+
+    async def remove(self, queue, *, force=False):
+        self.done.append(("remove", queue, force))
+        return 17
 
     async def tasks(self, queue, state, *, limit=30, cursor=None, newest=True):
         self.asked = {"limit": limit, "cursor": cursor, "newest": newest}

@@ -1,5 +1,16 @@
 """`duly queues`."""
 
+import io
+
+import pytest
+
+
+class Terminal(io.StringIO):
+    """A person at the keyboard."""
+
+    def isatty(self):
+        return True
+
 
 def test_listing_fits_a_narrow_terminal(duly):
     outcome = duly("queues", "ls")
@@ -57,9 +68,62 @@ def test_no_queues_is_said_in_words(duly):
     assert duly("queues", "ls", "--json").json == {"queues": []}
 
 
+def test_inspect_weighs_the_queues(duly):
+    assert "memory          1.5 KiB" in duly("queues", "inspect", "default").out
+    assert duly("queues", "inspect", "--json").json["queues"][0]["memory_bytes"] == 1536
+
+
 def test_history_counts_by_the_minute(duly):
     words = ("queues", "history", "default", "--minutes", "5")
 
     assert duly(*words).out.splitlines()[1].split() == ["2026-01-02", "12:00:00Z", "7", "1"]
-    assert duly(*words, "--json").json["minutes"][0]["failed"] == 1
+    row = {"queue": "default", "at": "2026-01-02T12:00:00+00:00", "processed": 7, "failed": 1}
+    assert duly(*words, "--json").json == {"minutes": [row]}
     assert duly.inspector.asked == {"name": "default", "count": 5}
+
+
+def test_history_counts_by_the_day_and_for_several_queues(duly):
+    words = ("queues", "history", "default", "critical", "--days", "10")
+
+    assert [line.split() for line in duly(*words).out.splitlines()] == [
+        ["queue", "day", "processed", "failed", "crashed"],
+        ["default", "2026-01-02", "90", "4", "1"],
+        ["critical", "2026-01-02", "90", "4", "1"],
+    ]
+    assert duly(*words, "--json").json["days"][0]["crashed"] == 1
+    assert duly.inspector.asked == {"name": "critical", "days": 10}
+
+
+def test_minutes_and_days_exclude_each_other(duly):
+    outcome = duly("queues", "history", "default", "--days", "10", "--minutes", "5")
+
+    assert outcome.exit_code == 2
+    assert "give one of them" in outcome.err
+
+
+def test_removal_without_a_terminal_wants_a_yes(duly):
+    outcome = duly("queues", "rm", "default", "--force")
+
+    assert outcome.exit_code == 2
+    assert outcome.err == (
+        "duly: Remove default with 17 tasks? There is no terminal to ask at: give --yes\n"
+    )
+    assert duly.inspector.done == []
+
+
+@pytest.mark.parametrize(("answer", "exit_code", "done"), [("y\n", 0, 1), ("n\n", 1, 0)])
+def test_removal_asks_at_a_terminal(duly, monkeypatch, answer, exit_code, done):
+    monkeypatch.setattr("sys.stdin", Terminal(answer))
+
+    outcome = duly("queues", "rm", "default", "--force")
+
+    assert outcome.exit_code == exit_code
+    assert duly.inspector.done == [("remove", "default", True)] * done
+
+
+def test_removal_tells_what_went(duly):
+    outcome = duly("queues", "rm", "default", "critical", "--force", "--yes")
+
+    assert outcome.out == (
+        "queue default is removed, with 17 tasks\nqueue critical is removed, with 17 tasks\n"
+    )

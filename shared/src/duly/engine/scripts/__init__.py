@@ -4,7 +4,7 @@ A function only builds a `Call`; whoever has a connection, asynchronous or not, 
 """
 
 from duly.engine.scripts.call import Call, NewTask, Script, Settlement, minute_of_hour, script
-from duly.engine.scripts.operations import cancel, operate, prune
+from duly.engine.scripts.operations import cancel, operate, prune, weigh
 from duly.engine.scripts.schedules import TICKS_KEPT, tick
 from duly.engine.scripts.servers import beat, leave, reap, suspects
 from duly.engine.scripts.tasks import ATTEMPTS_KEPT, add, finish, move, requeue, settle
@@ -31,4 +31,5 @@ __all__ = [
     "settle",
     "suspects",
     "tick",
+    "weigh",
 ]

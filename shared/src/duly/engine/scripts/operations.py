@@ -55,3 +55,8 @@ def prune(
     zset: str = getattr(keys, state)
     names = (zset, keys.index, keys.records, keys.tries, keys.history, keys.results, keys.totals)
     return Call(script("prune"), names, (now_ms, max_age_ms, max_count, most, count_as))
+
+
+def weigh(keys: QueueKeys, *, samples: int = 20) -> Call:
+    """Weigh a queue by a sample of each of its keys. Answers bytes, or -1: not allowed."""
+    return Call(script("weigh"), keys.everything(), (samples,))

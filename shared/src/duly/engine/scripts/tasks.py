@@ -55,7 +55,8 @@ def settle(
 ) -> Call:
     """Settle tasks that failed, were given up, or keep a result. Answers refused entry ids.
 
-    `now_ms` only chooses the counters' minute and day; instants go by the server, or by `at_ms` in tests.
+    `now_ms` only chooses the counters' minute and day; instants go by the server, or by `at_ms`
+    in tests.
     """
     args: list[Argument] = [at_ms, GROUP, minute_of_hour(now_ms), ATTEMPTS_KEPT]
     for item in settlements:
