@@ -373,7 +373,7 @@ class StreamReader:
 
     async def close(self) -> None:
         """Close the connection."""
-        await self._reader.close()
+        self._reader.close()
 
 
 def _delivery(entry: bytes, fields: list[bytes] | None) -> Delivery:

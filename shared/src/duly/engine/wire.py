@@ -27,6 +27,9 @@ _KINDS: dict[str, type[exceptions.RedisError]] = {
     "NOAUTH": exceptions.AuthenticationError,
     "WRONGPASS": exceptions.AuthenticationError,
     "NOPERM": exceptions.NoPermissionError,
+    "MOVED": exceptions.MovedError,
+    "ASK": exceptions.AskError,
+    "TRYAGAIN": exceptions.TryAgainError,
 }
 
 
@@ -188,12 +191,30 @@ class Link:
             if self._wire is not None and not self._wire.closed:
                 return self._wire
             async with asyncio.timeout(self._timeout):
-                place = await self._find()
-                wire = await _open(place, self._timeout)
-                for command in place.greeting():
-                    await wire.call(command)
+                wire = await connect(await self._find(), self._timeout)
             self._wire = wire
             return wire
+
+
+async def connect(place: Place, timeout: float) -> Wire:  # noqa: ASYNC109 - the wire's, for replies
+    """Return a wire to a server that has been greeted.
+
+    Args:
+        place: The server.
+        timeout: Seconds that each reply may take, that of the greeting too.
+
+    Raises:
+        OSError: No connection.
+        RedisError: The greeting was refused.
+    """
+    wire = await _open(place, timeout)
+    try:
+        for command in place.greeting():
+            await wire.call(command)
+    except BaseException:
+        wire.close()
+        raise
+    return wire
 
 
 async def _open(place: Place, timeout: float) -> Wire:  # noqa: ASYNC109 - the wire's, for replies

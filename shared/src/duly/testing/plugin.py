@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from pydantic import SecretStr
 
 from duly.runtime.settings import RedisSettings
 from duly.testing.clock import FrozenClock
@@ -24,7 +25,8 @@ from duly.testing.topologies import RedisCluster, SentinelCluster
 from duly.testing.waiting import until as wait_for
 
 BROKERS = ("valkey", "redis")
-SHAPES = (*BROKERS, "sentinel", "cluster", "tls", "acl")
+PROTOCOLS = ("resp2", "resp3")
+SHAPES = (*BROKERS, "sentinel", "cluster", "tls", "acl", *PROTOCOLS)
 Started = TypeVar("Started", BrokerServer, SentinelCluster, RedisCluster)
 
 
@@ -109,8 +111,13 @@ def every_broker(request: pytest.FixtureRequest) -> RedisSettings:
     """Where an empty broker is, once for each way to run one: what conformance tests ask for.
 
     valkey, redis: alone; sentinel: behind three sentinels; cluster: of three masters;
-    tls: encrypted, with client certificates; acl: with a user of few rights.
+    tls: encrypted, with client certificates; acl: with a user of few rights; resp2, resp3: the
+    protocol that redis-py is told to speak.
     """
+    if request.param in PROTOCOLS:
+        valkey: BrokerServer = request.getfixturevalue("valkey_server")
+        valkey.flush()
+        return RedisSettings(url=SecretStr(f"{valkey.url}?protocol={request.param[-1]}"))
     server: BrokerServer | SentinelCluster | RedisCluster = request.getfixturevalue(
         f"{request.param}_server"
     )

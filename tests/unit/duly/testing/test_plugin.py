@@ -2,7 +2,7 @@
 
 import pytest
 
-from duly.engine.connection import open_blocking
+from duly.engine.clients import close_blocking, open_blocking
 from duly.testing import plugin
 
 
@@ -11,7 +11,7 @@ def test_every_broker_answers_the_engines_own_client(every_broker):
     try:
         assert client.set("duly:{a}:b", "1")
     finally:
-        client.close()
+        close_blocking(client)
 
 
 def test_missing_server_is_a_skip_outside_ci(monkeypatch):

@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from duly.clock import to_ms
 from duly.engine import scripts
-from duly.engine.connection import open_blocking
+from duly.engine.clients import close_blocking, open_blocking
 from duly.engine.keys import queue_keys
 from duly.engine.store import Pulse, pulse_of
 from duly.runtime.settings import RedisSettings
@@ -26,7 +26,7 @@ _BEATS_PER_LEASE = 4
 _ATTENTION = 0.25
 
 
-def _close(connection: Any) -> None:  # noqa: ANN401 - a client or its PubSub
+def _close(connection: Any) -> None:  # noqa: ANN401 - a PubSub
     if connection is not None:
         with contextlib.suppress(RedisError, OSError):
             connection.close()
@@ -71,7 +71,6 @@ class Heartbeat(threading.Thread):
         every = self._lease.total_seconds() / _BEATS_PER_LEASE
         client: Any = None
         ear: Any = None
-        # The first beat was the server's own, when it arrived.
         next_beat = monotonic() + every
         while not self._ended.is_set():
             try:
@@ -80,6 +79,8 @@ class Heartbeat(threading.Thread):
                 if ear is None and self._may_listen:
                     ear = client.pubsub(ignore_subscribe_messages=True)
                     ear.subscribe(*(queue_keys(queue).control for queue in self._queues))
+                    # What was published before nobody has heard: a beat learns of it.
+                    next_beat = monotonic()
                 if not self._poked(ear, next_beat - monotonic()) and monotonic() < next_beat:
                     continue
                 next_beat = monotonic() + every
@@ -97,7 +98,7 @@ class Heartbeat(threading.Thread):
                 next_beat = monotonic() + every / 2
                 self._ended.wait(every / 2)
         _close(ear)
-        _close(client)
+        close_blocking(client)
 
     def _poked(self, ear: Any, seconds: float) -> bool:  # noqa: ANN401 - redis-py's PubSub
         """Wait for a message, a while at most; short enough that `end` is noticed."""
