@@ -97,6 +97,10 @@ class Lane:
         options = {"kind": "greet", "attempt": HISTORY_LINE, "tries": "1 0"} | options
         return await self.settle(Settlement(entry=entry, id=task_id, verdict=verdict, **options))
 
+    async def draft(self, *drafts):
+        """Keep (entry, id, JSON); return the entries refused."""
+        return await self.store.run(scripts.draft(self.keys, drafts))
+
     async def requeue(self, *held):
         return await self.store.run(scripts.requeue(self.keys, held))
 
@@ -209,8 +213,11 @@ class Lane:
         assert set(await self.map("records")) <= outside, "records are of tasks outside the stream"
         assert set(await self.map("tries")) <= outside, "tries are of tasks outside the stream"
         assert set(await self.map("history")) <= set(states), "history is of tasks that exist"
-        completed = {task_id for task_id, state in states.items() if state == "completed"}
-        assert set(await self.map("results")) <= completed, "results are of completed tasks"
+        results = set(await self.map("results"))
+        assert results <= set(states), "results are of tasks that exist"
+        for task_id in results:
+            if states[task_id] == "waiting":
+                assert b"tries" in entries[index[task_id]], "whoever finishes it will look for them"
         assert set(await self.map("cancels")) <= set(states), "cancels are of tasks that exist"
         holders = {held.split(b" ", 1)[1].decode() for held in (await self.map("locks")).values()}
         under_way = {"waiting", "active", "scheduled", "retry"}

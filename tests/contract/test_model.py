@@ -158,6 +158,11 @@ class Queue(RuleBasedStateMachine):
                 self.to(item[0], verdict)
 
     @rule(item=held)
+    def draft(self, item):
+        refused = self.run(self.lane.draft((item[1], item[0], b"1")))
+        assert refused == ([] if self.owned(item) else [item[1]])
+
+    @rule(item=held)
     def hand_back(self, item):
         task = self.owned(item)
         assert self.run(self.lane.requeue((item[1], item[0]))) == int(task is not None)

@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+import msgspec
+
 from duly.clock import SystemClock, from_unix_ms, to_unix_ms
 
 RESULT_LIMIT_BYTES = 256 * 1024
@@ -131,6 +133,19 @@ LEGAL: dict[TaskState | None, frozenset[TaskState | None]] = {
 """From each state, where a task may go; None is "does not exist" (before, or gone)."""
 
 
+def encode_result(value: object) -> bytes:
+    """Return a handler's result as JSON.
+
+    Raises:
+        TypeError: JSON can not hold it.
+        ValueError: It takes more than 256 KiB.
+    """
+    data = msgspec.json.encode(value)
+    if len(data) > RESULT_LIMIT_BYTES:
+        raise ValueError(f"the result takes {len(data)} bytes, the limit is {RESULT_LIMIT_BYTES}")
+    return data
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Outside:
     """What contexts ask of whoever runs them. One for all: a context only refers to it."""
@@ -139,6 +154,8 @@ class Outside:
     """The broker's time."""
     progressed: Callable[["TaskContext"], None] = lambda _: None
     """Told when the context has a new `reported`; from any thread."""
+    drafted: Callable[["TaskContext"], None] = lambda _: None
+    """Told when the context has a new `draft`; from any thread."""
 
 
 _ALONE = Outside()
@@ -177,6 +194,8 @@ class TaskContext:
     """Whether this attempt was told to stop: out of time, cancelled, or its lease lost."""
     reported: Progress | None = None
     """What `progress` was told last."""
+    draft: bytes | None = None
+    """What `write_result` was given last, as JSON."""
     outside: Outside = _ALONE
 
     def progress(self, fraction: float, note: str = "") -> None:
@@ -188,6 +207,19 @@ class TaskContext:
         """
         self.reported = Progress(min(1.0, max(0.0, float(fraction))), note[:NOTE_LIMIT])
         self.outside.progressed(self)
+
+    def write_result(self, value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
+        """Keep a result so far: it can be seen within a second or so, the last one wins.
+
+        What the handler returns takes its place, unless that is None. It stays with a task that
+        fails, and goes with one that succeeds and has no retention.
+
+        Raises:
+            TypeError: JSON can not hold it.
+            ValueError: It takes more than 256 KiB.
+        """
+        self.draft = encode_result(value)
+        self.outside.drafted(self)
 
     def remaining(self) -> timedelta | None:
         """Return how long this attempt may still run, 0 when its time is over; None: for ever."""

@@ -75,8 +75,8 @@ class Running:
 
     @property
     def dirty(self) -> bool:
-        """Whether it has tries or history outside the stream."""
-        return self.delivery.retried
+        """Whether it has tries, history or a result so far outside the stream."""
+        return self.delivery.retried or self.context.draft is not None
 
 
 def start(

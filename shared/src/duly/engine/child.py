@@ -27,7 +27,7 @@ from duly.clock import SystemClock, to_unix_ms
 from duly.errors import HandBack, Retry, Revoke, Skip
 from duly.runtime import logs
 from duly.runtime.settings import LogSettings
-from duly.task import RESULT_LIMIT_BYTES, Outside, Progress, TaskContext
+from duly.task import Outside, TaskContext, encode_result
 
 FRAME_LIMIT_BYTES: Final = 4 * 1024 * 1024
 LENGTH_BYTES: Final = 4
@@ -94,8 +94,10 @@ class Ready(msgspec.Struct, tag="ready"):
 class Note(msgspec.Struct, tag="note"):
     """From a child: how far its task has come."""
 
-    fraction: float
-    note: str
+    fraction: float | None = None
+    note: str = ""
+    draft: str | None = None
+    """JSON, as a text in it."""
 
 
 class Done(msgspec.Struct, tag="done"):
@@ -186,7 +188,9 @@ class Child:
     def _context_of(self, run: Run) -> TaskContext:
         clock = SystemClock()
         outside = Outside(
-            now_ms=lambda: to_unix_ms(clock.now()) + run.offset_ms, progressed=self._notes.take
+            now_ms=lambda: to_unix_ms(clock.now()) + run.offset_ms,
+            progressed=self._notes.take,
+            drafted=self._notes.take,
         )
         return TaskContext(
             **msgspec.structs.asdict(run.facts), stopping=self._is_stopping, outside=outside
@@ -199,12 +203,7 @@ class Child:
         try:
             handler, job = load(run.handler), load(run.job)
             result = handler(job.model_validate_json(run.payload), context)
-            encoded = msgspec.json.encode(result if run.keeps else None)
-            if len(encoded) > RESULT_LIMIT_BYTES:
-                raise ValueError(  # noqa: TRY301 - told like any other
-                    f"the result takes {len(encoded)} bytes, the limit is {RESULT_LIMIT_BYTES}"
-                )
-            return Done(msgspec.Raw(encoded))
+            return Done(msgspec.Raw(encode_result(result if run.keeps else None)))
         except BaseException as error:  # noqa: BLE001 - a handler may raise anything
             return _raised(error)
 
@@ -216,14 +215,13 @@ class Notes:
         self._send, self._clock = send, SystemClock()
         self._lock = threading.Lock()
         self._sent_at = -_NOTE_EVERY
-        self._unsent: Note | None = None
+        self._unsent: TaskContext | None = None
         self._timer: threading.Timer | None = None
 
     def take(self, context: TaskContext) -> None:
         """Take what a context reports; the last word within a second counts."""
-        said = context.reported or Progress(0)
         with self._lock:
-            self._unsent = Note(said.fraction, said.note)
+            self._unsent = context
             wait = self._sent_at + _NOTE_EVERY - self._clock.monotonic()
             if wait <= 0:
                 self._flush()
@@ -235,8 +233,8 @@ class Notes:
     def last(self) -> Note | None:
         """Return what has not been sent, and forget it: the task has ended."""
         with self._lock:
-            note, self._unsent = self._unsent, None
-            return note
+            context, self._unsent = self._unsent, None
+            return _note_of(context) if context is not None else None
 
     def _due(self) -> None:
         with self._lock:
@@ -244,10 +242,19 @@ class Notes:
             self._flush()
 
     def _flush(self) -> None:
-        note, self._unsent = self._unsent, None
-        if note is not None:
+        context, self._unsent = self._unsent, None
+        if context is not None:
             self._sent_at = self._clock.monotonic()
-            self._send(note)
+            self._send(_note_of(context))
+
+
+def _note_of(context: TaskContext) -> Note:
+    said, draft = context.reported, context.draft
+    return Note(
+        fraction=said.fraction if said else None,
+        note=said.note if said else "",
+        draft=draft.decode() if draft is not None else None,
+    )
 
 
 def _raised(error: BaseException) -> Raised:

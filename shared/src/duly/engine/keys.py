@@ -25,7 +25,7 @@ class QueueKeys:
     | records | HASH | task id → message, for tasks outside the stream |
     | tries | HASH | task id → see `store.tries_text`; of tasks outside the stream that have any |
     | history | HASH | task id → ended attempts, one JSON object a line, newest first |
-    | results | HASH | task id → JSON result of a completed task |
+    | results | HASH | task id → JSON result of a completed task, or of another the result so far |
     | locks | HASH | digest of a unique job → "expiry-ms task-id" |
     | totals | HASH | `kind:outcome` → count |
     | leases | ZSET | server id → ms at which its lease ends |

@@ -201,8 +201,7 @@ class Offspring:
             return
         note = message if isinstance(message, Note) else message.note
         if note is not None and self._context is not None:
-            self._context.reported = Progress(note.fraction, note.note)
-            self._context.outside.progressed(self._context)
+            _pass_on(note, self._context)
         if isinstance(message, Note) or self._answer is None or self._answer.done():
             return
         if isinstance(message, Done):
@@ -215,6 +214,15 @@ class Offspring:
             self._ready.set_exception(ProcessDiedError(code))
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(ProcessDiedError(code))
+
+
+def _pass_on(note: Note, context: TaskContext) -> None:
+    if note.fraction is not None:
+        context.reported = Progress(note.fraction, note.note)
+        context.outside.progressed(context)
+    if note.draft is not None:
+        context.draft = note.draft.encode()
+        context.outside.drafted(context)
 
 
 def _error_of(raised: Raised) -> BaseException:

@@ -9,6 +9,7 @@ from duly.engine.replies import (
     entry_instant,
     pairs,
     progress_in,
+    result_of,
     task_from,
     text_map,
     texts,
@@ -127,17 +128,19 @@ class Pages:
     async def in_stream(self, task_id: str, entry: str) -> Task | None:
         """Return a waiting or active task by its place in the stream; None when it has gone."""
         stream = self._keys.stream
-        entries, held, history = await self._store.connection.many(
+        entries, held, history, result = await self._store.connection.many(
             [
                 ("XRANGE", stream, entry, entry),
                 ("XPENDING", stream, GROUP, entry, entry, 1),
                 ("HGET", self._keys.history, task_id),
+                ("HGET", self._keys.results, task_id),
             ]
         )
         if not entries:
             return None
         server = texts([held[0][1]])[0] if held else ""
         task = self._from_entry(entries[0][0], entries[0][1], server=server, history=history)
+        task = replace(task, result=result_of(result))
         if not server:
             return task
         described = await self._store.connection.command("HGET", self._keys.servers, server)

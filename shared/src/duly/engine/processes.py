@@ -98,7 +98,7 @@ class Processes:
         timeout_s: float,
         keeps: bool,
         timed_out: Callable[[], bool],
-    ) -> msgspec.Raw:
+    ) -> msgspec.Raw | None:
         """Return what the handler returns, as JSON, or raise what it raises.
 
         Cancelled for its timeout, the handler is told and has until its hard end; for any other
@@ -134,7 +134,8 @@ class Processes:
                 await _to_the_end(child.kill())
                 answer.exception()
                 raise HardTimeoutError(f"not done within {hard:g} s: its process was ended")
-            return answer.result()
+            result = answer.result()
+            return None if bytes(result) == b"null" else result
         finally:
             child.rest()
             self._give_back(child)

@@ -121,6 +121,7 @@ class JobReceiver(Receiver):
             reading = group.create_task(self._read())
             strangers = group.create_task(self._runner.strangers.run())
             timeouts = group.create_task(self._runner.watch())
+            drafting = group.create_task(self._runner.drafts.run())
             await finish_event.wait()
             self.stopping = True
             self._runner.stop()
@@ -131,6 +132,7 @@ class JobReceiver(Receiver):
             await self._write_rest(settling)
             await self._runner.close()
             timeouts.cancel()
+            drafting.cancel()
         await self._source.close()
 
     def lose_lease(self, queue: str) -> None:

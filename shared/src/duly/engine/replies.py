@@ -138,7 +138,7 @@ def task_from(
         ended_at=instant if ended else None,
         server=server,
         history=attempts_of(history),
-        result=_json(result),
+        result=result_of(result),
     )
 
 
@@ -310,7 +310,8 @@ def _message(data: bytes | None) -> Message | None:
         return None
 
 
-def _json(data: bytes | None) -> Any:  # noqa: ANN401 - a handler's own result
+def result_of(data: bytes | None) -> Any:  # noqa: ANN401 - a handler's own result
+    """Read a handler's result; None where there is none, or it is not JSON."""
     try:
         return msgspec.json.decode(data) if data else None
     except (msgspec.DecodeError, RecursionError):

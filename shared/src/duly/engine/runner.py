@@ -12,6 +12,7 @@ from duly.clock import Clock
 from duly.engine import attempt, threads
 from duly.engine.attempt import Running, UnknownKindError
 from duly.engine.broker import JobBroker, Plan
+from duly.engine.drafts import Drafts
 from duly.engine.middleware import Ended, Hooks, Middleware, Outcome
 from duly.engine.processes import HardTimeoutError, Processes
 from duly.engine.scripts import Settlement
@@ -65,7 +66,8 @@ class Runner:
         self._run = self._wrapped if self._hooks.wraps else self._call
         self._on_retry, self._on_free, self._on_lost = on_retry, on_free, on_lost
         self._stopping = stopping
-        self._outside = Outside(jobs.store.now_ms)
+        self.drafts = Drafts(jobs.store, self.running)
+        self._outside = Outside(jobs.store.now_ms, drafted=self.drafts.noticed)
         self._processes = Processes(jobs.store.now_ms, clock=clock)
         self._log = structlog.get_logger("duly.engine")
         self._running: dict[bytes, Running] = {}
@@ -213,7 +215,9 @@ class Runner:
         kept: Settlement | None = None
         if running.retention_ms:
             try:
-                encoded = msgspec.json.encode(result) if result is not None else b""
+                encoded = running.context.draft or b""
+                if result is not None:
+                    encoded = msgspec.json.encode(result)
                 kept = attempt.success(running, encoded)
             except (TypeError, ValueError, msgspec.MsgspecError) as error:
                 self._failed(running, error)

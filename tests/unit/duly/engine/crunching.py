@@ -36,6 +36,14 @@ def facts(job, context):
     }
 
 
+def report(job, context):
+    """Tell more than anybody wants to know, then wait for a cancelling."""
+    for row in range(10_000):
+        context.progress(row / 10_000, f"row {row}")
+        context.write_result({"row": row})
+    wait(job, context)
+
+
 def fail(job, context):
     raise LookupError("no such \udc80 row")
 

@@ -107,6 +107,26 @@ async def test_a_process_gets_the_facts_gives_the_result_and_is_used_again(
     assert not alive(first.result["pid"])
 
 
+async def test_a_process_tells_progress_and_results_while_it_runs(
+    server_with, crunch, begun, inspector, until
+):
+    async with server_with():
+        task = await crunch("report")
+        await begun("report")
+
+        async def told():
+            found = await inspector.task("default", task.id)
+            return found.progress and (found.progress.note, found.result)
+
+        assert await until(told)
+        await until(lambda: asked(told, ("row 9999", {"row": 9999})))
+        await inspector.cancel("default", task.id)
+
+
+async def asked(told, wanted):
+    return await told() == wanted
+
+
 async def test_what_the_handler_raises_is_told_as_if_it_had_run_here(server_with, crunch, ended):
     async with server_with():
         failed = await ended(await crunch("fail"))

@@ -4,13 +4,21 @@ from datetime import timedelta
 
 import pytest
 
-from duly.engine import runner
+from duly.engine import drafts, runner
+from duly.engine.attempt import Running
+from duly.engine.keys import queue_keys
+from duly.engine.store import Delivery, Store
 from duly.job import Job, Policy
-from duly.task import Progress
+from duly.task import RESULT_LIMIT_BYTES, Progress, TaskContext, TaskState
 
 
 class Import(Job, kind="import"):
     pass
+
+
+class Report(Job, kind="report", policy=Policy(retention=timedelta(hours=1), max_attempts=1)):
+    fails: bool = False
+    returns: str | None = None
 
 
 class Stubborn(Job, kind="stubborn", policy=Policy(timeout=timedelta(milliseconds=50))):
@@ -69,3 +77,93 @@ async def test_a_handler_that_ignores_its_timeout_keeps_its_slot_and_is_reported
         assert (await inspector.queue("default")).active == 1, "the slot is held"
         release.set()
         await until(lambda: server.stuck("default") == 0)
+
+
+@pytest.mark.parametrize("in_thread", [False, True])
+@pytest.mark.parametrize(
+    ("payload", "kept"),
+    [({}, {"rows": 999}), ({"fails": True}, {"rows": 999}), ({"returns": "all"}, "all")],
+)
+async def test_a_result_is_seen_before_the_end_and_the_last_word_is_kept(  # noqa: PLR0917
+    serving, client, inspector, until, in_thread, payload, kept
+):
+    release = threading.Event()
+
+    def work(job, context):
+        for rows in range(1000):
+            context.write_result({"rows": rows})
+        release.wait(10)
+        if job.fails:
+            raise LookupError
+        return job.returns
+
+    async def asynchronous(job, context):
+        return await asyncio.to_thread(work, job, context)
+
+    async with serving({Report: work if in_thread else asynchronous}):
+        task = await client.enqueue(Report(**payload))
+
+        async def found(state, result):
+            now = await inspector.task("default", task.id)
+            return (now.state, now.result) == (state, result)
+
+        await until(lambda: found(TaskState.ACTIVE, {"rows": 999}))
+        release.set()
+        end = TaskState.ARCHIVED if payload.get("fails") else TaskState.COMPLETED
+        await until(lambda: found(end, kept))
+
+
+async def test_nothing_is_left_of_a_result_without_retention(serving, client, inspector, until):
+    release = asyncio.Event()
+
+    async def work(job, context):
+        context.write_result("so far")
+        await release.wait()
+
+    async with serving({Import: work}):
+        task = await client.enqueue(Import())
+
+        async def seen():
+            return (await inspector.task("default", task.id)).result == "so far"
+
+        async def gone():
+            return (await inspector.queue("default")).processed == 1
+
+        await until(seen)
+        release.set()
+        await until(gone)
+    assert await client._store.connection.command("HLEN", queue_keys("default").results) == 0
+
+
+async def test_a_result_that_does_not_fit_is_the_handlers_error():
+    context = TaskContext(id="1", queue="q", kind="k")
+
+    with pytest.raises(ValueError, match="262144"):
+        context.write_result("x" * RESULT_LIMIT_BYTES)
+    with pytest.raises(TypeError):
+        context.write_result(object())
+    assert context.draft is None
+
+
+async def test_results_are_written_again_when_the_broker_was_away(own_server, until, monkeypatch):
+    monkeypatch.setattr(drafts, "_EVERY", 0.01)
+    running = Running(
+        Delivery(b"1-1", None), "q", None, None, TaskContext(id="1", queue="q", kind="k"), 0, 0, 0
+    )
+    async with Store.open(own_server.settings()) as store:
+        keys = await store.register("q")
+        await store.connection.command("HSET", keys.index, "1", "1-1")
+        writer = drafts.Drafts(store, lambda: [running])
+        working = asyncio.create_task(writer.run())
+        own_server.kill9()
+        running.context.draft = b"7"
+        await until(lambda: writer._loop)
+        writer.noticed(running.context)
+        own_server.restart()
+        await store.connection.command("HSET", keys.index, "1", "1-1")
+
+        async def written():
+            return await store.connection.command("HGET", keys.results, "1") == b"7"
+
+        await until(written)
+        working.cancel()

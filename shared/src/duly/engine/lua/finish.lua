@@ -1,6 +1,6 @@
 -- Settle tasks that succeeded: acknowledge, delete, free their locks, count.
--- KEYS  stream index locks totals hour records tries history cancels day
--- ARGV  group, minute of the hour, dirty ("1": some of them have tries or history), n,
+-- KEYS  stream index locks totals hour records tries history cancels day results
+-- ARGV  group, minute of the hour, dirty ("1": some have tries, history or a draft), n,
 --       then n entry ids, n task ids, n kinds, n lock digests ("": none)
 -- Returns  the entry ids that were refused: their server had lost its lease
 -- Invariant  whoever acknowledges an entry owns it; nobody else may count or delete it
@@ -41,6 +41,7 @@ if #gone > 0 then
     redis.call('HDEL', KEYS[6], unpack(gone))
     redis.call('HDEL', KEYS[7], unpack(gone))
     redis.call('HDEL', KEYS[8], unpack(gone))
+    redis.call('HDEL', KEYS[11], unpack(gone))
   end
   if redis.call('EXISTS', KEYS[9]) == 1 then redis.call('HDEL', KEYS[9], unpack(gone)) end
 end

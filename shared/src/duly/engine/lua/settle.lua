@@ -7,7 +7,8 @@
 --       forgotten in so many), tries, attempt as JSON ("": none), lock digest, result as JSON,
 --       outcomes to count, separated by commas ("": none)
 -- Returns  the entry ids that were refused: their server had lost its lease
--- Invariant  the move is one step: a task is never in two places nor in none
+-- Invariant  the move is one step: a task is never in two places nor in none; a result so far
+--          stays with what failed, and goes with what is dropped or waits anew
 local now = tonumber(ARGV[1])
 if now == 0 then
   local t = redis.call('TIME')
@@ -53,6 +54,7 @@ for a = 5, #ARGV, 10 do
     if redis.call('HGET', KEYS[2], id) == entry then
       redis.call('HDEL', KEYS[2], id)
       redis.call('HDEL', KEYS[8], id)
+      redis.call('HDEL', KEYS[13], id)
       redis.call('HDEL', KEYS[14], id)
     end
     unlock(ARGV[a + 7], id)
@@ -72,9 +74,11 @@ for a = 5, #ARGV, 10 do
         new = redis.call('XADD', KEYS[1], '*', 'data', data, 'tries', ARGV[a + 5])
       end
       if place == entry then redis.call('HSET', KEYS[2], id, new) end
+      redis.call('HDEL', KEYS[13], id)
     elseif verdict == 'dropped' then
       redis.call('HDEL', KEYS[2], id)
       redis.call('HDEL', KEYS[8], id)
+      redis.call('HDEL', KEYS[13], id)
     else
       local at = now
       if later[verdict] then at = now + ARGV[a + 4] end
@@ -83,7 +87,11 @@ for a = 5, #ARGV, 10 do
       redis.call('HSET', KEYS[7], id, ARGV[a + 5])
       redis.call('HSET', KEYS[2], id, verdict)
       remember(id, ARGV[a + 6])
-      if ARGV[a + 8] ~= '' then redis.call('HSET', KEYS[13], id, ARGV[a + 8]) end
+      if ARGV[a + 8] ~= '' then
+        redis.call('HSET', KEYS[13], id, ARGV[a + 8])
+      elseif verdict == 'completed' then
+        redis.call('HDEL', KEYS[13], id)
+      end
     end
     if not on_its_way[verdict] then unlock(ARGV[a + 7], ARGV[a + 1]) end
     redis.call('HDEL', KEYS[14], ARGV[a + 1])

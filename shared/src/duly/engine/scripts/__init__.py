@@ -7,7 +7,7 @@ from duly.engine.scripts.call import Call, NewTask, Script, Settlement, minute_o
 from duly.engine.scripts.operations import cancel, operate, prune, weigh
 from duly.engine.scripts.schedules import TICKS_KEPT, tick
 from duly.engine.scripts.servers import beat, leave, reap, suspects
-from duly.engine.scripts.tasks import ATTEMPTS_KEPT, add, finish, move, requeue, settle
+from duly.engine.scripts.tasks import ATTEMPTS_KEPT, add, draft, finish, move, requeue, settle
 
 __all__ = [
     "ATTEMPTS_KEPT",
@@ -19,6 +19,7 @@ __all__ = [
     "add",
     "beat",
     "cancel",
+    "draft",
     "finish",
     "leave",
     "minute_of_hour",

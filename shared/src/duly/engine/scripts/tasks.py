@@ -46,6 +46,7 @@ def finish(
         keys.history,
         keys.cancels,
         keys.day(now_ms),
+        keys.results,
     )
     return Call(script("finish"), names, args)
 
@@ -83,12 +84,20 @@ def settle(
     return Call(script("settle"), names, args)
 
 
+def draft(keys: QueueKeys, drafts: Iterable[tuple[bytes, str, bytes]]) -> Call:
+    """Keep results so far, as (entry id, task id, JSON). Answers the entry ids refused."""
+    args: list[Argument] = []
+    for entry, task_id, result in drafts:
+        args += (entry, task_id, result)
+    return Call(script("draft"), (keys.index, keys.results), args)
+
+
 def requeue(keys: QueueKeys, held: Iterable[tuple[bytes, str]]) -> Call:
     """Hand back (entry id, task id) pairs unchanged. Answers how many."""
     args: list[Argument] = [GROUP]
     for entry, task_id in held:
         args += (entry, task_id)
-    return Call(script("requeue"), (keys.stream, keys.index), args)
+    return Call(script("requeue"), (keys.stream, keys.index, keys.results), args)
 
 
 def move(keys: QueueKeys, *, most: int = 200, now_ms: int = 0) -> Call:
