@@ -63,3 +63,18 @@ def test_empty_broker_is_said_in_words(duly):
     assert duly("queues", "ls") == "no queues yet: nothing was enqueued\n"
     assert duly("servers", "ls") == "no workers\n"
     assert duly("schedules", "ls") == "no entries: no scheduler has run yet\n"
+
+
+def test_many_are_run_archived_and_deleted_by_what_they_are(duly):
+    for number in range(5):
+        duly("tasks", "enqueue", "check_pending_orders", "--id", f"t{number}", "--delay", "1h")
+
+    assert "5 more" not in duly("tasks", "archive", "--state", "scheduled", "--dry-run")
+    archived = json.loads(duly("tasks", "archive", "--all", "--limit", "3", "--yes", "--json"))
+    assert (archived["done"], archived["complete"]) == (3, False)
+    assert duly("tasks", "run", "--state", "archived", "--yes") == "3 tasks: each will run\n"
+
+    found = json.loads(duly("tasks", "search", "--kind", "check_pending_orders", "--json"))
+    assert (len(found["tasks"]), found["scanned"], found["total"]) == (5, 5, 5)
+    duly("tasks", "delete", "--all", "--yes")
+    assert duly("queues", "rm", "default", "--yes") == "queue default is removed, with 0 tasks\n"

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-from duly.cli import queues, schedules, servers, tasks
+from duly.cli import failures, queues, schedules, servers, tasks
 from duly.cli.access import Access
 from duly.cli.nouns import MisuseError
 from duly.cli.render import one_line
@@ -42,6 +42,7 @@ app = typer.Typer(
 app.command(epilog=UP_EPILOG)(up)
 app.add_typer(queues.app, name="queues")
 app.add_typer(tasks.app, name="tasks")
+app.add_typer(failures.app, name="failures")
 app.add_typer(schedules.app, name="schedules")
 app.add_typer(servers.app, name="servers")
 

@@ -1,33 +1,45 @@
-"""`duly tasks`: list, look at, enqueue and put right single tasks."""
+"""`duly tasks`: list, find, look at, enqueue and put right tasks."""
 
-from collections.abc import Awaitable, Callable
-from datetime import timedelta
-from typing import Annotated, Literal
+from datetime import datetime, timedelta
+from typing import Annotated
 
 import typer
 
-from duly.cli import render
+from duly.cli import operations, render
 from duly.cli.access import access_of
 from duly.cli.nouns import Json, MisuseError, did_you_mean, duration_of, noun, state_of
+from duly.cli.operations import Queue
 from duly.cli.payload import job_from
+from duly.cli.selection import (
+    After,
+    Before,
+    Error,
+    Kind,
+    Payload,
+    Selection,
+    States,
+    Window,
+    instant_of,
+    looked_at,
+)
+from duly.clock import SystemClock
 from duly.engine.client import Client
 from duly.engine.inspector import Inspector
 from duly.engine.reports import TaskPage
-from duly.errors import DulyError, IllegalTransitionError, NotFoundError
+from duly.engine.search import DEFAULT_WINDOW, SEARCHED, search
+from duly.errors import DulyError
 from duly.task import Attempt, Task, TaskState
 
 app = noun(
-    "List, look at, enqueue and put right single tasks.",
+    "List, find, look at, enqueue and put right tasks.",
     "duly tasks ls default --state archived\n"
     "duly tasks inspect 01JZ…\n"
     "duly tasks enqueue check_pending_orders --delay 30s\n"
-    "duly tasks run 01JZ… --queue default",
+    "duly tasks run 01JZ… --queue default\n"
+    "duly tasks search --error timeout --after 2h\n"
+    "duly tasks run --queue default --state archived --kind send_invoice --dry-run\n"
+    "duly tasks delete --state completed --before 7d --yes",
 )
-Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Task ids.")]
-Queue = Annotated[
-    str | None, typer.Option("--queue", help="Their queue. Without it every queue is searched.")
-]
-Operation = Callable[[Inspector, str, str], Awaitable[None]]
 
 
 @app.command("ls")
@@ -67,6 +79,46 @@ def list_tasks(
     render.table(columns, rows, empty=f"no {wanted.value} tasks in queue {render.one_line(queue)}")
     if page.next_cursor:
         typer.echo(f"more: --cursor {page.next_cursor}")
+
+
+@app.command("search")
+def search_tasks(
+    context: typer.Context,
+    queues: Annotated[
+        list[str] | None, typer.Argument(metavar="[QUEUE...]", help="Queues; none: all.")
+    ] = None,
+    *,
+    state: States = None,
+    kind: Kind = "",
+    error: Error = "",
+    payload: Payload = None,
+    after: After = None,
+    before: Before = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Most tasks to show.")] = 100,
+    window: Window = DEFAULT_WINDOW,
+    as_json: Json = False,
+) -> None:
+    """Find tasks by what they are, in every state unless some are named, the newest of each first.
+
+    JSON: {"tasks": [...], "scanned", "total", "complete"}; not complete: there may be more.
+    """
+    chosen = Selection(
+        queues=tuple(queues or ()), states=tuple(state or ()), kind=kind, error=error,
+        payload=tuple(payload or ()), after=after, before=before,
+    )  # fmt: skip
+    query = chosen.query(SEARCHED)
+    found = access_of(context).inspect(
+        lambda inspector: search(inspector, query, limit=limit, window=window)
+    )
+    if as_json:
+        render.as_json(found)
+        return
+    rows = (
+        (task.id, task.queue, task.state.value, task.kind, _when(task), _gist(task))
+        for task in found.tasks
+    )
+    render.table(("id", "queue", "state", "kind", "when", "~why"), rows, empty="nothing matches")
+    typer.echo(looked_at(found.scanned, found.total, complete=found.complete))
 
 
 @app.command("inspect")
@@ -110,6 +162,18 @@ def enqueue_task(
     unique_for: Annotated[
         str | None, typer.Option(help="Refuse its like for so long, or until it ends: 1h.")
     ] = None,
+    due: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Run it then: 2026-01-31T12:00.")
+    ] = None,
+    deadline: Annotated[
+        str | None, typer.Option(metavar="TIME", help="No attempt after it: a time, or 2h.")
+    ] = None,
+    retention: Annotated[
+        str | None, typer.Option(help="Keep it with its result for so long: 1d.")
+    ] = None,
+    header: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="May be repeated.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Enqueue one job and print the task's id.
@@ -117,6 +181,8 @@ def enqueue_task(
     JSON: the task, as `duly tasks inspect --json` shows it.
     """
     job = job_from(kind, fields or [], payload)
+    if delay and due:
+        raise MisuseError("--delay and --due exclude each other: give one of them")
 
     async def act(client: Client) -> Task:
         return await client.enqueue(
@@ -127,6 +193,10 @@ def enqueue_task(
             max_attempts=max_attempts,
             timeout=_duration(timeout),
             unique_for=_duration(unique_for),
+            due=_instant("--due", due),
+            deadline=_instant("--deadline", deadline),
+            retention=_duration(retention),
+            headers=dict(map(_header, header)) if header else None,
         )
 
     task = access_of(context).produce(act)
@@ -136,66 +206,10 @@ def enqueue_task(
     typer.echo(f"{task.id}  {task.kind}  {task.state.value} in queue {task.queue}")
 
 
-@app.command("run")
-def run_tasks(context: typer.Context, ids: Ids, queue: Queue = None) -> None:
-    """Let scheduled, retry, archived or quarantined tasks run now, attempts reset."""
-    _each(context, ids, queue, "will run", lambda inspector, q, i: inspector.run(q, i))
-
-
-@app.command("archive")
-def archive_tasks(context: typer.Context, ids: Ids, queue: Queue = None) -> None:
-    """Put waiting, scheduled or retry tasks aside; `run` brings them back."""
-    _each(context, ids, queue, "is archived", lambda inspector, q, i: inspector.archive(q, i))
-
-
-@app.command("delete")
-def delete_tasks(context: typer.Context, ids: Ids, queue: Queue = None) -> None:
-    """Delete tasks that are not active, for good."""
-    _each(context, ids, queue, "is deleted", lambda inspector, q, i: inspector.delete(q, i))
-
-
-@app.command("cancel")
-def cancel_tasks(
-    context: typer.Context,
-    ids: Ids,
-    queue: Queue = None,
-    then: Annotated[
-        Literal["archive", "delete", "retry"],
-        typer.Option(help="What becomes of them once their handlers have stopped."),
-    ] = "archive",
-) -> None:
-    """Have active tasks stopped; they stay active until their handlers have ended."""
-    _each(
-        context,
-        ids,
-        queue,
-        f"is being cancelled, then: {then}",
-        lambda inspector, q, i: inspector.cancel(q, i, outcome=then),
-    )
-
-
-def _each(
-    context: typer.Context, ids: list[str], queue: str | None, done: str, operation: Operation
-) -> None:
-    """Operate on every task; those that fail are told apart, and the first of them is raised."""
-
-    async def act(inspector: Inspector) -> DulyError | None:
-        failures: list[DulyError] = []
-        for task_id in ids:
-            try:
-                home = queue or (await inspector.find(task_id)).queue
-                await operation(inspector, home, task_id)
-            except (NotFoundError, IllegalTransitionError) as error:
-                failures.append(error)
-            else:
-                typer.echo(f"task {render.one_line(task_id)} {done}")
-        for failure in failures[1:]:
-            typer.echo(f"duly: {render.one_line(str(failure))}", err=True)
-        return failures[0] if failures else None
-
-    failure = access_of(context).inspect(act)
-    if failure is not None:
-        raise failure
+app.command("run")(operations.run_tasks)
+app.command("archive")(operations.archive_tasks)
+app.command("delete")(operations.delete_tasks)
+app.command("cancel")(operations.cancel_tasks)
 
 
 async def _find(inspector: Inspector, queue: str | None, task_id: str) -> Task:
@@ -204,6 +218,17 @@ async def _find(inspector: Inspector, queue: str | None, task_id: str) -> Task:
 
 def _duration(text: str | None) -> timedelta | None:
     return None if text is None else duration_of(text)
+
+
+def _instant(option: str, text: str | None) -> datetime | None:
+    return None if text is None else instant_of(text, SystemClock().now(), option, sign=1)
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise MisuseError(f"--header: {text!r} is not NAME=VALUE")
+    return name, value
 
 
 def _attempts(task: Task) -> str:

@@ -1,30 +1,31 @@
-"""Operations on many tasks: a snapshot first, then one after the other, within a cap.
+"""Operations on many tasks: a snapshot first, then chunk by chunk, within a cap.
 
 The ids are collected before anything moves, since a list that shrinks while one pages through it
 is only half worked off. Nothing is done in one long script: the broker stays free for others.
 """
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from duly.engine.inspector import Inspector
 from duly.engine.search import DEFAULT_WINDOW, Query, search
-from duly.errors import IllegalTransitionError, NotFoundError
+from duly.errors import BrokerDownError, DulyError, IllegalTransitionError, NotFoundError
 from duly.task import Task, TaskState
 
 Operation = Literal["run", "archive", "delete", "cancel"]
 DEFAULT_CAP = 10_000
-_EVERY = 100
-"""Tasks between two reports of progress."""
-_ELIGIBLE: dict[str, frozenset[TaskState]] = {
-    "run": frozenset(
-        {TaskState.SCHEDULED, TaskState.RETRY, TaskState.ARCHIVED, TaskState.QUARANTINED}
-    ),
-    "archive": frozenset({TaskState.WAITING, TaskState.SCHEDULED, TaskState.RETRY}),
-    "delete": frozenset(set(TaskState) - {TaskState.ACTIVE}),
-    "cancel": frozenset({TaskState.ACTIVE}),
+_CHUNK = 100
+"""Tasks that are operated on side by side, and between two reports of progress."""
+ELIGIBLE: dict[Operation, tuple[TaskState, ...]] = {
+    "run": (TaskState.ARCHIVED, TaskState.QUARANTINED, TaskState.RETRY, TaskState.SCHEDULED),
+    "archive": (TaskState.WAITING, TaskState.SCHEDULED, TaskState.RETRY),
+    "delete": tuple(state for state in TaskState if state is not TaskState.ACTIVE),
+    "cancel": (TaskState.ACTIVE,),
 }
+"""Operation → the states that it applies to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +37,12 @@ class Plan:
     """Those that match and allow the operation, as they are now."""
     ineligible: int
     """Those that match and do not allow it."""
+    scanned: int
+    """Tasks that were looked at."""
+    total: int
+    """Tasks that there were to look at."""
     complete: bool
-    """False: more match than the cap or the window lets through."""
+    """False: more may match than the cap or the window let through."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -48,6 +53,10 @@ class Progress:
     done: int = 0
     gone: int = 0
     """Tasks that had left their state meanwhile; they were not touched."""
+    failed: int = 0
+    """Tasks that the broker refused to move."""
+    error: str = ""
+    """Why it refused the last of them."""
 
 
 async def plan(
@@ -68,41 +77,76 @@ async def plan(
         window: Most tasks to look at.
     """
     found = await search(inspector, query, limit=cap, window=window)
-    eligible = tuple(task for task in found.tasks if task.state in _ELIGIBLE[operation])
+    eligible = tuple(task for task in found.tasks if task.state in ELIGIBLE[operation])
     return Plan(
         operation=operation,
         tasks=eligible,
         ineligible=len(found.tasks) - len(eligible),
+        scanned=found.scanned,
+        total=found.total,
         complete=found.complete,
     )
 
 
 async def carry_out(
-    inspector: Inspector, planned: Plan, *, report: Callable[[Progress], None] = lambda _: None
+    inspector: Inspector,
+    planned: Plan,
+    *,
+    outcome: Literal["archive", "delete", "retry"] = "archive",
+    report: Callable[[Progress], None] = lambda _: None,
 ) -> Progress:
     """Do what was planned; return how it went.
 
     A task that has moved on meanwhile is counted as gone and left alone.
+
+    Args:
+        inspector: Where the tasks are.
+        planned: What to do to which of them.
+        outcome: What becomes of those that are cancelled.
+        report: Called after each hundred.
 
     Raises:
         BrokerDownError: The broker is away; what was done stays done, and planning again
             continues where this ended.
     """
     progress = Progress(total=len(planned.tasks))
-    operate = {
+    operations: dict[Operation, Callable[[str, str], Awaitable[None]]] = {
         "run": inspector.run,
         "archive": inspector.archive,
         "delete": inspector.delete,
-        "cancel": inspector.cancel,
-    }[planned.operation]
-    for number, task in enumerate(planned.tasks, 1):
-        try:
-            await operate(task.queue, task.id)
-        except (NotFoundError, IllegalTransitionError):
-            progress.gone += 1
-        else:
-            progress.done += 1
-        if number % _EVERY == 0:
-            report(progress)
-    report(progress)
+        "cancel": partial(inspector.cancel, outcome=outcome),
+    }
+    operate = operations[planned.operation]
+    for start in range(0, len(planned.tasks), _CHUNK):
+        chunk = planned.tasks[start : start + _CHUNK]
+        async with asyncio.TaskGroup() as group:
+            ends = [group.create_task(_end(operate(task.queue, task.id))) for task in chunk]
+        for end in ends:
+            _count(progress, end.result())
+        report(progress)
     return progress
+
+
+async def _end(operation: Awaitable[None]) -> DulyError | None:
+    """Return the error instead of raising it: the rest of a chunk is not to be given up."""
+    try:
+        await operation
+    except DulyError as error:
+        return error
+    return None
+
+
+def _count(progress: Progress, error: DulyError | None) -> None:
+    """Count how one task went.
+
+    Raises:
+        BrokerDownError: It went no way at all.
+    """
+    if error is None:
+        progress.done += 1
+    elif isinstance(error, NotFoundError | IllegalTransitionError):
+        progress.gone += 1
+    elif isinstance(error, BrokerDownError):
+        raise error
+    else:
+        progress.failed, progress.error = progress.failed + 1, str(error)

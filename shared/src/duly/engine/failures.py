@@ -13,10 +13,11 @@ from datetime import datetime
 from typing import Final
 
 from duly.engine.inspector import Inspector
-from duly.engine.search import scan
+from duly.engine.search import count, scan
 from duly.task import Task, TaskState
 
 DEFAULT_WINDOW = 10_000
+_FAILED: Final = (TaskState.ARCHIVED, TaskState.QUARANTINED)
 _VERSION: Final = "1"
 """Part of every fingerprint: a better algorithm must not mix its groups with the old one's."""
 _FRAME = re.compile(r'File "([^"]+)", line \d+, in (\S+)')
@@ -62,22 +63,45 @@ def normalised(message: str) -> str:
     return message.strip()
 
 
-async def failure_groups(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """Groups of failures, and how much of what there is they were made from."""
+
+    groups: tuple[FailureGroup, ...]
+    """The most frequent first."""
+    scanned: int
+    """Failed tasks that were looked at, the newest."""
+    total: int
+    """Failed tasks that there were."""
+
+
+async def survey(
     inspector: Inspector, *, queues: tuple[str, ...] = (), window: int = DEFAULT_WINDOW
-) -> list[FailureGroup]:
-    """Group the newest archived and quarantined tasks, the most frequent group first.
+) -> Survey:
+    """Group the newest archived and quarantined tasks.
 
     Args:
         inspector: Where to look.
         queues: None: every queue.
         window: Most tasks to look at.
+
+    Raises:
+        NotFoundError: A named queue does not exist.
     """
+    total = await count(inspector, queues, _FAILED)
     tasks: list[Task] = []
-    async for task in scan(inspector, queues, (TaskState.ARCHIVED, TaskState.QUARANTINED)):
-        tasks.append(task)
+    async for task in scan(inspector, queues, _FAILED):
         if len(tasks) >= window:
             break
-    return grouped(tasks)
+        tasks.append(task)
+    return Survey(groups=tuple(grouped(tasks)), scanned=len(tasks), total=total)
+
+
+async def failure_groups(
+    inspector: Inspector, *, queues: tuple[str, ...] = (), window: int = DEFAULT_WINDOW
+) -> list[FailureGroup]:
+    """Return the groups of `survey`."""
+    return list((await survey(inspector, queues=queues, window=window)).groups)
 
 
 def grouped(tasks: Iterable[Task]) -> list[FailureGroup]:

@@ -57,6 +57,8 @@ class Found:
     tasks: tuple[Task, ...]
     scanned: int
     """Tasks that were looked at."""
+    total: int
+    """Tasks that there were to look at, when the search began."""
     complete: bool
     """False: the window or the limit was reached; there may be more."""
 
@@ -75,15 +77,27 @@ async def search(
     Raises:
         NotFoundError: A named queue does not exist.
     """
+    total = await count(inspector, query.queues, query.states)
     found: list[Task] = []
-    scanned = 0
+    scanned, complete = 0, True
     async for task in scan(inspector, query.queues, query.states):
         if scanned >= window or len(found) >= limit:
-            return Found(tasks=tuple(found), scanned=scanned, complete=False)
+            complete = False
+            break
         scanned += 1
         if query.matches(task):
             found.append(task)
-    return Found(tasks=tuple(found), scanned=scanned, complete=True)
+    return Found(tasks=tuple(found), scanned=scanned, total=total, complete=complete)
+
+
+async def count(
+    inspector: Inspector, queues: tuple[str, ...], states: tuple[TaskState, ...]
+) -> int:
+    """Return how many tasks a scan would yield, without looking at any."""
+    reports = (
+        [await inspector.queue(name) for name in queues] if queues else await inspector.queues()
+    )
+    return sum(getattr(report, state.value) for report in reports for state in states)
 
 
 async def scan(

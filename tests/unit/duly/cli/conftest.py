@@ -98,6 +98,8 @@ class FakeInspector:
         if cursor == "bad":
             raise ValueError("the cursor 'bad' is not one of ours")
         found = tuple(task for task in self.held if (task.queue, task.state) == (queue, state))
+        if cursor is not None:
+            return TaskPage(tasks=())
         return TaskPage(tasks=found, next_cursor="c2" if found else None)
 
     async def task(self, queue, task_id):
@@ -117,6 +119,9 @@ class FakeInspector:
 
     async def delete(self, queue, task_id):
         await self._do("delete", queue, task_id)
+
+    async def cancel(self, queue, task_id, *, outcome="archive"):
+        await self._do(f"cancel:{outcome}", queue, task_id)
 
     async def pause(self, queue):
         self.done.append(("pause", queue))

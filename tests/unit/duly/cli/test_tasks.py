@@ -1,6 +1,6 @@
 """`duly tasks`."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -125,7 +125,8 @@ def test_enqueue_takes_fields_and_payload(duly, invoices):
 def test_enqueue_hands_on_every_option(duly):
     duly(
         "tasks", "enqueue", "check_pending_orders", "--queue", "low", "--delay", "5m", "--id", "x",
-        "--max-attempts", "2", "--timeout", "90", "--unique-for", "1h",
+        "--max-attempts", "2", "--timeout", "90", "--unique-for", "1h", "--retention", "1d",
+        "--deadline", "2026-02-01T10:00", "--header", "tenant=a=b",
     )  # fmt: skip
 
     assert duly.client.enqueued[0][1] == {
@@ -135,6 +136,10 @@ def test_enqueue_hands_on_every_option(duly):
         "max_attempts": 2,
         "timeout": timedelta(seconds=90),
         "unique_for": timedelta(hours=1),
+        "due": None,
+        "deadline": datetime(2026, 2, 1, 10, tzinfo=UTC),
+        "retention": timedelta(days=1),
+        "headers": {"tenant": "a=b"},
     }
 
 
@@ -164,6 +169,21 @@ def test_enqueue_hands_on_every_option(duly):
             ("check_pending_orders", "--delay", "soon"),
             "'soon' is no duration; write 90s, 5m, 2h or 7d",
             id="duration",
+        ),
+        pytest.param(
+            ("check_pending_orders", "--due", "noon"),
+            "--due: 'noon' is no time; write 2026-01-31T12:00, or 2h for two hours from now",
+            id="time",
+        ),
+        pytest.param(
+            ("check_pending_orders", "--due", "1h", "--delay", "1h"),
+            "--delay and --due exclude each other: give one of them",
+            id="both times",
+        ),
+        pytest.param(
+            ("check_pending_orders", "--header", "x"),
+            "--header: 'x' is not NAME=VALUE",
+            id="header",
         ),
     ],
 )

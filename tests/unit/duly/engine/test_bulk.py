@@ -6,8 +6,11 @@ from pydantic import Field
 from duly.engine import bulk
 from duly.engine.client import Client
 from duly.engine.inspector import Inspector
+from duly.engine.keys import queue_keys
 from duly.engine.requests import Request
 from duly.engine.search import Query, search
+from duly.engine.store import Store
+from duly.errors import BrokerDownError
 from duly.job import Job, Policy
 from duly.task import TaskState
 
@@ -57,7 +60,7 @@ async def test_search_says_when_it_has_not_seen_everything(inspector, archived):
     windowed = await search(inspector, Query(kind="other"), window=10)
 
     assert (len(limited.tasks), limited.complete) == (3, False)
-    assert (windowed.scanned, windowed.complete) == (10, False)
+    assert (windowed.scanned, windowed.total, windowed.complete) == (10, 25, False)
 
 
 async def test_search_by_time(inspector, archived):
@@ -112,3 +115,44 @@ async def test_scheduled_tasks_are_run_and_archived(client, inspector):
 
     report = await inspector.queue("low")
     assert (report.scheduled, report.archived, report.waiting) == (0, 1, 3)
+
+
+async def test_every_state_can_be_searched_and_deleted(
+    client, inspector, archived, broker_settings
+):
+    await client.enqueue(Bill(order_id=100))
+    await client.enqueue(Bill(order_id=101), delay=timedelta(hours=1))
+    async with Store.open(broker_settings) as store:
+        keys = queue_keys("low")
+        for state in ("completed", "quarantined"):
+            connection = store.connection
+            await connection.command("ZADD", getattr(keys, state), 1, state)
+            await connection.command("HSET", keys.index, state, state)
+
+    planned = await bulk.plan(inspector, "delete", Query())
+    progress = await bulk.carry_out(inspector, planned)
+
+    assert (planned.scanned, planned.total, progress.done) == (29, 29, 29)
+    assert (await inspector.queue("low")).held == 0
+
+
+async def test_several_chunks_are_reported_one_by_one(client, inspector):
+    await client.enqueue_many([Bill(order_id=number) for number in range(250)])
+    reports = []
+
+    planned = await bulk.plan(inspector, "archive", Query())
+    progress = await bulk.carry_out(inspector, planned, report=lambda p: reports.append(p.done))
+
+    assert reports == [100, 200, 250]
+    assert (progress.done, (await inspector.queue("low")).archived) == (250, 250)
+
+
+async def test_a_broker_that_goes_away_is_raised_as_itself(client, inspector, archived):
+    planned = await bulk.plan(inspector, "run", Query())
+
+    async def away(queue, task_id):
+        raise BrokerDownError("redis.example:6379", "refused")
+
+    inspector.run = away
+    with pytest.raises(BrokerDownError):
+        await bulk.carry_out(inspector, planned)
