@@ -21,6 +21,16 @@ class New(Job, kind="new", policy=Policy(max_attempts=1)):
     number: int
 
 
+class Unfit(Job, kind="fit"):
+    """What a producer of another version writes for `Fit`."""
+
+    text: str
+
+
+class Fit(Job, kind="fit"):
+    number: int
+
+
 @pytest.fixture
 def ran():
     return Counter()
@@ -52,7 +62,7 @@ async def settled(inspector):
 
 
 async def test_tasks_wait_for_a_server_that_comes_later(client, inspector, serve, until, ran):
-    await serve({Old: handler(ran, "old")})
+    await serve({Old: handler(ran, "old")}, unknown_grace=timedelta(minutes=10))
     task = await client.enqueue(New(number=1))
     aside = await until(lambda: in_state(inspector, task.id, TaskState.SCHEDULED))
     assert [attempt.outcome for attempt in aside.history] == [AttemptOutcome.SET_ASIDE]
@@ -108,7 +118,7 @@ async def test_what_is_no_name_of_a_kind_is_quarantined_at_once(
 async def test_a_crowd_of_unknown_tasks_does_not_keep_the_known_ones_waiting(
     client, inspector, serve, until, ran
 ):
-    await serve({Old: handler(ran, "old")})
+    await serve({Old: handler(ran, "old")}, unknown_grace=timedelta(minutes=10))
     await client.enqueue_many([New(number=number) for number in range(2_000)])
 
     await client.enqueue_many([Old(number=number) for number in range(100)])
@@ -116,3 +126,19 @@ async def test_a_crowd_of_unknown_tasks_does_not_keep_the_known_ones_waiting(
     await until(lambda: ran["old", "old", 1, 0] == 100, what="100 runs")
     report = await inspector.queue("default")
     assert report.quarantined == 0
+
+
+async def test_a_server_that_arrives_takes_back_what_nobody_knew(
+    client, inspector, serve, until, ran
+):
+    await serve({Old: handler(ran, "old")}, unknown_grace=timedelta(0))
+    lost = await client.enqueue_many([New(number=number) for number in range(3)])
+    bad = await client.enqueue(Unfit(text="no number"))
+    for task in (*lost, bad):
+        await until(lambda task=task: in_state(inspector, task.id, TaskState.QUARANTINED))
+
+    await serve({New: handler(ran, "new"), Fit: handler(ran, "new")})
+
+    await until(lambda: ran["new", "new", 1, 0] == 3, what="three first attempts")
+    await until(lambda: in_state(inspector, bad.id, TaskState.QUARANTINED))
+    assert set(ran) == {("new", "new", 1, 0)}

@@ -15,6 +15,7 @@ import structlog
 
 from duly import __version__
 from duly.clock import Clock, SystemClock, to_ms
+from duly.engine.adoption import adopt
 from duly.engine.attempt import Running
 from duly.engine.broker import Handler, JobBroker
 from duly.engine.chores.duties import Duties
@@ -39,6 +40,7 @@ _COMPLAIN_EVERY = 5.0
 _LAST_BEAT = 3.0
 _NEVER = timedelta(days=1)
 _TIDY_EVERY = timedelta(minutes=1)
+_ADOPTIONS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +57,7 @@ class ServerOptions:
     drain: timedelta = timedelta(seconds=25)
     lease: timedelta = timedelta(seconds=10)
     archive: ArchiveSettings = field(default_factory=ArchiveSettings)
-    unknown_grace: timedelta = timedelta(minutes=10)
+    unknown_grace: timedelta = timedelta(seconds=5)
     """How long a task waits while no live server knows its kind; then it is quarantined."""
 
 
@@ -109,6 +111,7 @@ class Server:
         self._heard: float | None = None
         self._errands: set[asyncio.Task[None]] = set()
         self._stopping = False
+        self._adoptions = dict.fromkeys(options.queues, _ADOPTIONS)
 
     @classmethod
     @asynccontextmanager
@@ -311,9 +314,18 @@ class Server:
         async def turn() -> timedelta:
             self._store.forget(queue)
             await self._store.register(queue)
+            await self._adopt(queue)
             return await janitor.turn()
 
         await repeat(turn, name=f"janitor {queue}", every=_TIDY_EVERY, stop=stop)
+
+    async def _adopt(self, queue: str) -> None:
+        """Take back what nobody knew: on arrival, and once more for what came aside just then."""
+        if self._adoptions[queue]:
+            self._adoptions[queue] -= 1
+            adopted = await adopt(self._store, queue, self._jobs.plans)
+            if adopted:
+                self._log.info("Quarantined tasks wait again", queue=queue, tasks=adopted)
 
     async def _leave(self) -> None:
         for queue in self._options.queues:

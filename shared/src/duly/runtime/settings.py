@@ -197,7 +197,7 @@ class WorkerSettings(Section):
     )
     unknown_grace: Annotated[timedelta, BeforeValidator(parse_duration), Field(ge=timedelta(0))] = (
         Field(
-            timedelta(minutes=10),
+            timedelta(seconds=5),
             description="how long a task waits for a worker that knows its kind; 0: not at all",
         )
     )
