@@ -1,22 +1,28 @@
 """Every way to stop a worker, on real processes: what runs, what waits, and what is left."""
 
+import asyncio
 import json
 import os
 import signal
 import sys
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from duly.engine.blocking import BlockingClient
+from duly.engine.inspector import Inspector
+from duly.task import TaskState
 from duly.testing.environment import inherited
 from duly.testing.processes import spawn, stop
 from duly.testing.waiting import wait_until
 
 HERE = Path(__file__).parent
 SECONDS = 30.0
+MANNERS = ("coroutine", "thread", "process")
+WAITS_UNCHANGED = (TaskState.WAITING, 0, 0)
 
 
 @pytest.fixture
@@ -30,8 +36,8 @@ def jobs(monkeypatch):
 class Worker:
     """A worker process with its log."""
 
-    def __init__(self, folder, broker, **variables):
-        self.log = folder / "worker.log"
+    def __init__(self, folder, broker, name="one", **variables):
+        self.log = folder / f"{name}.log"
         self.process = spawn(
             [sys.executable, HERE / "stopping_app.py", str(broker.port)],
             log=self.log,
@@ -68,8 +74,8 @@ def worker(tmp_path, broker_settings):
     """Return a function that starts a worker that has arrived."""
     with ExitStack() as stack:
 
-        def start(broker=broker_settings, **variables):
-            worker = Worker(tmp_path, broker, **variables)
+        def start(broker=broker_settings, name="one", **variables):
+            worker = Worker(tmp_path, broker, name, **variables)
             stack.callback(stop, worker.process)
             worker.said("Worker started")
             return worker
@@ -101,3 +107,114 @@ def test_processes_log_to_the_same_stream_and_die_with_their_server(worker, enqu
     os.kill(one.process.pid, signal.SIGKILL)
 
     wait_until(lambda: not any(map(alive, pids)), timeout=SECONDS, what="no orphans")
+
+
+def inspect(broker, ask):
+    """Ask the inspector, from a test without a loop."""
+
+    async def once():
+        async with Inspector.connect(broker) as inspector:
+            return await ask(inspector)
+
+    return asyncio.run(once())
+
+
+async def found(task_id, inspector):
+    return await inspector.task("default", task_id)
+
+
+def counts(broker):
+    report = inspect(broker, lambda inspector: inspector.queue("default"))
+    return report.waiting, report.active
+
+
+def all_wait_unchanged(broker, ids):
+    """Tell that each task waits, with neither an attempt nor a crash."""
+
+    tasks = [inspect(broker, partial(found, task_id)) for task_id in ids]
+    return all((task.state, task.attempts, task.crashes) == WAITS_UNCHANGED for task in tasks)
+
+
+@pytest.mark.parametrize(
+    "signals",
+    [[signal.SIGTERM], [signal.SIGINT], [signal.SIGTERM] * 5],
+    ids=["term", "int", "five"],
+)
+def test_an_idle_worker_stops_at_once(worker, signals):
+    one = worker()
+
+    code, seconds = one.end(*signals)
+
+    assert code == 0
+    assert seconds < 5
+    one.said("Worker stopped")
+
+
+@pytest.mark.parametrize("manner", MANNERS)
+def test_what_runs_may_end_and_what_waits_is_others_within_a_second(
+    worker, enqueue, broker_settings, manner
+):
+    one = worker(MANNER=manner, DRAIN="20")
+    running = enqueue(5, 5)
+    one.said("Handler began", 2)
+    waiting = enqueue(3600, 3600, 3600)
+
+    one.process.send_signal(signal.SIGTERM)
+    one.said("Waiting for running tasks")
+    wait_until(lambda: counts(broker_settings) == (3, 2), timeout=1.0, what="handed back")
+    code, _ = one.end(*[signal.SIGTERM] * 3)
+
+    assert code == 0
+    assert {line["task_id"] for line in one.said("Task succeeded", 2)} == set(running)
+    assert counts(broker_settings) == (3, 0)
+    assert all_wait_unchanged(broker_settings, waiting)
+
+
+@pytest.mark.parametrize("manner", MANNERS)
+def test_what_outlasts_the_drain_is_handed_back_with_its_attempts(
+    worker, enqueue, broker_settings, manner
+):
+    one = worker(MANNER=manner, DRAIN="0.5")
+    ids = enqueue(3600, 3600, 3600)
+    one.said("Handler began", 2)
+
+    code, seconds = one.end(signal.SIGTERM)
+
+    assert code == 0
+    assert seconds < 0.5 + 5
+    assert all_wait_unchanged(broker_settings, ids)
+
+
+def test_without_a_broker_it_stops_too_and_loses_nothing(worker, own_server, jobs):
+    broker = own_server.settings()
+    one = worker(broker, DRAIN="0.5")
+    with BlockingClient(broker) as client:
+        ids = [client.enqueue(jobs.Busy(seconds=3600)).id for _ in range(3)]
+    one.said("Handler began", 2)
+
+    own_server.kill9()
+    one.said("Heartbeat failed")
+    code, seconds = one.end(signal.SIGTERM, signal.SIGTERM)
+    own_server.restart()
+
+    assert code == 0
+    assert seconds < 15
+    # The lease runs out, and whoever looks after the queue makes them wait again.
+    began = {line["task_id"] for line in worker(broker, "two").said("Handler began", 2)}
+    assert began <= set(ids)
+    tasks = [inspect(broker, partial(found, task_id)) for task_id in ids]
+    assert {task.attempts for task in tasks} == {0}, "it was a crash, no attempt"
+
+
+def test_a_worker_that_never_met_its_broker_stops_at_once(tmp_path, own_server):
+    broker = own_server.settings()
+    own_server.kill9()
+    one = Worker(tmp_path, broker)
+    try:
+        one.said("Broker away, trying on")
+        code, seconds = one.end(signal.SIGTERM)
+    finally:
+        stop(one.process)
+
+    assert code == 0
+    assert seconds < 5
