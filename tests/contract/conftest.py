@@ -101,6 +101,26 @@ class Lane:
         """Keep (entry, id, JSON); return the entries refused."""
         return await self.store.run(scripts.draft(self.keys, drafts))
 
+    async def follow(self, *successes):
+        """Settle successes with successors; return (entries refused, left out, posted)."""
+        call = scripts.follow(self.keys, successes, now_ms=self.now, at_ms=self.now)
+        return tuple(await self.store.run(call))
+
+    async def deliver(self, *items, read_ms=None):
+        """Take (delivery id, `Successor`) pairs; return how many were refused, or -1."""
+        call = scripts.deliver(
+            self.keys,
+            [(delivery, item.fields()) for delivery, item in items],
+            read_ms=self.now if read_ms is None else read_ms,
+            now_ms=self.now,
+        )
+        return await self.store.run(call)
+
+    async def letters(self):
+        """Return the fields of what lies in the outbox."""
+        rows = await self.command("XRANGE", self.keys.outbox, "-", "+")
+        return [as_map(fields) for _, fields in rows]
+
     async def requeue(self, *held):
         return await self.store.run(scripts.requeue(self.keys, held))
 
@@ -219,6 +239,13 @@ class Lane:
             if states[task_id] == "waiting":
                 assert b"tries" in entries[index[task_id]], "whoever finishes it will look for them"
         assert set(await self.map("cancels")) <= set(states), "cancels are of tasks that exist"
+        joins = set(await self.map("joins"))
+        awaited = await self.map("awaited")
+        assert {name for name in awaited if "\n" not in name} == joins, "joins wait for somebody"
+        for name in joins:
+            left = [member for member in awaited if member.startswith(f"{name}\n")]
+            assert len(left) == int(awaited[name]) > 0, "a join knows how many it waits for"
+        assert {name.partition("\n")[0] for name in awaited} == joins, "nobody waits for nothing"
         holders = {held.split(b" ", 1)[1].decode() for held in (await self.map("locks")).values()}
         under_way = {"waiting", "active", "scheduled", "retry"}
         alive = {task_id for task_id, state in states.items() if state in under_way}

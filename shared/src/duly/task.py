@@ -10,6 +10,8 @@ from typing import Any
 import msgspec
 
 from duly.clock import SystemClock, from_unix_ms, to_unix_ms
+from duly.flow import Node, Step
+from duly.job import Job
 
 RESULT_LIMIT_BYTES = 256 * 1024
 """The largest result that is kept, as JSON."""
@@ -197,6 +199,8 @@ class TaskContext:
     draft: bytes | None = None
     """What `write_result` was given last, as JSON."""
     outside: Outside = _ALONE
+    successors: list[Node] | None = None
+    """What `then` was given; None: nothing."""
 
     def progress(self, fraction: float, note: str = "") -> None:
         """Say how far the work has come. Costs nothing: the next heartbeat carries the last word.
@@ -230,6 +234,27 @@ class TaskContext:
     def idempotency_key(self, step: str) -> str:
         """Return a UUID for one step of this task: the same in every attempt, in any process."""
         return str(uuid.uuid5(_KEYS, f"{self.queue}\0{self.id}\0{step}"))
+
+    def then(self, *nodes: Node, **options: Any) -> None:  # noqa: ANN401 - `Client.enqueue`'s
+        """Enqueue jobs, chains or groups in the step that ends this task with success.
+
+        When the attempt ends in any other way they never are. They do not wait for one another,
+        their ids are this task's and their places, unless the options give one, and a job whose
+        id or unique lock is taken is left out and counted. A handler in a process can not; a
+        chain that it is part of can.
+
+        Args:
+            nodes: What comes next.
+            options: As of `Client.enqueue`, when it is one job.
+
+        Raises:
+            TypeError: Options for what is not one job.
+        """
+        if options:
+            if len(nodes) != 1 or not isinstance(nodes[0], Job):
+                raise TypeError("options are for one job: name others by duly.flow.step")
+            nodes = (Step(nodes[0], options),)
+        self.successors = [*(self.successors or []), *nodes]
 
     @property
     def waiting_since(self) -> datetime | None:

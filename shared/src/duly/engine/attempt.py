@@ -11,16 +11,18 @@ from duly.clock import from_unix_ms, to_ms
 from duly.engine.backoff import backoff
 from duly.engine.broker import Plan
 from duly.engine.codec import ERROR_LIMIT, Message, decode, encode_attempt, payload_of, whole
+from duly.engine.flows import Flow, Origin, bounded, flow_of, follow, plan
 from duly.engine.middleware import Ended, Outcome
-from duly.engine.middleware.tracing import trace_id_of
+from duly.engine.middleware.tracing import headers_of_current_span, trace_id_of
 from duly.engine.offspring import traceback_of
-from duly.engine.scripts import Settlement
+from duly.engine.scripts import Settlement, Success, Successor
 from duly.engine.store import Delivery, tries_text
 from duly.engine.verdict import Failed, decide, instant
 from duly.errors import MalformedTaskError
 from duly.job import Job
 from duly.task import RESULT_LIMIT_BYTES, Attempt, AttemptOutcome, TaskContext
 
+_TRACE = ("traceparent", "tracestate", "baggage")
 _END_OF_TIME_MS = 253_402_300_799_000
 """The last second that a datetime can hold."""
 
@@ -49,6 +51,8 @@ class Running:
     """On this machine's monotonic clock."""
     expires_ms: int = 0
     """The deadline of the whole task, on the broker's clock; 0: none."""
+    flow: Flow | None = None
+    """What is to come after it."""
     task: asyncio.Task[None] | None = None
     interrupted: Outcome | None = None
     """Why it was cancelled, when it was not by its timeout."""
@@ -98,12 +102,14 @@ def start(
     attempts, timeout_ms, retention_ms = plan.max_attempts, plan.timeout_ms, plan.retention_ms
     given: dict[str, str] = {}
     expires_ms = 0
+    flow: Flow | None = None
     if labels := message.labels:
         attempts = max(1, whole(labels, "max_attempts", attempts))
         timeout_ms = whole(labels, "timeout_ms", timeout_ms)
         retention_ms = whole(labels, "retention_ms", retention_ms)
         expires_ms = min(whole(labels, "deadline_ms", 0), _END_OF_TIME_MS)
         given = headers(message)
+        flow = flow_of(labels)
     if expires_ms and (not timeout_ms or now_ms + timeout_ms > expires_ms):
         timeout_ms = max(1, expires_ms - now_ms)
     context = TaskContext(
@@ -119,7 +125,16 @@ def start(
         headers=given,
     )
     running = Running(
-        delivery, queue, message, job, context, timeout_ms / 1000, retention_ms, started, expires_ms
+        delivery,
+        queue,
+        message,
+        job,
+        context,
+        timeout_ms / 1000,
+        retention_ms,
+        started,
+        expires_ms,
+        flow,
     )
     return running, plan
 
@@ -204,6 +219,34 @@ def success(running: Running, result: bytes) -> Settlement | None:
         lock=running.lock,
         result=result,
         outcomes="processed",
+    )
+
+
+def followed(running: Running, kept: Settlement | None, *, now_ms: int) -> Success:
+    """Return how to settle a success that has successors; `kept`: how without them.
+
+    Raises:
+        Exception: They can not be made: as if the handler had raised it.
+    """
+    context, flow = running.context, running.flow
+    traced = headers_of_current_span() or {
+        name: context.headers[name] for name in _TRACE if name in context.headers
+    }
+    origin = Origin(task_id=context.id, headers=traced, now_ms=now_ms)
+    successors: list[Successor] = []
+    if flow is not None:
+        successors += follow(flow.next, flow.join, origin)
+    for place, node in enumerate(context.successors or (), 1):
+        successors += follow(plan(node, f"{context.id}.{place}"), None, origin)
+    return Success(
+        entry=running.delivery.entry,
+        id=running.message.task_id,
+        kind=running.message.task_name,
+        successors=bounded(successors),
+        lock=running.lock,
+        retention_ms=kept.in_ms if kept else 0,
+        tries=running.delivery.tries,
+        result=kept.result if kept else b"",
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar
 from duly.engine.client import Client
 from duly.engine.requests import Request
 from duly.errors import DulyError, EnqueueError
+from duly.flow import Node
 from duly.job import Job
 from duly.runtime.settings import QueueSettings, RedisSettings
 from duly.task import Task
@@ -110,6 +111,11 @@ class BlockingClient:
         """Enqueue several jobs, all or none; see `Client.enqueue_many`."""
         client, loop = self._open()
         return _wait(client.enqueue_many(requests), loop)
+
+    def start(self, flow: Node, *, flow_id: str | None = None) -> str:
+        """Enqueue a chain or a group, whole or not at all; see `Client.start`."""
+        client, loop = self._open()
+        return _wait(client.start(flow, flow_id=flow_id), loop)
 
     def try_enqueue_many(self, requests: Sequence[Request | Job]) -> list[Task | EnqueueError]:
         """Enqueue what can be; see `Client.try_enqueue_many`."""

@@ -203,6 +203,9 @@ class Child:
         try:
             handler, job = load(run.handler), load(run.job)
             result = handler(job.model_validate_json(run.payload), context)
+            if context.successors:
+                # Better a failure than a success whose successors nobody ever sees.
+                return _raised(NotImplementedError("then() in a process: give the job a chain"))
             return Done(msgspec.Raw(encode_result(result if run.keeps else None)))
         except BaseException as error:  # noqa: BLE001 - a handler may raise anything
             return _raised(error)

@@ -1,5 +1,6 @@
 """The producer's side: enqueue typed jobs, and claim the ticks of schedules."""
 
+import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
@@ -10,13 +11,16 @@ import msgspec
 from duly.clock import from_unix_ms, to_ms
 from duly.engine import scripts
 from duly.engine.codec import Message, encode
+from duly.engine.courier import launch
+from duly.engine.flows import Origin, bounded, follow, plan
 from duly.engine.gatherer import Gatherer
 from duly.engine.middleware.tracing import headers_of_current_span
 from duly.engine.reports import TickOutcome, TickReport
-from duly.engine.requests import Request, accepted, prepare, result
+from duly.engine.requests import Request, accepted, prepare, refusal, result
 from duly.engine.scripts import NewTask
 from duly.engine.store import BATCH, Store
 from duly.errors import BrokerDownError, DulyError, EnqueueError
+from duly.flow import Node
 from duly.job import Job
 from duly.runtime.settings import DEFAULT_QUEUES, QueueSettings, RedisSettings
 from duly.schedule import Entry
@@ -96,6 +100,37 @@ class Client:
         if isinstance(found, DulyError):
             raise found
         return found
+
+    async def start(self, flow: Node, *, flow_id: str | None = None) -> str:
+        """Enqueue a chain or a group, whole or not at all; return its id.
+
+        Its tasks get the flow's id and their places as ids: the first of a chain is "id.1".
+        Members of a group do not count against `max_length`.
+
+        Args:
+            flow: Made by `duly.flow.chain` and `duly.flow.group`.
+            flow_id: Chosen by the caller, so that a flow begun twice runs once at a time.
+
+        Raises:
+            ValueError: It is empty, too large, or could wait for ever.
+            EnqueueError: As of `enqueue`, for the first task of a chain.
+            BrokerDownError: It is not known whether it was accepted.
+        """
+        flow_id = flow_id or secrets.token_hex(16)
+        now_ms = self._store.now_ms()
+        origin = Origin(task_id="", headers=headers_of_current_span(), now_ms=now_ms)
+        first = bounded(follow(plan(flow, flow_id), None, origin))
+        if not first:
+            raise ValueError("an empty flow")
+        if len(first) > 1:
+            await launch(self._store, first)
+            return flow_id
+        (task,), queue = first, first[0].queue
+        new = task.new(now_ms)
+        (answer,) = await self._add(queue, [new], whole=True)
+        if refused := refusal(task.kind, new, queue, answer, self._limit(queue)):
+            raise refused
+        return flow_id
 
     async def enqueue_many(self, requests: Sequence[Request | Job]) -> list[Task]:
         """Enqueue several jobs, all or none for each queue (in batches of 500).

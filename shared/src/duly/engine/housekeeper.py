@@ -9,6 +9,7 @@ from typing import Self
 from duly.engine.chores.janitor import Janitor
 from duly.engine.chores.mover import Mover
 from duly.engine.chores.reaper import Reaper
+from duly.engine.courier import Courier
 from duly.engine.keys import QUEUES
 from duly.engine.replies import texts
 from duly.engine.store import Store
@@ -93,5 +94,6 @@ class Housekeeper:
         return [
             ("mover", Mover(self._store, queue).turn),
             ("reaper", reaper.turn),
+            ("courier", Courier(self._store, queue).turn),
             ("janitor", Janitor(self._store, queue, bounds=self._bounds).turn),
         ]

@@ -7,12 +7,14 @@ from typing import Literal, Self
 from duly.engine import removal
 from duly.engine.counters import Counters
 from duly.engine.fleet import Fleet
+from duly.engine.joins import Joins
 from duly.engine.keys import QueueKeys
 from duly.engine.pages import Pages
 from duly.engine.queues import Queues
 from duly.engine.reports import (
     DayReport,
     EntryReport,
+    JoinReport,
     MinuteReport,
     QueueReport,
     ServerReport,
@@ -175,6 +177,22 @@ class Inspector:
             IllegalTransitionError: It is not active.
         """
         await self._tasks.cancel(await self._queues.keys(queue), task_id, outcome)
+
+    async def joins(self, queue: str) -> list[JoinReport]:
+        """Report the tasks of a queue that wait for members of a group, a thousand at most.
+
+        Raises:
+            NotFoundError: No such queue.
+        """
+        return await Joins(self._store).all(await self._queues.keys(queue))
+
+    async def cancel_join(self, queue: str, join: str) -> None:
+        """Forget such a task: its members go on, and nothing follows them.
+
+        Raises:
+            NotFoundError: No such queue, or no such join in it.
+        """
+        await Joins(self._store).cancel(await self._queues.keys(queue), join)
 
     async def pause(self, queue: str) -> None:
         """Stop workers from taking tasks of the queue; those running end. Idempotent.

@@ -35,21 +35,29 @@ class QueueKeys:
     | paused | STRING | ms since which the queue is paused |
     | entries | HASH | schedule entry id → JSON description |
     | control | channel | a message makes the queue's servers beat at once and look |
+    | outbox | STREAM | successors on their way to other queues, and reports to joins |
+    | joins | HASH | join id → the task that waits for its members, packed |
+    | awaited | HASH | join id → members not yet succeeded; "join id⏎member" for each of them |
+    | delivered | ZSET | what came from outboxes, "queue/entry id", by the ms of its arrival |
     | ticks | HASH | entry id → "slot-ms task-id"; `entry id:outcome` → count |
     """
 
     __slots__ = (
         "archived",
+        "awaited",
         "cancels",
         "completed",
         "control",
+        "delivered",
         "entries",
         "history",
         "index",
+        "joins",
         "kinds",
         "leases",
         "locks",
         "name",
+        "outbox",
         "paused",
         "prefix",
         "quarantined",
@@ -89,6 +97,10 @@ class QueueKeys:
         self.paused = prefix + "paused"
         self.control = prefix + "control"
         self.entries = prefix + "entries"
+        self.outbox = prefix + "outbox"
+        self.joins = prefix + "joins"
+        self.awaited = prefix + "awaited"
+        self.delivered = prefix + "delivered"
         self.ticks = prefix + "ticks"
 
     def hour(self, unix_ms: int) -> str:

@@ -9,6 +9,7 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
+from functools import partial
 
 import structlog
 from taskiq.receiver import Receiver
@@ -41,6 +42,7 @@ class JobReceiver(Receiver):
         strict: Ask the queues in their order rather than by weight.
         middlewares: Told when attempts begin and end.
         on_retry: Called with (queue, wait) when a task goes to retry, so that somebody moves it.
+        on_posted: Called with the queue in whose outbox successors lie.
         leased: Whether this server's lease stands, so far as it knows; without, it takes nothing.
         unknown_grace: How long a task waits for a server that knows its kind.
         clock: For durations.
@@ -56,6 +58,7 @@ class JobReceiver(Receiver):
         strict: bool = False,
         middlewares: Iterable[Middleware] = (),
         on_retry: Callable[[str, timedelta], None] = lambda *_: None,
+        on_posted: Callable[[str], None] = lambda _: None,
         leased: Callable[[], bool] = lambda: True,
         unknown_grace: timedelta = timedelta(0),
         clock: Clock | None = None,
@@ -79,6 +82,8 @@ class JobReceiver(Receiver):
                 queue,
                 on_written=self._held.difference_update,
                 on_refused=self._refused,
+                on_posted=partial(on_posted, queue),
+                on_left_out=partial(self._left_out, queue),
                 on_error=self._broker_failed,
             )
             for queue in broker.queues
@@ -274,6 +279,11 @@ class JobReceiver(Receiver):
 
     def _refused(self, entries: list[bytes]) -> None:
         self._log.warning("Outcomes refused: the lease had run out", tasks=len(entries))
+
+    def _left_out(self, queue: str, successors: int) -> None:
+        self._log.warning(
+            "Successors left out: id or lock taken", queue=queue, successors=successors
+        )
 
     def _broker_failed(self, error: BrokerError) -> None:
         if not self._down:

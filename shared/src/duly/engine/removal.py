@@ -49,9 +49,12 @@ async def _state(store: Store, keys: QueueKeys) -> tuple[int, int, int]:
     answers = await store.connection.many(
         [
             ("XLEN", keys.stream),
+            ("XLEN", keys.outbox),
+            ("HLEN", keys.joins),
             *(("ZCARD", key) for key in counted),
             ("XPENDING", keys.stream, GROUP),
             ("ZCOUNT", keys.leases, store.now_ms(), "+inf"),
         ]
     )
-    return sum(answers[:6]), int(answers[6][0]), int(answers[7])
+    *held, active, leases = answers
+    return sum(held), int(active[0]), int(leases)

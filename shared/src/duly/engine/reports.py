@@ -155,3 +155,18 @@ class EntryReport:
     paused: int = 0
     missed: int = 0
     paused_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinReport:
+    """A task that waits for the members of a group to succeed."""
+
+    id: str
+    queue: str
+    since: datetime
+    members: int = 0
+    awaited: tuple[int, ...] = ()
+    """Members that have not succeeded yet, counted from 0."""
+    task_id: str = ""
+    """Of the task that is to follow."""
+    kind: str = ""

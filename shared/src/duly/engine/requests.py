@@ -121,20 +121,29 @@ def _deadline_ms(request: Request, first_ms: int) -> int:
     return deadline_ms
 
 
+def refusal(
+    kind: str, new: NewTask, queue: str, answer: int | str, limit: int
+) -> EnqueueError | None:
+    """Return why `add` refused a task; None when it did not."""
+    if isinstance(answer, str):
+        return DuplicateTaskError(kind, queue, answer)
+    if answer == _CONFLICT:
+        return TaskIdConflictError(new.id, queue)
+    if answer == _FULL:
+        return QueueFullError(queue, limit)
+    if answer == _LEFT_OUT:
+        return EnqueueError(f"{kind} was left out: another of its batch was refused")
+    return None
+
+
 def result(item: Prepared, answer: int | str, now: datetime, limit: int) -> Task | EnqueueError:
     """Return the task that a request became at `now`, or why it was refused."""
-    job, task_id = item.request.job, item.new.id
-    if isinstance(answer, str):
-        return DuplicateTaskError(job.kind, item.queue, answer)
-    if answer == _CONFLICT:
-        return TaskIdConflictError(task_id, item.queue)
-    if answer == _FULL:
-        return QueueFullError(item.queue, limit)
-    if answer == _LEFT_OUT:
-        return EnqueueError(f"{job.kind} was left out: another of its batch was refused")
+    job = item.request.job
+    if refused := refusal(job.kind, item.new, item.queue, answer, limit):
+        return refused
     scheduled = answer != _WAITING
     return Task(
-        id=task_id,
+        id=item.new.id,
         queue=item.queue,
         kind=job.kind,
         state=TaskState.SCHEDULED if scheduled else TaskState.WAITING,

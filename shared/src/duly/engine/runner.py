@@ -15,7 +15,7 @@ from duly.engine.broker import JobBroker, Plan
 from duly.engine.drafts import Drafts
 from duly.engine.middleware import Ended, Hooks, Middleware, Outcome
 from duly.engine.processes import HardTimeoutError, Processes
-from duly.engine.scripts import Settlement
+from duly.engine.scripts import Settlement, Success
 from duly.engine.settler import Settler
 from duly.engine.store import Delivery
 from duly.engine.strangers import Strangers
@@ -211,21 +211,25 @@ class Runner:
         task.cancel()
 
     def _succeeded(self, running: Running, result: Any) -> None:  # noqa: ANN401
-        settler = self._settlers[running.queue]
+        settler, message = self._settlers[running.queue], running.message
         kept: Settlement | None = None
-        if running.retention_ms:
-            try:
+        followed: Success | None = None
+        try:
+            if running.retention_ms:
                 encoded = running.context.draft or b""
                 if result is not None:
                     encoded = msgspec.json.encode(result)
                 kept = attempt.success(running, encoded)
-            except (TypeError, ValueError, msgspec.MsgspecError) as error:
-                self._failed(running, error)
-                return
-        if kept is not None:
+            if running.flow is not None or running.context.successors:
+                followed = attempt.followed(running, kept, now_ms=self._jobs.store.now_ms())
+        except Exception as error:  # noqa: BLE001 - results and successors are the handler's
+            self._failed(running, error)
+            return
+        if followed is not None:
+            settler.follow(followed)
+        elif kept is not None:
             settler.settle(kept)
         else:
-            message = running.message
             settler.succeeded(
                 running.delivery.entry,
                 message.task_id,

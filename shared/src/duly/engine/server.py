@@ -23,6 +23,7 @@ from duly.engine.chores.heartbeat import Heartbeat
 from duly.engine.chores.janitor import Janitor
 from duly.engine.chores.mover import Mover
 from duly.engine.chores.reaper import Reaper
+from duly.engine.courier import Courier
 from duly.engine.middleware import Middleware
 from duly.engine.receiver import JobReceiver
 from duly.engine.replies import RunningRecord, ServerRecord
@@ -94,6 +95,7 @@ class Server:
             strict=options.strict,
             middlewares=middlewares,
             on_retry=self._retry_in,
+            on_posted=self._posted,
             leased=self._leased,
             unknown_grace=options.unknown_grace,
             clock=self._clock,
@@ -103,6 +105,7 @@ class Server:
             queue: Duties(
                 Mover(store, queue, longest_rest=_NEVER),
                 Reaper(store, queue, lease=options.lease, on_recovered=on_recovered),
+                Courier(store, queue),
                 horizon=horizon,
             )
             for queue in options.queues
@@ -287,6 +290,9 @@ class Server:
     def _retry_in(self, queue: str, wait: timedelta) -> None:
         # A little later than due: the settling has to arrive first.
         self._duties[queue].due_in(wait + timedelta(milliseconds=2))
+
+    def _posted(self, queue: str) -> None:
+        self._duties[queue].posted()
 
     def _describe(self) -> bytes:
         """Describe this server for the inspector; called in the heartbeat's thread."""

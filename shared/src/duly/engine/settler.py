@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import cast
 
-from duly.engine.scripts import Settlement
+from duly.engine.keys import queue_keys
+from duly.engine.scripts import Settlement, Success, follow
 from duly.engine.store import BATCH, Store
 from duly.errors import BrokerError
 
@@ -35,6 +37,8 @@ class Settler:
         on_refused: Called with the entries whose outcome was refused, because this server had
             lost its lease and somebody else runs them. Not called after a repeated write, where a
             refusal only means that the first one had arrived.
+        on_posted: Called when successors for other queues lie in the queue's outbox.
+        on_left_out: Called with how many successors were refused for a taken id or lock.
         on_error: Called with each error of the broker; the write is repeated until it succeeds.
     """
 
@@ -45,13 +49,17 @@ class Settler:
         *,
         on_written: Callable[[list[bytes]], None] = lambda _: None,
         on_refused: Callable[[list[bytes]], None] = lambda _: None,
+        on_posted: Callable[[], None] = lambda: None,
+        on_left_out: Callable[[int], None] = lambda _: None,
         on_error: Callable[[BrokerError], None] = lambda _: None,
     ) -> None:
         self._store, self._queue = store, queue
+        self._on_posted, self._on_left_out = on_posted, on_left_out
         self._on_written = on_written
         self._on_refused, self._on_error = on_refused, on_error
         self._successes = _Successes([], [], [], [])
         self._settlements: list[Settlement] = []
+        self._followed: list[Success] = []
         self._wake = asyncio.Event()
         self._closed = False
 
@@ -70,10 +78,15 @@ class Settler:
         self._settlements.append(settlement)
         self._wake.set()
 
+    def follow(self, success: Success) -> None:
+        """Note that a task succeeded that has successors."""
+        self._followed.append(success)
+        self._wake.set()
+
     @property
     def backlog(self) -> int:
         """Outcomes not written yet."""
-        return len(self._successes.entries) + len(self._settlements)
+        return len(self._successes.entries) + len(self._settlements) + len(self._followed)
 
     async def run(self) -> None:
         """Write outcomes as they come, until closed and everything is written."""
@@ -95,6 +108,8 @@ class Settler:
         while self.backlog:
             await self._write_successes()
             await self._write_settlements()
+            if self._followed:
+                await self._write_followed()
 
     async def _write_successes(self) -> None:
         batch, self._successes = self._successes, _Successes([], [], [], [])
@@ -125,6 +140,25 @@ class Settler:
             await self._persist(write)
             self._on_written([settlement.entry for settlement in part])
 
+    async def _write_followed(self) -> None:
+        batch, self._followed = self._followed, []
+        while batch:
+            part = _batch(batch)
+            batch = batch[len(part) :]
+
+            async def write(part: list[Success] = part) -> list[bytes]:
+                refused, left_out, posted = await self._store.run(
+                    follow(queue_keys(self._queue), part, now_ms=self._store.now_ms())
+                )
+                if left_out:
+                    self._on_left_out(left_out)
+                if posted:
+                    self._on_posted()
+                return cast("list[bytes]", refused)
+
+            await self._persist(write)
+            self._on_written([success.entry for success in part])
+
     async def _persist(self, write: Callable[[], Awaitable[list[bytes]]]) -> None:
         """Write one batch; try again, ever less often, until it is written."""
         pause, repeated = timedelta(milliseconds=50), False
@@ -140,3 +174,13 @@ class Settler:
             repeated = True
             await asyncio.sleep(pause.total_seconds())
             pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def _batch(successes: list[Success]) -> list[Success]:
+    """Return the first that make one script: one at least, more where there is room."""
+    size = 0
+    for place, success in enumerate(successes):
+        size += 1 + len(success.successors)
+        if place and size > BATCH:
+            return successes[:place]
+    return successes

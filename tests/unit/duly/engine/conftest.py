@@ -1,6 +1,7 @@
 """A server in the test's own loop, with whatever handlers a test wants."""
 
 import asyncio
+import re
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -45,3 +46,15 @@ async def client(broker_settings):
 async def inspector(broker_settings):
     async with Inspector.connect(broker_settings) as inspector:
         yield inspector
+
+
+@pytest.fixture
+def documented(pytestconfig):
+    """Return the blocks of Python below a heading of a document."""
+
+    def blocks(path, heading):
+        text = (pytestconfig.rootpath / path).read_text(encoding="utf-8")
+        section = re.split(rf"^## [^\n]*{heading}$", text, flags=re.MULTILINE)[1]
+        return re.findall(r"```python\n(.*?)```", section.partition("\n## ")[0], re.DOTALL)
+
+    return blocks

@@ -1,4 +1,4 @@
-"""A worker's duties to its queues: moved and reaped when its heartbeat says there is need.
+"""A worker's duties to its queues: moved, reaped and sent on when there is need.
 
 So an idle worker asks the broker nothing beside its heartbeats, however many workers there are.
 """
@@ -11,6 +11,7 @@ import structlog
 
 from duly.engine.chores.mover import Mover
 from duly.engine.chores.reaper import Reaper
+from duly.engine.courier import Courier
 from duly.engine.store import Pulse
 from duly.errors import BrokerError
 
@@ -18,17 +19,23 @@ _PAUSE_AFTER_ERROR = 0.5
 
 
 class Duties:
-    """Runs one queue's mover and reaper on demand. Belongs to the loop it was made on.
+    """Runs one queue's mover, reaper and courier on demand. Belongs to the loop it was made on.
 
     Args:
         mover: Moves due tasks.
         reaper: Recovers the tasks of dead servers.
+        courier: Brings successors to other queues.
         horizon: A task due later than this is left to a later heartbeat.
     """
 
-    def __init__(self, mover: Mover, reaper: Reaper, *, horizon: timedelta) -> None:
-        self._mover, self._reaper, self._horizon = mover, reaper, horizon
-        self._due, self._dead = asyncio.Event(), asyncio.Event()
+    def __init__(
+        self, mover: Mover, reaper: Reaper, courier: Courier, *, horizon: timedelta
+    ) -> None:
+        self._mover, self._reaper, self._courier = mover, reaper, courier
+        self._horizon = horizon
+        self._due, self._dead, self._post = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        # A worker that has died may have left something.
+        self._post.set()
         self._log = structlog.get_logger("duly.engine")
 
     def heard(self, pulse: Pulse) -> None:
@@ -44,11 +51,16 @@ class Duties:
             loop = asyncio.get_running_loop()
             loop.call_later(max(0.0, wait.total_seconds()), self._due.set)
 
+    def posted(self) -> None:
+        """Note that something lies in the outbox."""
+        self._post.set()
+
     async def run(self) -> None:
         """Do what was noted, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._move())
             group.create_task(self._reap())
+            group.create_task(self._send())
 
     async def _move(self) -> None:
         while True:
@@ -63,6 +75,15 @@ class Duties:
             await self._dead.wait()
             self._dead.clear()
             await self._do(self._reaper.turn, "reaper", self._dead)
+            self._post.set()
+
+    async def _send(self) -> None:
+        while True:
+            await self._post.wait()
+            self._post.clear()
+            rest = await self._do(self._courier.turn, "courier", self._post)
+            if rest == timedelta(0):
+                self._post.set()
 
     async def _do(
         self, turn: Callable[[], Awaitable[timedelta]], name: str, again: asyncio.Event

@@ -1,5 +1,6 @@
 """The janitor: keeps what is kept within its bounds of count and age, a batch at a time."""
 
+import re
 from datetime import timedelta
 from typing import Literal
 
@@ -11,6 +12,9 @@ from duly.engine.store import Store
 from duly.runtime.settings import ArchiveSettings
 
 _BATCH = 500
+_DELIVERY = re.compile(r"[a-z0-9_.-]{1,64}/\d{1,15}-\d{1,15}")
+_REMEMBER = timedelta(minutes=5)
+"""How long a delivery is remembered at least: longer than a courier may take for it."""
 _SHOW_LOST = timedelta(hours=1)
 """How long a dead server is still shown."""
 _SHOW_ENTRY = timedelta(days=1)
@@ -39,6 +43,7 @@ class Janitor:
         full = False
         for state in ("archived", "quarantined", "completed"):
             full = await self._prune(state) >= _BATCH or full
+        full = await self._forget_delivered() >= _BATCH or full
         await self._forget()
         return timedelta(0) if full else self._every
 
@@ -66,6 +71,22 @@ class Janitor:
         for key, names in ((keys.servers, lost), (keys.entries, gone)):
             if names:
                 await self._store.connection.command("HDEL", key, *names)
+
+    async def _forget_delivered(self) -> int:
+        """Forget what came from outboxes that hold it no more; return how much was looked at."""
+        connection, delivered = self._store.connection, queue_keys(self._queue).delivered
+        before = self._store.now_ms() - to_ms(_REMEMBER)
+        found = texts(
+            await connection.command("ZRANGEBYSCORE", delivered, "-inf", before, "LIMIT", 0, _BATCH)
+        )
+        ours = [name.rpartition("/") for name in found if _DELIVERY.fullmatch(name)]
+        looks = [("XRANGE", queue_keys(queue).outbox, entry, entry) for queue, _, entry in ours]
+        letters = await connection.many(looks) if looks else ()
+        still = {"/".join(name[::2]) for name, there in zip(ours, letters, strict=True) if there}
+        gone = [name for name in found if name not in still]
+        if gone:
+            await connection.command("ZREM", delivered, *gone)
+        return len(gone)
 
     async def _prune(self, state: Literal["archived", "quarantined", "completed"]) -> int:
         kept_by_score = state == "completed"

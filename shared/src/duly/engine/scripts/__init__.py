@@ -4,6 +4,15 @@ A function only builds a `Call`; whoever has a connection, asynchronous or not, 
 """
 
 from duly.engine.scripts.call import Call, NewTask, Script, Settlement, minute_of_hour, script
+from duly.engine.scripts.flows import (
+    MOST_LAG_MS,
+    Success,
+    Successor,
+    deliver,
+    disjoin,
+    follow,
+    post,
+)
 from duly.engine.scripts.operations import cancel, operate, prune, weigh
 from duly.engine.scripts.schedules import TICKS_KEPT, tick
 from duly.engine.scripts.servers import beat, leave, reap, suspects
@@ -11,20 +20,27 @@ from duly.engine.scripts.tasks import ATTEMPTS_KEPT, add, draft, finish, move, r
 
 __all__ = [
     "ATTEMPTS_KEPT",
+    "MOST_LAG_MS",
     "TICKS_KEPT",
     "Call",
     "NewTask",
     "Script",
     "Settlement",
+    "Success",
+    "Successor",
     "add",
     "beat",
     "cancel",
+    "deliver",
+    "disjoin",
     "draft",
     "finish",
+    "follow",
     "leave",
     "minute_of_hour",
     "move",
     "operate",
+    "post",
     "prune",
     "reap",
     "requeue",
