@@ -5,8 +5,6 @@ children of labels are kept by their labels: looking one up costs a dictionary a
 """
 
 import platform
-from collections.abc import Callable
-from functools import cache
 from importlib.metadata import version
 from typing import Final
 
@@ -43,32 +41,9 @@ def new_registry(service: str) -> CollectorRegistry:
 
 
 class WorkerMetrics:
-    """What a worker counts and times."""
+    """What a worker counts beside its attempts: those are `duly.engine.middleware.metrics`."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.tasks = Counter(
-            "duly_tasks",
-            "Attempts that ended, by what became of the task",
-            ("queue", "kind", "outcome"),
-            registry=registry,
-        )
-        self.duration = Histogram(
-            "duly_task_duration_seconds",
-            "How long attempts ran",
-            ("queue", "kind"),
-            buckets=SECONDS,
-            registry=registry,
-        )
-        self.wait = Histogram(
-            "duly_task_wait_seconds",
-            "How long tasks waited from enqueueing to the start of an attempt",
-            ("queue",),
-            buckets=SECONDS,
-            registry=registry,
-        )
-        self.running = Gauge(
-            "duly_tasks_running", "Attempts that run right now", ("queue",), registry=registry
-        )
         self.stuck = Gauge(
             "duly_tasks_stuck",
             "Attempts that were told to stop more than 5 s ago and go on",
@@ -84,18 +59,8 @@ class WorkerMetrics:
             ("queue",),
             registry=registry,
         )
-        self.quarantined = Counter(
-            "duly_tasks_quarantined",
-            "Entries that were set aside without being run",
-            ("queue",),
-            registry=registry,
-        )
         self.broker_errors = _broker_errors(registry)
         self.recovered = _recovered(registry)
-        self.task_child: Callable[[str, str, str], Counter] = cache(self.tasks.labels)
-        self.duration_child: Callable[[str, str], Histogram] = cache(self.duration.labels)
-        self.wait_child: Callable[[str], Histogram] = cache(self.wait.labels)
-        self.running_child: Callable[[str], Gauge] = cache(self.running.labels)
 
 
 class SchedulerMetrics:
