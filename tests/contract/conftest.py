@@ -2,9 +2,11 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import pytest
 
+from duly.cadence import Every
 from duly.engine import scripts
 from duly.engine.codec import Message, encode
 from duly.engine.keys import GROUP, QueueKeys, queue_keys
@@ -164,23 +166,48 @@ class Lane:
         call = scripts.prune(self.keys, state, now_ms=self.now, **bounds)
         return int(await self.store.run(call))
 
-    async def tick(self, slot, entry="check", interval=5_000, overlap="skip", task_id=None):
-        """Claim a slot, given in ms; return (outcome, task id)."""
-        task_id = task_id or f"{entry}@{slot}"
+    async def claim_slot(self, slot, *missed, entry="check", interval=5_000, **options):
+        """Claim a slot, given in ms, as a caller does who knows the last claim; return the answer.
+
+        `missed` are the newest slots since that claim, oldest first.
+        """
         await self.store.register(self.keys.name)
-        call = scripts.tick(
-            self.keys,
+        last = await self.command("HGET", self.keys.ticks, entry)
+        known = (last or b"").partition(b" ")[0]
+        options = {
+            "claim_ms": int(known) if known.isdigit() and len(known) < 16 else -1,
+            "between": len(missed),
+            "overlap": "skip",
+            "next_ms": slot + interval,
+            "now_ms": self.now,
+        } | options
+        task_id = options.pop("task_id", None)
+        ids = [f"{entry}@{at}" for at in missed] + [task_id or f"{entry}@{slot}"]
+        slots = [
+            scripts.Due(at, task, message(task))
+            for at, task in zip((*missed, slot), ids, strict=True)
+        ]
+        answer = await self.store.run(scripts.tick(self.keys, entry=entry, slots=slots, **options))
+        assert answer[0] == self.now
+        return [part.decode() if isinstance(part, bytes) else part for part in answer[1:]]
+
+    async def tick(self, slot, entry="check", interval=5_000, overlap="skip", task_id=None):
+        """Claim a slot of an interval; return (outcome, task id)."""
+        last = await self.command("HGET", self.keys.ticks, entry)
+        at = (last or b"").partition(b" ")[0]
+        between, missed = 0, []
+        if at.isdigit() and int(at) < slot:
+            between, missed = Every(timedelta(milliseconds=interval)).between(int(at), slot, 100)
+        answer, _, task, _, *recorded = await self.claim_slot(
+            slot,
+            *missed,
             entry=entry,
-            slot_ms=slot,
-            interval_ms=interval,
+            interval=interval,
+            between=between,
             overlap=overlap,
             task_id=task_id,
-            data=message(task_id),
-            now_ms=self.now,
         )
-        now, outcome, task = await self.store.run(call)
-        assert now == self.now
-        return outcome.decode(), task.decode()
+        return (recorded[-2], recorded[-1]) if answer == "claimed" else (answer, task)
 
     async def map(self, key):
         return as_map(await self.command("HGETALL", getattr(self.keys, key, key)))

@@ -1,10 +1,16 @@
 """A schedule entry: one line of the timetable, saying when a job is due."""
 
+import re
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-from duly.job import Job
+from duly.cadence import Cadence, cadence_of
+from duly.errors import ConfigError
+from duly.job import NAME_PATTERN, Job
+
+MOST_CAUGHT_UP = 500
+"""Most missed slots that one claim may make up for: more would hold up the broker's clients."""
 
 
 class Overlap(StrEnum):
@@ -12,23 +18,89 @@ class Overlap(StrEnum):
 
     SKIP = "skip"
     """Enqueue nothing; count the tick as skipped."""
+    QUEUE_ONE = "queue_one"
+    """Enqueue one more while the earlier one runs, and no third: two at most are on their way."""
     ALLOW = "allow"
     """Enqueue all the same."""
 
 
+class CatchUp(StrEnum):
+    """What becomes of slots that no scheduler claimed in time."""
+
+    SKIP = "skip"
+    """Nothing; they are recorded as missed."""
+    ONE = "one"
+    """The newest of them is made up for, once."""
+    ALL = "all"
+    """Each is made up for, up to the entry's limit; the newest are."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One line of the timetable.
+    """One line of the timetable: an interval or a cron expression, and the job that is then due.
 
-    Slots are whole multiples of `interval` since 1970 in the broker's time, so every replica
-    and every restart agrees on them.
+    Slots are found by the broker's time alone, so every replica and every restart agrees on them.
+    An interval's are its whole multiples since 1970, each good for one tick as long as it lasts;
+    one of a cron expression is missed when nobody has claimed it within a minute.
     """
 
     id: str
     """Stable: the claim of a tick and its history hang on it."""
     job: Job
-    interval: timedelta
+    interval: timedelta | None = None
     """Whole seconds, one at least."""
+    cron: str | None = None
+    """Minute, hour, day of month, month, weekday; or @hourly, @daily, @weekly, …"""
+    timezone: str = "UTC"
+    """IANA name of the zone that `cron` is read in."""
     queue: str | None = None
     """None: the queue of the job's policy."""
     overlap: Overlap = Overlap.SKIP
+    catch_up: CatchUp = CatchUp.SKIP
+    catch_up_limit: int = 100
+    """Slots that `CatchUp.ALL` makes up for at once, at most 500."""
+    paused: bool = False
+    """Its ticks pass without a task as long as the timetable says so."""
+
+    @property
+    def cadence(self) -> Cadence:
+        """When it is due.
+
+        Raises:
+            ConfigError: Interval, cron expression or time zone is wrong.
+        """
+        try:
+            return cadence_of(self.interval, self.cron, self.timezone)
+        except ConfigError as error:
+            raise ConfigError(
+                f"timetable entry {self.id}",
+                f"{error.path}: {error.problem}",
+                remedy=error.remedy,
+            ) from None
+
+    @property
+    def target(self) -> str:
+        """The queue that it enqueues to."""
+        return self.queue or self.job.policy.queue
+
+    @property
+    def most_caught_up(self) -> int:
+        """How many missed slots one claim may make up for."""
+        return {CatchUp.SKIP: 0, CatchUp.ONE: 1, CatchUp.ALL: self.catch_up_limit}[self.catch_up]
+
+    def check(self) -> None:
+        """Return if the entry can be scheduled.
+
+        Raises:
+            ConfigError: It can not; with the entry, the value and a remedy.
+        """
+        place = f"timetable entry {self.id}"
+        if not re.match(NAME_PATTERN, self.id):
+            raise ConfigError(place, "not an id", remedy=f"use {NAME_PATTERN}")
+        _ = self.cadence
+        if not 1 <= self.catch_up_limit <= MOST_CAUGHT_UP:
+            problem = f"catch_up_limit: {self.catch_up_limit} is not within 1 to {MOST_CAUGHT_UP}"
+            raise ConfigError(place, problem, remedy="leave it out for 100")
+        if self.catch_up is CatchUp.ALL and self.overlap is not Overlap.ALLOW:
+            problem = f"catch_up: all enqueues several at once, overlap: {self.overlap} forbids it"
+            raise ConfigError(place, problem, remedy="say overlap: allow, or catch_up: one")

@@ -10,6 +10,7 @@ import pytest
 from duly.engine.client import Client
 from duly.engine.inspector import Inspector
 from duly.engine.server import Server, ServerOptions
+from duly.engine.ticks import Ticks
 from duly.job import Job, Policy
 from duly.runtime.settings import MonitorSettings, Settings
 from duly.schedule import Entry
@@ -113,8 +114,9 @@ async def test_retry_without_a_worker_leaves_the_task_waiting(each_broker, parts
 async def test_every_page_and_every_list_works_on_real_data(each_broker, parts, until):
     client, inspector, browser = parts
     entry = Entry(id="invoices", job=SendInvoice(invoice_id=1), interval=timedelta(seconds=1))
-    await client.announce((entry,))
-    await until(lambda: _ticked(client, entry))
+    async with Ticks.connect(each_broker) as ticks:
+        await ticks.announce((entry,))
+        await until(lambda: _ticked(ticks, entry))
     for index in range(45):
         await client.enqueue(SendInvoice(invoice_id=index))
     await client.enqueue(SendInvoice(invoice_id=99), delay=timedelta(hours=1))
@@ -175,8 +177,8 @@ async def _is(state, wanted):
     return await state() is wanted
 
 
-async def _ticked(client, entry):
-    return (await client.tick(entry))[0] is not None
+async def _ticked(ticks, entry):
+    return bool((await ticks.tick(entry)).reports)
 
 
 async def _counts(inspector, *, archived):

@@ -24,6 +24,16 @@ def test_a_wrong_setting_is_one_line_and_code_two(start):
     )
 
 
+def test_a_wrong_file_of_entries_is_one_line_and_code_two(start, tmp_path):
+    (tmp_path / "entries.yaml").write_text("entries: {a: {kind: check_pending_orders}}")
+    scheduler = start(1, DULY_SCHEDULER__ENTRIES_FILE=str(tmp_path / "entries.yaml"))
+
+    assert scheduler.process.wait(SECONDS) == 2
+    assert scheduler.text() == (
+        "timetable entry a: interval: neither interval nor cron is given (give one of them)\n"
+    )
+
+
 def test_a_port_that_is_taken_is_one_line_and_code_two(start):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])

@@ -37,7 +37,10 @@ async def test_processes_that_are_killed_and_started_again_go_on_and_double_no_s
     async with Inspector.connect(own_server.settings()) as inspector:
 
         async def ticks():
-            found = await inspector.ticks("check-pending-orders", limit=100)
+            try:
+                found = await inspector.ticks("check-pending-orders", limit=100)
+            except NotFoundError:  # ready, but not announced yet
+                return []
             return sorted(tick.slot for tick in found)
 
         async def has(count):
@@ -94,6 +97,52 @@ async def test_an_entry_is_announced_and_its_ticks_can_be_looked_at(broker_setti
         stop.set()
 
     assert (report.id, report.interval, report.queue) == ("often", SECOND, "default")
+
+
+async def test_entries_of_a_file_come_change_and_go_while_replicas_run(start, own_server, tmp_path):
+    file = tmp_path / "entries.yaml"
+    file.write_text("entries: {}")
+    variables = {
+        "DULY_SCHEDULER__ENTRIES_FILE": str(file),
+        "DULY_SCHEDULER__ENTRIES_INTERVAL": "200ms",
+    }
+    replicas = [start(own_server.port, **variables) for _ in range(2)]
+    replicas[0].ready()
+
+    def say(line):
+        new = tmp_path / "new"
+        new.write_text(f"entries: {{added: {line}}}" if line else "entries: {}")
+        new.replace(file)
+
+    async with Inspector.connect(own_server.settings()) as inspector:
+
+        async def known(description):
+            found = {report.id: report for report in await inspector.schedules()}
+            if description is None:
+                return "added" not in found
+            return "added" in found and found["added"].description == description
+
+        say("{kind: check_pending_orders, interval: 1s, overlap: allow, queue: low}")
+        await until(lambda: known("every second"), timeout=30)
+
+        async def ticked(count):
+            ticks = await inspector.ticks("added", limit=100)
+            return ticks if len(ticks) >= count else None
+
+        ticks = await until(lambda: ticked(3), timeout=30)
+        say('{kind: check_pending_orders, cron: "@daily", timezone: Europe/Berlin, queue: low}')
+        await until(lambda: known("At 00:00 every day (Europe/Berlin)"), timeout=30)
+        say("{kind: nope}")
+        for replica in replicas:
+            replica.said("Entries can not be read, going on with the last ones")
+        assert await known("At 00:00 every day (Europe/Berlin)")
+        say("")
+        await until(lambda: known(None), timeout=30)
+
+    assert len({tick.slot for tick in ticks}) == len(ticks)
+    _, text = replicas[0].ask("/metrics")
+    assert "duly_entries_errors_total 0" not in text
+    assert "duly_entries_errors_total" in text
 
 
 async def test_a_task_that_is_due_is_moved_without_any_worker(broker_settings):

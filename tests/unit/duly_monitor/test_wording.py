@@ -73,3 +73,17 @@ def test_plural(number, words):
 
 def test_iso_is_utc_to_the_millisecond():
     assert wording.iso(NOW) == "2026-11-25T12:00:00.000Z"
+
+
+@pytest.mark.parametrize(
+    ("policy", "words"), [("queue_one", "one more may wait"), ("of-a-newer-version",) * 2]
+)
+def test_overlap(policy, words):
+    assert wording.overlap(policy) == words
+
+
+@pytest.mark.parametrize(
+    ("policy", "words"), [("one", "the newest is made up for"), ("of-a-newer-version",) * 2]
+)
+def test_catch_up(policy, words):
+    assert wording.catch_up(policy) == words

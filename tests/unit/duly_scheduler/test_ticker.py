@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from duly.engine.reports import TickOutcome, TickReport
+from duly.engine.ticks import Turn
 from duly.errors import BrokerDownError
 from duly.jobs import CheckPendingOrders
 from duly.runtime import logs
@@ -17,12 +18,13 @@ SLOT = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 LEFT = timedelta(seconds=4)
 
 
-class FakeClient:
+class FakeTicks:
     """Claims ticks with the outcomes it was given; None: another replica had it."""
 
     def __init__(self, *outcomes):
         self.outcomes = list(outcomes)
         self.asked = []
+        self.missed = 0
 
     async def tick(self, entry):
         self.asked.append(entry)
@@ -30,7 +32,7 @@ class FakeClient:
         if isinstance(outcome, Exception):
             raise outcome
         if outcome is None:
-            return None, LEFT
+            return Turn(wait=LEFT, missed=self.missed)
         report = TickReport(
             entry=entry.id,
             slot=SLOT,
@@ -38,7 +40,7 @@ class FakeClient:
             task_id="t1",
             at=SLOT + timedelta(milliseconds=20),
         )
-        return report, LEFT
+        return Turn(wait=LEFT, reports=(report,))
 
 
 @pytest.fixture
@@ -50,7 +52,7 @@ def log():
 
 def ticker(*outcomes, chance=0.0):
     metrics = SchedulerMetrics(new_registry("scheduler"))
-    client = FakeClient(*outcomes)
+    client = FakeTicks(*outcomes)
     return Ticker(client, ENTRY, metrics, chance=lambda: chance), client, metrics
 
 
@@ -106,6 +108,26 @@ async def test_the_third_skip_in_a_row_is_a_warning(log):
         "DEBUG",
     ]
     assert log()[2].endswith("in_a_row=3")
+
+
+async def test_what_is_made_up_for_is_counted_but_does_not_count_as_lag(log):
+    one, _, metrics = ticker(TickOutcome.CAUGHT_UP)
+
+    await one.turn()
+
+    assert count(metrics, "caught_up") == 1
+    assert metrics.lag.labels("check")._sum.get() == 0
+    assert log()[0].startswith("DEBUG Tick caught up entry=check")
+
+
+async def test_missed_ticks_are_counted_and_a_warning(log):
+    one, client, metrics = ticker(None)
+    client.missed = 4
+
+    await one.turn()
+
+    assert count(metrics, "missed") == 4
+    assert log() == ["WARNING Ticks missed entry=check count=4"]
 
 
 async def test_a_broken_broker_is_left_to_the_loop(log):

@@ -6,7 +6,7 @@ from duly.errors import ConfigError
 from duly.jobs import CheckPendingOrders
 from duly.runtime.loading import load
 from duly.schedule import Entry, Overlap
-from duly_scheduler.app import checked
+from duly_scheduler.roster import checked
 from duly_scheduler.settings import Settings
 from duly_scheduler.timetable import timetable
 
@@ -40,7 +40,7 @@ def test_the_interval_is_a_setting():
 def test_the_timetable_as_it_stands_can_be_scheduled():
     entries = timetable(settings())
 
-    assert checked(entries, settings()) == entries
+    assert checked(entries, settings().queues) == entries
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,6 @@ def test_the_timetable_as_it_stands_can_be_scheduled():
 )
 def test_an_entry_that_can_not_be_scheduled_is_refused(entries, expected):
     with pytest.raises(ConfigError) as caught:
-        checked(tuple(entries), settings())
+        checked(tuple(entries), settings().queues)
 
     assert expected in str(caught.value)

@@ -45,8 +45,10 @@ class Renderer:
         )
         self._environment.filters.update(
             bytes=wording.size,
+            catch_up=wording.catch_up,
             count=wording.count,
             duration=wording.duration,
+            overlap=wording.overlap,
             pretty=pretty,
             segment=lambda text: quote(str(text), safe=""),
             shorten=shorten,

@@ -8,6 +8,24 @@ NOTHING = "\N{EN DASH}"
 _STEPS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
+_OVERLAPS = {
+    "skip": "skip the tick",
+    "queue_one": "one more may wait",
+    "allow": "enqueue anyway",
+}
+_CATCH_UPS = {"skip": "stays missed", "one": "the newest is made up for", "all": "is made up for"}
+
+
+def overlap(policy: str) -> str:
+    """Return what an entry does while the task of its last tick is on its way."""
+    return _OVERLAPS.get(policy, policy)
+
+
+def catch_up(policy: str) -> str:
+    """Return what becomes of slots that nobody claimed in time."""
+    return _CATCH_UPS.get(policy, policy)
+
+
 def count(value: int) -> str:
     """Return a whole number with thousands set apart."""
     return f"{value:,}"

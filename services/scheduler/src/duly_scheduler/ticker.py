@@ -7,8 +7,8 @@ from typing import Final
 
 import structlog
 
-from duly.engine.client import Client
 from duly.engine.reports import TickOutcome, TickReport
+from duly.engine.ticks import Ticks
 from duly.runtime.metrics import SchedulerMetrics
 from duly.schedule import Entry
 
@@ -21,7 +21,7 @@ class Ticker:
     """One entry's turns, for `duly.runtime.service.repeat`. Any number of replicas may tick.
 
     Args:
-        client: Claims the slots, by the broker's clock.
+        ticks: Claims the slots, by the broker's clock.
         entry: The line of the timetable.
         metrics: Counts the ticks that were claimed here.
         chance: Gives a number in [0, 1); spreads the replicas over a few milliseconds.
@@ -29,13 +29,13 @@ class Ticker:
 
     def __init__(
         self,
-        client: Client,
+        ticks: Ticks,
         entry: Entry,
         metrics: SchedulerMetrics,
         *,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        self._client, self._entry, self._metrics, self._chance = client, entry, metrics, chance
+        self._ticks, self._entry, self._metrics, self._chance = ticks, entry, metrics, chance
         self._skipped = 0
         self._log = structlog.get_logger("duly.scheduler")
 
@@ -45,16 +45,21 @@ class Ticker:
         Raises:
             BrokerError: The slot is still to be claimed, by this or another replica.
         """
-        report, wait = await self._client.tick(self._entry)
-        if report is not None:
+        turn = await self._ticks.tick(self._entry)
+        if turn.missed:
+            self._metrics.ticks.labels(self._entry.id, TickOutcome.MISSED.value).inc(turn.missed)
+            self._log.warning("Ticks missed", entry=self._entry.id, count=turn.missed)
+        for report in turn.reports:
             self._note(report)
         # A millisecond late rather than early: an early tick would only have to wait once more.
-        return wait + timedelta(seconds=0.001 + self._chance() * _LONGEST_JITTER_SECONDS)
+        return turn.wait + timedelta(seconds=0.001 + self._chance() * _LONGEST_JITTER_SECONDS)
 
     def _note(self, report: TickReport) -> None:
         lag = max(0.0, (report.at - report.slot).total_seconds())
         self._metrics.ticks.labels(report.entry, report.outcome.value).inc()
-        self._metrics.lag.labels(report.entry).observe(lag)
+        if report.outcome is not TickOutcome.CAUGHT_UP:
+            # What is made up for is late by the outage: that would hide how late ticks are.
+            self._metrics.lag.labels(report.entry).observe(lag)
         facts = {
             "entry": report.entry,
             "slot": report.slot.isoformat(),
@@ -63,7 +68,7 @@ class Ticker:
         }
         if report.outcome is not TickOutcome.SKIPPED:
             self._skipped = 0
-            self._log.debug(f"Tick {report.outcome.value}", **facts)
+            self._log.debug(f"Tick {report.outcome.value.replace('_', ' ')}", **facts)
             return
         self._skipped += 1
         if self._skipped < SKIPPED_TOO_OFTEN:

@@ -1,6 +1,7 @@
 """`duly schedules`: what runs when, and what became of each tick."""
 
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -8,16 +9,20 @@ import typer
 from duly.cli import render
 from duly.cli.access import access_of
 from duly.cli.nouns import Json, noun, with_suggestion
+from duly.clock import SystemClock
 from duly.engine.inspector import Inspector
 from duly.engine.reports import EntryReport, TickReport
 from duly.errors import NotFoundError
 
 app = noun(
     "What runs when, and what became of each tick.",
-    "duly schedules ls\nduly schedules history check-pending-orders --limit 12",
+    "duly schedules ls\nduly schedules inspect check-pending-orders\n"
+    "duly schedules history check-pending-orders --limit 12",
 )
 
 
+_COUNTED = ("enqueued", "skipped", "paused", "missed", "caught_up", "triggered")
+_OVERDUE = timedelta(seconds=2)
 Entry = Annotated[str, typer.Argument(help="An entry's id, as `duly schedules ls` shows it.")]
 
 
@@ -25,14 +30,35 @@ Entry = Annotated[str, typer.Argument(help="An entry's id, as `duly schedules ls
 def list_schedules(context: typer.Context, as_json: Json = False) -> None:
     """List the entries of the timetable.
 
-    JSON: {"schedules": [{"id", "kind", "queue", "interval", "overlap", "next_slot", "last", …}]}
+    JSON: {"schedules": [{"id", "kind", "queue", "description", "interval", "cron", "timezone",
+    "overlap", "catch_up", "next_slot", "last", …}]}
     """
     reports = access_of(context).inspect(lambda inspector: inspector.schedules())
     if as_json:
         render.as_json({"schedules": reports})
         return
-    columns = ("~entry", "queue", ">every", "next", "~last", ">enqueued", ">skipped", ">missed")
+    columns = ("~entry", "queue", "~due", "next", "~last", ">enqueued", ">skipped", ">missed")
     render.table(columns, map(_row, reports), empty="no entries: no scheduler has run yet")
+
+
+@app.command("inspect")
+def inspect_schedule(context: typer.Context, entry: Entry, as_json: Json = False) -> None:
+    """Show everything about one entry, and when it is due next.
+
+    JSON: the entry, as `duly schedules ls --json` lists it.
+    """
+
+    async def ask(inspector: Inspector) -> EntryReport:
+        reports = {report.id: report for report in await inspector.schedules()}
+        if entry not in reports:
+            raise with_suggestion(NotFoundError("schedule entry", entry), reports)
+        return reports[entry]
+
+    report = access_of(context).inspect(ask)
+    if as_json:
+        render.as_json(report)
+    else:
+        render.facts(_facts(report))
 
 
 @app.command("history")
@@ -80,7 +106,10 @@ def resume_schedule(context: typer.Context, entry: Entry) -> None:
 
 @app.command("trigger")
 def trigger_schedule(context: typer.Context, entry: Entry) -> None:
-    """Enqueue an entry's task now, beside its ticks, and print the task's id."""
+    """Enqueue an entry's task now, beside its ticks, and print the task's id.
+
+    It is recorded in the entry's history as triggered.
+    """
 
     async def act(inspector: Inspector) -> None:
         typer.echo(await inspector.trigger(entry))
@@ -110,8 +139,8 @@ def _row(report: EntryReport) -> tuple[object, ...]:
     return (
         report.id,
         report.queue,
-        render.duration(report.interval),
-        render.ago(report.next_slot),
+        report.description,
+        _next(report),
         _last(report),
         report.enqueued,
         report.skipped,
@@ -119,7 +148,31 @@ def _row(report: EntryReport) -> tuple[object, ...]:
     )
 
 
+def _facts(report: EntryReport) -> list[tuple[str, object]]:
+    due = "\n".join(map(render.clock_time, report.next_slots))
+    return [
+        ("entry", report.id),
+        ("job", f"{report.kind} {render.compact(report.payload)}"),
+        ("queue", report.queue),
+        ("due", report.description),
+        ("cron", f"{report.cron} in {report.timezone}" if report.cron else render.NOTHING),
+        ("next", _next(report)),
+        ("next five", f"\n{due}"),
+        ("overlap", report.overlap),
+        ("catch up", report.catch_up),
+        ("last", _last(report)),
+        *((name.replace("_", " "), getattr(report, name)) for name in _COUNTED),
+    ]
+
+
+def _next(report: EntryReport) -> str:
+    late = SystemClock().now() - report.next_slot
+    return f"overdue {render.duration(late)}" if late > _OVERDUE else render.ago(report.next_slot)
+
+
 def _last(report: EntryReport) -> str:
+    if report.held:
+        return "paused by the timetable"
     if report.paused_since is not None:
         return f"paused {render.ago(report.paused_since)}"
     last = report.last

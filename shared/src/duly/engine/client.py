@@ -1,4 +1,4 @@
-"""The producer's side: enqueue typed jobs, and claim the ticks of schedules."""
+"""The producer's side: enqueue typed jobs."""
 
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -6,16 +6,11 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Self
 
-import msgspec
-
-from duly.clock import from_unix_ms, to_ms
-from duly.engine import scripts
-from duly.engine.codec import Message, encode
+from duly.clock import from_unix_ms
 from duly.engine.courier import launch
 from duly.engine.flows import Origin, bounded, follow, plan
 from duly.engine.gatherer import Gatherer
 from duly.engine.middleware.tracing import headers_of_current_span
-from duly.engine.reports import TickOutcome, TickReport
 from duly.engine.requests import Request, accepted, prepare, refusal, result
 from duly.engine.scripts import NewTask
 from duly.engine.store import BATCH, Store
@@ -23,10 +18,8 @@ from duly.errors import BrokerDownError, DulyError, EnqueueError
 from duly.flow import Node
 from duly.job import Job
 from duly.runtime.settings import DEFAULT_QUEUES, QueueSettings, RedisSettings
-from duly.schedule import Entry
 from duly.task import Task
 
-_MOST_GUESSES = 5
 _MAX_LENGTH = QueueSettings().max_length
 
 
@@ -203,71 +196,6 @@ class Client:
     def _limit(self, queue: str) -> int:
         return self._limits.get(queue, _MAX_LENGTH)
 
-    async def tick(self, entry: Entry) -> tuple[TickReport | None, timedelta]:
-        """Claim the entry's current slot and enqueue its task, in one atomic step.
-
-        Any number of replicas may call it at any time: a slot is claimed once. Slots come from
-        the broker's clock, not from this machine's.
-
-        Returns:
-            What became of the tick (None: another replica had it), and how long it is until the
-            next slot begins.
-
-        Raises:
-            BrokerDownError: Try again; a tick whose reply was lost is not enqueued twice.
-        """
-        interval_ms = to_ms(entry.interval)
-        keys = await self._store.register(entry.queue or entry.job.policy.queue)
-        for _ in range(_MOST_GUESSES):
-            slot_ms = self._store.now_ms() // interval_ms * interval_ms
-            task_id = f"{entry.id}@{from_unix_ms(slot_ms):%Y-%m-%dT%H:%M:%SZ}"
-            message = Message(
-                task_id=task_id,
-                task_name=entry.job.kind,
-                labels=_tick_labels(entry, slot_ms),
-                kwargs=entry.job.model_dump(mode="json"),
-            )
-            call = scripts.tick(
-                keys,
-                entry=entry.id,
-                slot_ms=slot_ms,
-                interval_ms=interval_ms,
-                overlap=entry.overlap.value,
-                task_id=task_id,
-                data=encode(message),
-            )
-            now_ms, outcome, task = await self._store.run(call)
-            self._store.saw_time(now_ms)
-            wait = timedelta(milliseconds=interval_ms - now_ms % interval_ms)
-            if outcome in {b"early", b"late"}:
-                continue  # this machine's idea of the broker's time was off; it is better now
-            if outcome == b"taken":
-                return None, wait
-            report = TickReport(
-                entry=entry.id,
-                slot=from_unix_ms(slot_ms),
-                outcome=TickOutcome(outcome.decode()),
-                task_id=task.decode(),
-                at=from_unix_ms(now_ms),
-            )
-            return report, wait
-        return None, timedelta(milliseconds=1)
-
-    async def announce(self, entries: tuple[Entry, ...]) -> None:
-        """Tell the inspector which entries the timetable has. Idempotent; repeat every minute."""
-        for entry in entries:
-            keys = await self._store.register(entry.queue or entry.job.policy.queue)
-            description = {
-                "kind": entry.job.kind,
-                "interval_ms": to_ms(entry.interval),
-                "overlap": entry.overlap.value,
-                "announced_ms": self._store.now_ms(),
-                "payload": entry.job.model_dump(mode="json"),
-            }
-            await self._store.connection.command(
-                "HSET", keys.entries, entry.id, msgspec.json.encode(description)
-            )
-
     async def ping(self) -> None:
         """Return when the broker answers; refuse one that would lose tasks.
 
@@ -276,8 +204,3 @@ class Client:
             BrokerPolicyError: The broker evicts keys, and `redis.allow_eviction` is off.
         """
         await self._store.connection.check()
-
-
-def _tick_labels(entry: Entry, slot_ms: int) -> dict[str, int]:
-    lifetime = entry.job.policy.lifetime
-    return {} if lifetime is None else {"deadline_ms": slot_ms + to_ms(lifetime)}

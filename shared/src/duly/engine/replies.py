@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from duly.cadence import cadence_of
 from duly.clock import from_unix_ms
 from duly.engine.codec import Message, decode
 from duly.engine.reports import (
@@ -16,10 +17,11 @@ from duly.engine.reports import (
     TickOutcome,
     TickReport,
 )
-from duly.errors import MalformedTaskError
+from duly.errors import ConfigError, MalformedTaskError
 from duly.task import NOTE_LIMIT, Attempt, AttemptOutcome, Progress, Task, TaskState
 
 _NAME_LIMIT = 64
+_SLOTS_SHOWN = 5
 _TRACE_ID_LENGTH = 32
 _MS = timedelta(milliseconds=1)
 
@@ -80,6 +82,10 @@ class EntryRecord(msgspec.Struct):
     overlap: str
     announced_ms: int
     payload: dict[str, Any] = {}
+    cron: str = ""
+    timezone: str = "UTC"
+    catch_up: str = "skip"
+    held: bool = False
 
 
 def pairs(answer: Sequence[Any]) -> list[tuple[Any, Any]]:
@@ -270,23 +276,41 @@ def entry_from(
     """Read an announced schedule entry; None when it is not one."""
     try:
         record = msgspec.json.decode(description, type=EntryRecord)
-    except msgspec.DecodeError:
+        interval = record.interval_ms * _MS if record.interval_ms else None
+        cadence = cadence_of(interval, record.cron or None, record.timezone)
+        claim_ms = _claim_ms(counts.get(entry), now_ms)
+        following = cadence.after(now_ms, _SLOTS_SHOWN)
+        next_ms = following[0] if claim_ms is None else cadence.after(claim_ms, 1)[0]
+    except (msgspec.DecodeError, ConfigError, OverflowError, IndexError):
         return None
-    interval_ms = max(1, record.interval_ms)
     since = counts.get(f"{entry}:paused-since")
     return EntryReport(
         id=entry,
         kind=record.kind,
         queue=queue,
-        interval=interval_ms * _MS,
+        interval=interval,
+        cron=record.cron or None,
+        timezone=record.timezone,
+        description=cadence.description,
         overlap=record.overlap,
-        next_slot=from_unix_ms((now_ms // interval_ms + 1) * interval_ms),
+        catch_up=record.catch_up,
+        held=record.held,
+        payload=record.payload,
+        next_slot=from_unix_ms(next_ms),
+        next_slots=tuple(map(from_unix_ms, following)),
         last=last,
         paused_since=from_unix_ms(int(since)) if since and since.isdigit() else None,
         **{
             outcome.value: int(counts.get(f"{entry}:{outcome.value}", 0)) for outcome in TickOutcome
         },
     )
+
+
+def _claim_ms(claim: bytes | None, now_ms: int) -> int | None:
+    """Return the last claimed slot, of "slot-ms task-id"; None when there is none to go by."""
+    slot = (claim or b"").partition(b" ")[0]
+    slot_ms = int(slot) if slot.isdigit() and len(slot) < 16 else 0  # noqa: PLR2004
+    return slot_ms if 0 < slot_ms <= now_ms else None
 
 
 def sum_counts(hash_: dict[str, Any], outcome: str, prefix: str = "") -> int:

@@ -1,8 +1,9 @@
 """What the inspector answers: frozen values, each a snapshot, none of them live."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 from duly.task import Progress, Task, TaskState
 
@@ -119,11 +120,15 @@ class TickOutcome(StrEnum):
 
     ENQUEUED = "enqueued"
     SKIPPED = "skipped"
-    """The task of an earlier tick was still on its way (overlap policy skip)."""
+    """The task of an earlier tick was still on its way (overlap policy skip or queue_one)."""
     PAUSED = "paused"
     """The entry was paused."""
     MISSED = "missed"
     """No scheduler ran when it was due."""
+    CAUGHT_UP = "caught_up"
+    """No scheduler ran when it was due; it was made up for (catch-up policy one or all)."""
+    TRIGGERED = "triggered"
+    """No due instant: somebody had the entry's task enqueued, beside its ticks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,15 +151,30 @@ class EntryReport:
     id: str
     kind: str
     queue: str
-    interval: timedelta
+    interval: timedelta | None
+    """None: it goes by `cron`."""
     overlap: str
     next_slot: datetime
+    """The first that nobody has claimed yet; long past when no scheduler runs."""
+    cron: str | None = None
+    timezone: str = "UTC"
+    description: str = ""
+    """When it is due, in plain English."""
+    catch_up: str = "skip"
+    payload: dict[str, Any] = field(default_factory=dict)
+    next_slots: tuple[datetime, ...] = ()
+    """The next five from now on."""
     last: TickReport | None = None
     enqueued: int = 0
     skipped: int = 0
     paused: int = 0
     missed: int = 0
+    caught_up: int = 0
+    triggered: int = 0
     paused_since: datetime | None = None
+    """Since when an operator has it paused."""
+    held: bool = False
+    """The timetable itself says that it is paused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

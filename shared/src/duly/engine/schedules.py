@@ -7,15 +7,13 @@ from typing import Any
 import msgspec
 
 from duly.clock import from_unix_ms
+from duly.engine import scripts
 from duly.engine.codec import Message, encode
 from duly.engine.keys import QueueKeys, queue_keys
 from duly.engine.replies import EntryRecord, entry_from, text_map, tick_from
 from duly.engine.reports import EntryReport, TickReport
-from duly.engine.scripts import NewTask
 from duly.engine.store import Store
 from duly.errors import NotFoundError
-
-_NO_LIMIT = 2**53
 
 
 class Schedules:
@@ -69,7 +67,7 @@ class Schedules:
         await self._store.connection.command("HDEL", keys.ticks, f"{entry}:paused-since")
 
     async def trigger(self, keys: QueueKeys, entry: str) -> str:
-        """Enqueue an entry's task now; return its id.
+        """Enqueue an entry's task now, and record it among its ticks; return its id.
 
         Raises:
             NotFoundError: The entry's description can not be read.
@@ -82,8 +80,9 @@ class Schedules:
         now = from_unix_ms(self._store.now_ms())
         task_id = f"{entry}@{now:%Y-%m-%dT%H:%M:%SZ}+{secrets.token_hex(4)}"
         message = Message(task_id=task_id, task_name=record.kind, kwargs=record.payload)
-        task = NewTask(id=task_id, data=encode(message))
-        await self._store.add(keys.name, [task], max_length=_NO_LIMIT)
+        call = scripts.trigger(keys, entry=entry, task_id=task_id, data=encode(message))
+        await self._store.register(keys.name)
+        await self._store.run(call)
         return task_id
 
     async def _report(

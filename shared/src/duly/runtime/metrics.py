@@ -80,6 +80,11 @@ class SchedulerMetrics:
             buckets=SECONDS,
             registry=registry,
         )
+        self.provider_errors = Counter(
+            "duly_entries_errors",
+            "Times the entries beside the timetable could not be read; the last ones stayed",
+            registry=registry,
+        )
         self.chore_errors = Counter(
             "duly_chore_errors",
             "Unexpected errors of a background loop, which went on",

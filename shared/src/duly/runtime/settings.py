@@ -175,6 +175,15 @@ class SchedulerSettings(Section):
     interval: Duration = Field(
         timedelta(seconds=5), description="how often pending orders are checked; 1s at least"
     )
+    entries_file: str | None = Field(
+        None, description="YAML file of entries beside the timetable, read again while it runs"
+    )
+    entries_interval: Duration = Field(
+        timedelta(seconds=30), description="how often the file of entries is read again"
+    )
+    history_age: Duration = Field(
+        timedelta(days=7), description="how long ticks are kept; 1,000 of an entry at most"
+    )
 
     @field_validator("interval")
     @classmethod

@@ -7,6 +7,7 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
 from duly.engine.middleware.tracing import TraceTasks
+from duly.engine.ticks import Ticks
 from duly.errors import DeadlinePassedError
 from duly.job import Job, Policy
 from duly.schedule import Entry
@@ -109,8 +110,10 @@ async def test_the_policys_lifetime_begins_when_the_task_may_first_run(client):
         assert task.labels["deadline_ms"] / 1000 == pytest.approx(expected, abs=0.2)
 
 
-async def test_a_ticks_task_has_the_policys_lifetime(client, inspector):
-    report, _ = await client.tick(Entry(id="e", job=Short(), interval=timedelta(seconds=5)))
+async def test_a_ticks_task_has_the_policys_lifetime(broker_settings, inspector):
+    entry = Entry(id="e", job=Short(), interval=timedelta(seconds=5))
+    async with Ticks.connect(broker_settings) as ticks:
+        (report,) = (await ticks.tick(entry)).reports
 
     task = await inspector.find(report.task_id)
 

@@ -7,6 +7,7 @@ from duly.engine.client import Client
 from duly.engine.inspector import Inspector
 from duly.engine.removal import QueueInUseError
 from duly.engine.server import Server, ServerOptions
+from duly.engine.ticks import Ticks
 from duly.errors import NotFoundError
 from duly.job import Job
 from duly.schedule import Entry
@@ -24,17 +25,23 @@ async def client(broker_settings):
 
 
 @pytest.fixture
+async def ticks(broker_settings):
+    async with Ticks.connect(broker_settings) as ticks:
+        yield ticks
+
+
+@pytest.fixture
 async def inspector(broker_settings):
     async with Inspector.connect(broker_settings) as inspector:
         yield inspector
 
 
-async def test_nothing_of_a_removed_queue_is_left(client, inspector, valkey_server):
+async def test_nothing_of_a_removed_queue_is_left(client, ticks, inspector, valkey_server):
     await client.enqueue(Chore())
     await client.enqueue(Chore(), delay=timedelta(hours=1))
     entry = Entry(id="chores", job=Chore(), interval=timedelta(seconds=1))
-    await client.announce((entry,))
-    await client.tick(entry)
+    await ticks.announce((entry,))
+    await ticks.tick(entry)
     await inspector.pause("default")
 
     assert await inspector.remove("default", force=True) == 3

@@ -2,9 +2,9 @@ from datetime import timedelta
 
 import pytest
 
-from duly.engine.client import Client
 from duly.engine.inspector import Inspector
 from duly.engine.reports import TickOutcome
+from duly.engine.ticks import Ticks
 from duly.errors import NotFoundError
 from duly.job import Job
 from duly.schedule import Entry, Overlap
@@ -24,21 +24,21 @@ ENTRY = Entry(
 
 
 @pytest.fixture
-async def client(broker_settings):
-    async with Client.connect(broker_settings) as client:
-        await client.announce((ENTRY,))
-        yield client
+async def ticks(broker_settings):
+    async with Ticks.connect(broker_settings) as ticks:
+        await ticks.announce((ENTRY,))
+        yield ticks
 
 
 @pytest.fixture
-async def inspector(broker_settings, client):
+async def inspector(broker_settings, ticks):
     async with Inspector.connect(broker_settings) as inspector:
         yield inspector
 
 
-async def test_a_paused_entry_lets_its_ticks_pass(client, inspector):
+async def test_a_paused_entry_lets_its_ticks_pass(ticks, inspector):
     await inspector.pause_schedule(ENTRY.id)
-    report, _ = await client.tick(ENTRY)
+    (report,) = (await ticks.tick(ENTRY)).reports
 
     assert report.outcome is TickOutcome.PAUSED
     (entry,) = await inspector.schedules()
@@ -59,10 +59,10 @@ async def test_pausing_twice_keeps_the_first_instant_and_resuming_is_idempotent(
     assert (await inspector.schedules())[0].paused_since is None
 
 
-async def test_a_trigger_enqueues_the_entrys_own_job_beside_its_ticks(client, inspector):
+async def test_a_trigger_enqueues_the_entrys_own_job_beside_its_ticks(ticks, inspector):
     first = await inspector.trigger(ENTRY.id)
     second = await inspector.trigger(ENTRY.id)
-    report, _ = await client.tick(ENTRY)
+    (report,) = (await ticks.tick(ENTRY)).reports
 
     assert report.outcome is TickOutcome.ENQUEUED
     assert first != second

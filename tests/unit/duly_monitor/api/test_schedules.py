@@ -9,6 +9,9 @@ async def test_entries_tell_their_last_tick(client):
     (entry,) = (await client.get(f"{API}/schedules")).json()["schedules"]
 
     assert entry["interval_seconds"] == 5
+    assert (entry["description"], entry["cron"]) == ("every 5 seconds", None)
+    assert (entry["overlap"], entry["catch_up"], entry["held"]) == ("skip", "skip", False)
+    assert len(entry["next_slots"]) == 5
     assert entry["last"]["outcome"] == "enqueued"
 
 

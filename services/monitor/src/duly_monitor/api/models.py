@@ -203,28 +203,35 @@ class EntryAnswer(Answer):
     id: str
     kind: str
     queue: str
-    interval_seconds: float
-    overlap: str
-    next_slot: datetime
+    description: str = Field(description="when it is due, in plain English")
+    interval_seconds: float | None = Field(description="null: it goes by cron")
+    cron: str | None
+    timezone: str = Field(description="in which cron is read")
+    overlap: str = Field(description="skip, queue_one or allow")
+    catch_up: str = Field(description="skip, one or all")
+    next_slot: datetime = Field(description="the first that nobody has claimed yet")
+    next_slots: list[datetime] = Field(description="the next five from now on")
     last: TickAnswer | None
     enqueued: int
     skipped: int
     missed: int
+    caught_up: int
+    triggered: int
+    paused_since: datetime | None = Field(description="since when an operator has it paused")
+    held: bool = Field(description="the timetable itself says that it is paused")
 
     @classmethod
     def of(cls, report: EntryReport) -> Self:
         """Return the answer for a report."""
+        every = report.interval
+        facts = {name: getattr(report, name) for name in cls.model_fields if hasattr(report, name)}
         return cls(
-            id=report.id,
-            kind=report.kind,
-            queue=report.queue,
-            interval_seconds=report.interval.total_seconds(),
-            overlap=report.overlap,
-            next_slot=report.next_slot,
-            last=None if report.last is None else TickAnswer.of(report.last),
-            enqueued=report.enqueued,
-            skipped=report.skipped,
-            missed=report.missed,
+            **facts
+            | {
+                "interval_seconds": None if every is None else every.total_seconds(),
+                "last": None if report.last is None else TickAnswer.of(report.last),
+                "next_slots": list(report.next_slots),
+            }
         )
 
 

@@ -14,7 +14,7 @@ from duly.engine.scripts.flows import (
     post,
 )
 from duly.engine.scripts.operations import cancel, operate, prune, weigh
-from duly.engine.scripts.schedules import TICKS_KEPT, tick
+from duly.engine.scripts.schedules import TICKS_KEPT, TICKS_KEPT_MS, Due, tick, trigger
 from duly.engine.scripts.servers import beat, leave, reap, suspects
 from duly.engine.scripts.tasks import ATTEMPTS_KEPT, add, draft, finish, move, requeue, settle
 
@@ -22,7 +22,9 @@ __all__ = [
     "ATTEMPTS_KEPT",
     "MOST_LAG_MS",
     "TICKS_KEPT",
+    "TICKS_KEPT_MS",
     "Call",
+    "Due",
     "NewTask",
     "Script",
     "Settlement",
@@ -48,5 +50,6 @@ __all__ = [
     "settle",
     "suspects",
     "tick",
+    "trigger",
     "weigh",
 ]

@@ -1,0 +1,16 @@
+-- Enqueue the task of a schedule entry now, beside its ticks, and record it among them.
+-- KEYS  stream index ticks tick-history
+-- ARGV  now-ms (0: the server's), entry id, task id, data, ticks kept
+-- Returns  1, or 0 when there is a task of this id
+-- Invariant  a trigger that is repeated with the same task id enqueues nothing more
+local now = tonumber(ARGV[1])
+if now == 0 then
+  local t = redis.call('TIME')
+  now = t[1] * 1000 + math.floor(t[2] / 1000)
+end
+if redis.call('HEXISTS', KEYS[2], ARGV[3]) == 1 then return 0 end
+redis.call('HSET', KEYS[2], ARGV[3], redis.call('XADD', KEYS[1], '*', 'data', ARGV[4]))
+redis.call('HINCRBY', KEYS[3], ARGV[2] .. ':triggered', 1)
+redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[5], '*', 'slot', string.format('%.0f', now),
+  'outcome', 'triggered', 'task', ARGV[3])
+return 1

@@ -1,0 +1,195 @@
+import asyncio
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from duly.clock import to_unix_ms
+from duly.engine.connection import Connection
+from duly.engine.inspector import Inspector
+from duly.engine.keys import queue_keys
+from duly.engine.reports import TickOutcome
+from duly.engine.store import Store
+from duly.engine.ticks import Ticks
+from duly.errors import NotFoundError
+from duly.job import Job, Policy
+from duly.schedule import CatchUp, Entry, Overlap
+from duly.task import TaskState
+from duly.testing.clock import FrozenClock
+
+HOUR = timedelta(hours=1)
+KEYS = queue_keys("default")
+
+
+class Report(Job, kind="report"):
+    pass
+
+
+class Brief(Job, kind="brief", policy=Policy(lifetime=timedelta(minutes=5))):
+    pass
+
+
+def entry(**changes):
+    options = {"id": "e", "job": Report(), "interval": HOUR, "overlap": Overlap.ALLOW} | changes
+    return Entry(**options)
+
+
+YEARLY = {"interval": None, "cron": "@yearly", "timezone": "Europe/Berlin"}
+
+
+@pytest.fixture
+async def inspector(broker_settings):
+    async with Inspector.connect(broker_settings) as inspector:
+        yield inspector
+
+
+@pytest.fixture
+async def replicas(broker_settings):
+    """Five schedulers, each with a connection of its own."""
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(Ticks.connect(broker_settings)) for _ in range(5)]
+
+
+async def outage(broker, slot, *, of="e"):
+    """Make it so that nobody has ticked since a slot."""
+    async with Connection.open(broker) as connection:
+        await connection.command("HSET", KEYS.ticks, of, f"{to_unix_ms(slot)} {of}@then")
+
+
+async def all_at_once(replicas, one):
+    async with asyncio.TaskGroup() as group:
+        asked = [group.create_task(ticks.tick(one)) for ticks in replicas]
+    return [task.result() for task in asked]
+
+
+def this_hour():
+    return datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+async def test_replicas_make_up_for_each_missed_slot_once(broker_settings, replicas, inspector):
+    one, now = entry(catch_up=CatchUp.ALL, catch_up_limit=3), this_hour()
+    await outage(broker_settings, now - 6 * HOUR)
+
+    turns = await all_at_once(replicas, one)
+
+    ticked = [(report.slot, report.outcome) for turn in turns for report in turn.reports]
+    assert ticked == [
+        *((now - back * HOUR, TickOutcome.CAUGHT_UP) for back in (3, 2, 1)),
+        (now, TickOutcome.ENQUEUED),
+    ]
+    assert sum(turn.missed for turn in turns) == 2
+    tasks = (await inspector.tasks("default", TaskState.WAITING, newest=False)).tasks
+    assert [task.id for task in tasks] == [f"e@{slot:%Y-%m-%dT%H:%M:%SZ}" for slot, _ in ticked]
+
+
+async def test_an_instant_that_is_past_is_missed_unless_it_is_made_up_for(
+    broker_settings, replicas
+):
+    (lost, saved), year = (entry(**YEARLY), entry(id="s", catch_up=CatchUp.ONE, **YEARLY)), 2020
+    for one in (lost, saved):
+        await outage(broker_settings, datetime(year, 6, 1, tzinfo=UTC), of=one.id)
+
+    missed, caught = [
+        max(await all_at_once(replicas, one), key=lambda turn: turn.missed) for one in (lost, saved)
+    ]
+
+    years = datetime.now(UTC).year - year
+    assert (missed.missed, missed.reports) == (years, ())
+    assert caught.missed == years - 1
+    (report,) = caught.reports
+    assert report.outcome is TickOutcome.CAUGHT_UP
+    assert report.slot.astimezone(UTC).strftime("%m-%d %H:%M") == "12-31 23:00"
+
+
+async def test_a_new_instant_is_waited_for_a_minute_at_most(replicas, inspector):
+    turn = await replicas[0].tick(entry(**YEARLY))
+
+    assert (turn.reports, turn.missed) == ((), 0)
+    assert turn.wait == timedelta(minutes=1)
+    with pytest.raises(NotFoundError):
+        await inspector.find("e@2026-01-01T00:00:00Z")
+
+
+async def test_what_is_made_up_for_has_its_whole_lifetime(broker_settings, replicas, inspector):
+    one, now = entry(job=Brief(), catch_up=CatchUp.ONE), this_hour()
+    await outage(broker_settings, now - 3 * HOUR)
+
+    turn = await replicas[0].tick(one)
+
+    task = await inspector.find(turn.reports[0].task_id)
+    expected = (datetime.now(UTC) + timedelta(minutes=5)).timestamp()
+    assert task.labels["deadline_ms"] / 1000 == pytest.approx(expected, abs=30)
+
+
+@pytest.mark.parametrize("off", [timedelta(days=3), timedelta(days=-3)])
+async def test_slots_go_by_the_brokers_clock_however_far_off_this_machines_is(broker_settings, off):
+    async with Connection.open(broker_settings) as connection:
+        clock = FrozenClock(datetime.now(UTC) + off)
+        ticks, one = Ticks(Store(connection, clock)), entry(interval=timedelta(seconds=1))
+        before = (await ticks.tick(one)).reports
+        clock.advance(timedelta(days=1).total_seconds())
+
+        after = await ticks.tick(one)
+
+    assert before
+    for report in (*before, *after.reports):
+        assert abs(report.slot - datetime.now(UTC)) < timedelta(minutes=1)
+    assert after.wait <= timedelta(seconds=1)
+
+
+async def test_a_broker_that_lost_its_data_begins_anew(broker_settings, replicas):
+    await replicas[0].tick(entry())
+    async with Connection.open(broker_settings) as connection:
+        await connection.command("DEL", KEYS.ticks, KEYS.index, KEYS.stream)
+
+    turn = await replicas[0].tick(entry())
+
+    assert [report.outcome for report in turn.reports] == [TickOutcome.ENQUEUED]
+    assert turn.missed == 0
+
+
+async def test_what_is_announced_is_described_and_what_is_withdrawn_is_gone(replicas, inspector):
+    one = entry(**YEARLY, catch_up=CatchUp.ONE, paused=True)
+    await replicas[0].announce([one])
+
+    (report,) = await inspector.schedules()
+
+    assert report.description == "At 00:00 on January 1 (Europe/Berlin)"
+    assert (report.interval, report.cron, report.timezone) == (None, "@yearly", "Europe/Berlin")
+    assert (report.overlap, report.catch_up, report.held) == ("allow", "one", True)
+    assert len(set(report.next_slots)) == 5
+    assert report.next_slot == report.next_slots[0] > datetime.now(UTC)
+
+    await replicas[0].withdraw([one])
+    await replicas[0].withdraw([one])
+
+    assert await inspector.schedules() == []
+
+
+async def test_a_slot_that_nobody_claims_is_shown_as_overdue(broker_settings, replicas, inspector):
+    now = this_hour()
+    await replicas[0].announce([entry()])
+    await outage(broker_settings, now - 2 * HOUR)
+
+    (report,) = await inspector.schedules()
+    assert report.next_slot == now - HOUR
+    assert report.next_slots[0] == now + HOUR
+
+
+@pytest.mark.parametrize(
+    "described",
+    [
+        b'{"kind":"k","interval_ms":0,"overlap":"skip","announced_ms":1}',
+        b'{"kind":"k","interval_ms":0,"cron":"61 * * * *","overlap":"skip","announced_ms":1}',
+        b'{"kind":"k","interval_ms":9223372036854775807,"overlap":"skip","announced_ms":1}',
+        b'{"kind":"k","interval_ms":0,"cron":"@daily","timezone":"../x","overlap":"","announced_ms":1}',
+    ],
+)
+async def test_a_description_that_makes_no_sense_is_passed_over(
+    broker_settings, replicas, inspector, described
+):
+    await replicas[0].announce([entry()])
+    async with Connection.open(broker_settings) as connection:
+        await connection.command("HSET", KEYS.entries, "odd", described)
+
+    assert [report.id for report in await inspector.schedules()] == ["e"]

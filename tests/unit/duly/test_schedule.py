@@ -1,0 +1,55 @@
+from datetime import timedelta
+
+import pytest
+
+from duly.errors import ConfigError
+from duly.jobs import CheckPendingOrders
+from duly.schedule import CatchUp, Entry, Overlap
+
+
+def entry(**changes):
+    options = {"id": "a", "job": CheckPendingOrders(), "interval": timedelta(seconds=1)} | changes
+    return Entry(**options)
+
+
+def test_it_enqueues_to_its_own_queue_or_to_that_of_the_job():
+    assert entry().target == "default"
+    assert entry(queue="low").target == "low"
+
+
+@pytest.mark.parametrize(
+    ("options", "most"),
+    [
+        ({}, 0),
+        ({"catch_up": CatchUp.ONE}, 1),
+        ({"catch_up": CatchUp.ALL, "overlap": Overlap.ALLOW}, 100),
+        ({"catch_up": CatchUp.ALL, "overlap": Overlap.ALLOW, "catch_up_limit": 7}, 7),
+    ],
+)
+def test_how_much_it_makes_up_for(options, most):
+    found = entry(**options)
+
+    found.check()
+    assert found.most_caught_up == most
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"id": "a:b"}, "timetable entry a:b: not an id (use"),
+        ({"interval": None}, "timetable entry a: interval: neither interval nor cron is given"),
+        ({"cron": "@daily"}, "both interval and cron are given (give one of them)"),
+        ({"interval": None, "cron": "0 25 * * *"}, "cron: '0 25 * * *' can not be read: Bad hour"),
+        (
+            {"interval": None, "cron": "@daily", "timezone": "Europe/Berln"},
+            "timezone: there is no time zone 'Europe/Berln' (did you mean Europe/Berlin?)",
+        ),
+        ({"catch_up_limit": 501}, "catch_up_limit: 501 is not within 1 to 500"),
+        ({"catch_up": CatchUp.ALL}, "say overlap: allow, or catch_up: one"),
+    ],
+)
+def test_what_can_not_be_scheduled_is_refused_with_a_remedy(changes, message):
+    with pytest.raises(ConfigError) as caught:
+        entry(**changes).check()
+
+    assert message in str(caught.value)
