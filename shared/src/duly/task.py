@@ -199,7 +199,7 @@ class TaskContext:
     draft: bytes | None = None
     """What `write_result` was given last, as JSON."""
     outside: Outside = _ALONE
-    successors: list[Node] | None = None
+    successors: list[Any] | None = None
     """What `then` was given; None: nothing."""
 
     def progress(self, fraction: float, note: str = "") -> None:

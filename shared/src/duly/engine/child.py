@@ -17,7 +17,7 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any, Final, NoReturn
 
@@ -25,6 +25,7 @@ import msgspec
 
 from duly.clock import SystemClock, to_unix_ms
 from duly.errors import HandBack, Retry, Revoke, Skip
+from duly.flow import Node
 from duly.runtime import logs
 from duly.runtime.settings import LogSettings
 from duly.task import Outside, TaskContext, encode_result
@@ -105,6 +106,8 @@ class Done(msgspec.Struct, tag="done"):
 
     result: msgspec.Raw
     note: Note | None = None
+    successors: str = ""
+    """What comes next, planned: JSON as a text in it."""
 
 
 class Raised(msgspec.Struct, tag="raised"):
@@ -203,10 +206,9 @@ class Child:
         try:
             handler, job = load(run.handler), load(run.job)
             result = handler(job.model_validate_json(run.payload), context)
-            if context.successors:
-                # Better a failure than a success whose successors nobody ever sees.
-                return _raised(NotImplementedError("then() in a process: give the job a chain"))
-            return Done(msgspec.Raw(encode_result(result if run.keeps else None)))
+            encoded = msgspec.Raw(encode_result(result if run.keeps else None))
+            next_ones = context.successors
+            return Done(encoded, successors=_planned(context.id, next_ones) if next_ones else "")
         except BaseException as error:  # noqa: BLE001 - a handler may raise anything
             return _raised(error)
 
@@ -249,6 +251,23 @@ class Notes:
         if context is not None:
             self._sent_at = self._clock.monotonic()
             self._send(_note_of(context))
+
+
+def _planned(task_id: str, nodes: Sequence[Node]) -> str:
+    """Return what `then` was given as the server takes it.
+
+    Raises:
+        ValueError: It is too much; and what `duly.engine.flows.plan` raises.
+    """
+    # Only here: with it come the store and redis-py, which few handlers make anything of.
+    from duly.engine import flows
+
+    steps = flows.encode_steps(
+        [flows.plan(node, f"{task_id}.{place}") for place, node in enumerate(nodes, 1)]
+    )
+    if len(steps) > FRAME_LIMIT_BYTES // 4:
+        raise ValueError(f"{len(steps)} bytes of successors: too many from a process")
+    return steps.decode()
 
 
 def _note_of(context: TaskContext) -> Note:

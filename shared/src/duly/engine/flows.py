@@ -97,7 +97,25 @@ def flow_of(labels: Mapping[str, Any]) -> Flow | None:
     return flow
 
 
-def plan(node: Node, base: str) -> list[TaskStep | GroupStep]:
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A flow as steps already: it was planned in a handler's process."""
+
+    steps: list[TaskStep | GroupStep]
+
+
+def encode_steps(plans: list[list[TaskStep | GroupStep]]) -> bytes:
+    """Return plans as JSON."""
+    return msgspec.json.encode(plans)
+
+
+def decode_steps(data: str) -> list[Planned]:
+    """Return what `encode_steps` was given."""
+    plans = msgspec.json.decode(data, type=list[list[TaskStep | GroupStep]])
+    return [Planned(steps) for steps in plans]
+
+
+def plan(node: Node | Planned, base: str) -> list[TaskStep | GroupStep]:
     """Return a flow as steps. Each task gets an id: `base` and its place, unless it has one.
 
     Raises:
@@ -106,6 +124,8 @@ def plan(node: Node, base: str) -> list[TaskStep | GroupStep]:
         ConfigError: A queue can not have that name.
         PayloadTooLargeError: A task of it is too large.
     """
+    if isinstance(node, Planned):
+        return node.steps
     if len(base) > _LONGEST_BASE:
         base = hashlib.sha256(base.encode()).hexdigest()[:32]
     steps = list(_steps(node, base))

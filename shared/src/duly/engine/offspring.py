@@ -27,6 +27,7 @@ from duly.engine.child import (
     Tell,
     frame,
 )
+from duly.engine.flows import decode_steps
 from duly.errors import ProcessDiedError, Retry
 from duly.runtime import logs
 from duly.task import Progress, TaskContext
@@ -205,6 +206,8 @@ class Offspring:
         if isinstance(message, Note) or self._answer is None or self._answer.done():
             return
         if isinstance(message, Done):
+            if message.successors and self._context is not None:
+                self._context.successors = list(decode_steps(message.successors))
             self._answer.set_result(message.result)
         else:
             self._answer.set_exception(_error_of(message))

@@ -7,6 +7,7 @@ import pytest
 from duly.cli import payload
 from duly.errors import BrokerDownError
 from duly.job import Job
+from duly.task import Progress, Task, TaskState
 
 
 class Invoice(Job, kind="cli_test_invoice"):
@@ -84,6 +85,21 @@ def test_inspect_shows_payload_attempts_and_traceback(duly):
     assert "attempts  3/3" in out
     assert "[/red]" in out
     assert '    File "x.py"' in out
+
+
+def test_inspect_shows_how_far_an_active_task_is(duly):
+    duly.inspector.held.append(
+        Task(
+            id="far",
+            queue="default",
+            kind="import",
+            state=TaskState.ACTIVE,
+            progress=Progress(0.4, "rows \x1b[2J400 of 1000"),
+        )
+    )
+
+    assert "progress  40% rows \\x1b[2J400 of 1000" in duly("tasks", "inspect", "far").out
+    assert '"fraction": 0.4' in duly("tasks", "inspect", "far", "--json").out
 
 
 def test_unknown_task_is_one_line(duly):

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from duly.errors import HandBack, Retry, Skip
+from duly.flow import chain
 from duly.job import Job, Policy
 
 
@@ -42,6 +43,15 @@ def report(job, context):
         context.progress(row / 10_000, f"row {row}")
         context.write_result({"row": row})
     wait(job, context)
+
+
+def carry_on(job, context):
+    context.then(Crunch(how="facts"), delay=timedelta(milliseconds=1), task_id="next")
+    context.then(chain(Crunch(how="facts"), Crunch(how="facts")))
+
+
+def misplan(job, context):
+    context.then(Crunch(how="facts"), colour="red")
 
 
 def fail(job, context):

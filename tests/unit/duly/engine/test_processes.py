@@ -2,6 +2,7 @@ import asyncio
 import os
 import signal
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from duly.engine.child import Raised
 from duly.engine.offspring import RemoteError, _error_of, traceback_of
 from duly.engine.processes import Processes, Target
-from duly.errors import QueueFullError
+from duly.errors import NotFoundError, QueueFullError
 from duly.task import AttemptOutcome, TaskState
 
 SOON = timedelta(milliseconds=300)
@@ -71,8 +72,9 @@ def ended(inspector, until):
         wanted = states or (TaskState.ARCHIVED, TaskState.COMPLETED, TaskState.RETRY)
 
         async def look():
-            found = await inspector.task("default", task.id)
-            return found if found.state in wanted else None
+            with suppress(NotFoundError):
+                found = await inspector.task("default", task.id)
+                return found if found.state in wanted else None
 
         return await until(look, timeout=20, what=f"the end of {task.id}")
 
@@ -125,6 +127,18 @@ async def test_a_process_tells_progress_and_results_while_it_runs(
 
 async def asked(told, wanted):
     return await told() == wanted
+
+
+async def test_what_comes_next_is_said_in_a_process_too(server_with, crunch, ended, inspector):
+    async with server_with():
+        first = await ended(await crunch("carry_on"))
+        for task_id in ("next", f"{first.id}.2.1", f"{first.id}.2.2"):
+            follower = await ended(replace(first, id=task_id))
+            assert follower.state is TaskState.COMPLETED
+        wrong = await ended(await crunch("misplan"))
+
+    assert wrong.state is TaskState.ARCHIVED
+    assert "colour" in wrong.history[0].error
 
 
 async def test_what_the_handler_raises_is_told_as_if_it_had_run_here(server_with, crunch, ended):

@@ -67,6 +67,7 @@ local function settle(entry, id, lock, keep, tries, result)
     redis.call('HSET', KEYS[6], id, data)
     redis.call('HSET', KEYS[7], id, tries)
     redis.call('HSET', KEYS[2], id, 'completed')
+    redis.call('HDEL', KEYS[10], id)
     if result ~= '' then redis.call('HSET', KEYS[10], id, result) end
   elseif place == entry then
     redis.call('HDEL', KEYS[2], id)
