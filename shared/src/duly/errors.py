@@ -4,6 +4,7 @@ DulyError
 ├── ConfigError              a setting is missing, unknown or wrong; nothing was started
 ├── BrokerError
 │   ├── BrokerDownError      Redis or Valkey did not answer in time
+│   ├── BrokerWriteError     it answers, but takes no writes now: memory, disk, replicas
 │   └── BrokerPolicyError    the server would lose data (eviction, version)
 ├── EnqueueError
 │   ├── DuplicateTaskError   a unique task of this kind and payload is already in its queue
@@ -70,6 +71,17 @@ class BrokerDownError(BrokerError):
     ) -> None:
         self.address, self.cause, self.timed_out = address, cause, timed_out
         super().__init__(f"the broker at {address} can not be reached: {cause}")
+
+
+class BrokerWriteError(BrokerError):
+    """The broker takes no writes now: out of memory or disk, or too few replicas.
+
+    Nothing was stored; the call may be repeated.
+    """
+
+    def __init__(self, address: str, cause: object) -> None:
+        self.address, self.cause = address, cause
+        super().__init__(f"the broker at {address} takes no writes now: {cause}")
 
 
 class BrokerPolicyError(BrokerError):

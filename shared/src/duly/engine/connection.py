@@ -12,7 +12,7 @@ from redis import exceptions
 from duly.engine.cluster import ClusterLink, Node
 from duly.engine.places import Places, address
 from duly.engine.wire import Link, Wire, connect
-from duly.errors import BrokerDownError, BrokerError, BrokerPolicyError
+from duly.errors import BrokerDownError, BrokerError, BrokerPolicyError, BrokerWriteError
 from duly.runtime.settings import RedisSettings
 
 _DOWN = (
@@ -61,8 +61,15 @@ class broker_errors:  # noqa: N801 - used as contextlib's are
             timed_out = isinstance(error, TimeoutError | exceptions.TimeoutError)
             cause = str(error) or type(error).__name__
             raise BrokerDownError(where, cause, timed_out=timed_out) from error
+        if isinstance(error, exceptions.ResponseError) and _refuses_writes(str(error)):
+            raise BrokerWriteError(where, error) from error
         if isinstance(error, exceptions.RedisError):
             raise BrokerError(f"the broker at {where} refused a command: {error}") from error
+
+
+def _refuses_writes(message: str) -> bool:
+    # Redis 6 puts what a script's command was told into a longer sentence.
+    return any(sign in message for sign in ("OOM ", "MISCONF ", "NOREPLICAS "))
 
 
 def entries_of(answer: Any) -> list[Any]:  # noqa: ANN401 - a map in RESP3, a list in RESP2

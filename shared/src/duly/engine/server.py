@@ -28,7 +28,7 @@ from duly.engine.middleware import Middleware
 from duly.engine.receiver import JobReceiver
 from duly.engine.replies import RunningRecord, ServerRecord
 from duly.engine.store import Pulse, Store
-from duly.errors import BrokerDownError, BrokerError
+from duly.errors import BrokerDownError, BrokerError, BrokerWriteError
 from duly.job import Job
 from duly.runtime.service import repeat
 from duly.runtime.settings import ArchiveSettings, RedisSettings
@@ -232,7 +232,7 @@ class Server:
                 await self._jobs.startup()
                 for queue in self._options.queues:
                     self._pulse(queue, await self._beat(queue))
-            except BrokerDownError as error:
+            except (BrokerDownError, BrokerWriteError) as error:
                 now = self._clock.monotonic()
                 if now - complained >= _COMPLAIN_EVERY:
                     complained = now

@@ -13,7 +13,7 @@ from duly.engine.connection import Connection, Reader, entries_of
 from duly.engine.keys import GROUP, QUEUES, QueueKeys, queue_keys
 from duly.engine.replies import texts
 from duly.engine.scripts import Call, NewTask, Settlement
-from duly.errors import BrokerDownError, BrokerError
+from duly.errors import BrokerDownError, BrokerError, BrokerWriteError
 from duly.runtime.settings import RedisSettings
 
 _KNOWN_SECONDS = 10.0
@@ -135,8 +135,13 @@ class Store:
         keys = queue_keys(queue)
         now = self._clock.monotonic()
         if now >= self._known.get(queue, now):
-            await self.connection.command("SADD", QUEUES, queue)
-            await self.ensure_group(keys)
+            try:
+                await self.connection.command("SADD", QUEUES, queue)
+                await self.ensure_group(keys)
+            except BrokerWriteError:
+                # A full broker can still be emptied, by workers that start now too.
+                if not await self.connection.command("SISMEMBER", QUEUES, queue):
+                    raise
             self._known[queue] = now + _KNOWN_SECONDS
         return keys
 
@@ -151,8 +156,6 @@ class Store:
     async def _make_group(self, stream: str) -> None:
         try:
             await self.connection.command("XGROUP", "CREATE", stream, GROUP, "0", "MKSTREAM")
-        except BrokerDownError:
-            raise
         except BrokerError as error:
             if "BUSYGROUP" not in str(error):
                 raise

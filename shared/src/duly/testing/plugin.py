@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from duly.runtime.settings import RedisSettings
 from duly.testing.clock import FrozenClock
+from duly.testing.cluster import RedisCluster
 from duly.testing.environment import in_ci
 from duly.testing.postgres import (  # noqa: F401 - fixtures
     database_url,
@@ -21,7 +22,7 @@ from duly.testing.postgres import (  # noqa: F401 - fixtures
     sqlite_url,
 )
 from duly.testing.servers import BrokerServer, ServerMissingError
-from duly.testing.topologies import RedisCluster, SentinelCluster
+from duly.testing.topologies import SentinelCluster
 from duly.testing.waiting import until as wait_for
 
 BROKERS = ("valkey", "redis")

@@ -1,20 +1,18 @@
-"""Several brokers that belong together: a master watched by sentinels, and a cluster."""
+"""Several brokers that belong together: a master, its replicas, and sentinels that watch it."""
 
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from redis import Redis, exceptions
+from redis import exceptions
 from typing_extensions import override
 
 from duly.runtime.settings import RedisSettings, SentinelSettings
-from duly.testing.processes import free_port_with_bus
 from duly.testing.servers import HOST, BrokerServer, valkey_program
 from duly.testing.waiting import wait_until
 
 MASTER = "duly"
-SLOTS = 16_384
 READY_SECONDS = 30.0
 DOWN_AFTER_MS = 500
 """How long a sentinel waits for an answer before it calls the master down."""
@@ -152,84 +150,3 @@ def _hurry(sentinel: BrokerServer) -> None:
         client.execute_command(
             "SENTINEL DEBUG", *(word for name in periods for word in (name, 200))
         )
-
-
-@dataclass(kw_only=True, eq=False)
-class RedisCluster:
-    """Masters that share the 16,384 slots; no replicas."""
-
-    servers: list[BrokerServer] = field(default_factory=list)
-
-    @classmethod
-    def create(cls, folder: Path, *, masters: int = 3, program: Path | None = None) -> Self:
-        """Return one that is not started yet, of Valkey servers unless told otherwise."""
-        options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
-        servers = [
-            BrokerServer(
-                program=program or valkey_program(),
-                folder=folder / f"node-{number}",
-                arguments=options,
-                port=free_port_with_bus(),
-            )
-            for number in range(masters)
-        ]
-        return cls(servers=servers)
-
-    def settings(self) -> RedisSettings:
-        """Return what a service needs to find every node."""
-        return RedisSettings(host=HOST, port=self.servers[0].port, cluster=True)
-
-    def start(self) -> Self:
-        """Start all, deal out the slots, and return when every node sees a whole cluster."""
-        for server in self.servers:
-            server.start()
-        share = -(-SLOTS // len(self.servers))
-        for number, server in enumerate(self.servers):
-            first, last = number * share, min(SLOTS, (number + 1) * share) - 1
-            with server.client() as client:
-                # ADDSLOTSRANGE is younger (7.0) than the oldest server we speak to (6.2).
-                client.execute_command("CLUSTER ADDSLOTS", *range(first, last + 1))
-                client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
-        with self.servers[0].client() as client:
-            for other in self.servers[1:]:
-                client.execute_command("CLUSTER MEET", HOST, other.port)
-        wait_until(self._whole, timeout=READY_SECONDS, what="the cluster is whole")
-        return self
-
-    def flush(self) -> None:
-        """Delete every key."""
-        for server in self.servers:
-            server.flush()
-
-    def kill9(self) -> None:
-        """Kill all."""
-        for server in self.servers:
-            server.kill9()
-
-    def __enter__(self) -> Self:
-        try:
-            return self.start()
-        except BaseException:
-            self.kill9()
-            raise
-
-    def __exit__(self, *_: object) -> None:
-        self.kill9()
-
-    def _whole(self) -> bool:
-        return all(self._sees_all(server) for server in self.servers)
-
-    def _sees_all(self, server: BrokerServer) -> bool:
-        with server.client() as client:
-            info = cluster_info(client)
-        return (
-            info["cluster_state"] == "ok"
-            and int(info["cluster_known_nodes"]) == len(self.servers)
-            and int(info["cluster_slots_ok"]) == SLOTS
-        )
-
-
-def cluster_info(client: Redis) -> dict[str, str]:
-    """Return what a node says of its cluster."""
-    answer = client.cluster("INFO")
-    return {str(name): str(value) for name, value in answer.items()}

@@ -2,8 +2,9 @@
 
 import pytest
 
+from duly.testing.cluster import RedisCluster, cluster_info
 from duly.testing.servers import redis_program, valkey_program
-from duly.testing.topologies import RedisCluster, SentinelCluster, cluster_info
+from duly.testing.topologies import SentinelCluster
 
 PROGRAMS = [pytest.param(valkey_program, id="valkey"), pytest.param(redis_program, id="redis")]
 

@@ -12,6 +12,9 @@ if now == 0 then
   now = t[1] * 1000 + math.floor(t[2] / 1000)
 end
 local known = redis.call('ZSCORE', KEYS[1], ARGV[2])
+-- A broker out of memory refuses what may take memory, but only as a script's first write. A
+-- lease must be renewed all the same: the reaper, whose first write takes none, goes on.
+redis.call('ZREM', KEYS[1], '')
 redis.call('ZADD', KEYS[1], string.format('%.0f', now + ARGV[3]), ARGV[2])
 redis.call('HSET', KEYS[2], ARGV[2], ARGV[4])
 for i = 5, #ARGV do
