@@ -1,0 +1,217 @@
+"""Workers as processes of their own, a client that notes what it was promised, and the verdict."""
+
+import asyncio
+import contextlib
+import importlib.util
+import json
+import signal
+import sys
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from duly.engine.client import Client
+from duly.engine.inspector import Inspector
+from duly.errors import BrokerError, NotFoundError
+from duly.task import TaskState
+from duly.testing.environment import inherited
+from duly.testing.history import History, What, read, verdict
+from duly.testing.processes import spawn, stop
+from duly.testing.waiting import until, wait_until
+
+APP = Path(__file__).with_name("app.py")
+SECONDS = 60.0
+"""The longest that anything may take on a machine under load; most take less than one."""
+
+
+def _app():
+    spec = importlib.util.spec_from_file_location("faults_app", APP)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+Work = _app().Work
+
+
+class Worker:
+    """A worker process, its log and its place in the history."""
+
+    def __init__(self, floor, name, *, prefix=(), environment=None, **options):
+        self.name, self.history = name, floor.history
+        self.log = floor.folder / f"{name}.log"
+        wanted = {
+            "name": name,
+            "history": str(floor.folder / "history"),
+            "redis": floor.settings.model_dump(mode="json"),
+            **options,
+        }
+        self.process = spawn(
+            [*prefix, sys.executable, APP, json.dumps(wanted)],
+            log=self.log,
+            folder=floor.folder,
+            environment={**inherited(), **(environment or {})},
+        )
+
+    def text(self):
+        return self.log.read_text(encoding="utf-8")
+
+    def said(self, words):
+        wait_until(lambda: words in self.text(), timeout=SECONDS, what=f"{self.name}: {words}")
+
+    def kill9(self):
+        """Kill it without warning, and note that."""
+        self.process.kill()
+        self.process.wait()
+        self.history.add(What.KILLED, self.name)
+
+    def pause(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        self.process.send_signal(signal.SIGCONT)
+
+    def stop(self):
+        """Ask it to end; return its exit code."""
+        return stop(self.process, grace_seconds=SECONDS)
+
+    def died(self):
+        """Wait until it has killed itself."""
+        self.process.wait(SECONDS)
+        return self.process.returncode == -signal.SIGKILL
+
+
+@dataclass(eq=False)
+class Floor:
+    """Where a test plays: a broker, a client, workers, and the history of them all."""
+
+    settings: object
+    folder: Path
+    client: Client
+    inspector: Inspector
+    history: History
+    stack: contextlib.ExitStack
+    accepted: list = field(default_factory=list)
+
+    def worker(self, name, **options):
+        worker = Worker(self, name, **options)
+        self.stack.callback(stop, worker.process, grace_seconds=0.1)
+        return worker
+
+    async def ready(self, count=1, queue="default"):
+        """Wait until so many workers live."""
+
+        async def so():
+            with contextlib.suppress(NotFoundError):
+                return (await self.inspector.queue(queue)).servers >= count
+
+        await until(so, timeout=SECONDS, what=f"{count} workers")
+
+    async def enqueue(self, count=1, *, seconds=0.0, failures=0, **options):
+        """Enqueue tasks one by one, noting what was accepted; return their ids."""
+        ids = []
+        for _ in range(count):
+            task_id = f"t{len(self.accepted):05}"
+            self.accepted.append(task_id)
+            job = Work(seconds=seconds, failures=failures)
+            try:
+                await self.client.enqueue(job, task_id=task_id, **options)
+            except BrokerError:
+                self.history.add(What.UNCERTAIN, task_id)
+            else:
+                self.history.add(What.ENQUEUED, task_id)
+            ids.append(task_id)
+        return ids
+
+    def job(self, **fields):
+        return Work(**fields)
+
+    def events(self, what=None):
+        found = read(self.folder / "history")
+        return [event for event in found if what in {None, event.what}]
+
+    def count(self, what):
+        return len(self.events(what))
+
+    async def happened(self, what, count=1):
+        await until(
+            lambda: self.count(what) >= count, timeout=SECONDS, what=f"{count} times {what}"
+        )
+
+    async def idle(self, queue="default"):
+        """Wait until nothing waits, runs or is due."""
+
+        async def so():
+            try:
+                report = await self.inspector.queue(queue)
+            except BrokerError:
+                return False
+            return (report.waiting, report.active, report.scheduled, report.retry) == (0, 0, 0, 0)
+
+        await until(so, timeout=SECONDS, what=f"{queue} is idle")
+
+    async def listed(self, queue="default"):
+        """Return the ids of all tasks that the queue holds."""
+        found = []
+        for state in TaskState:
+            page = await self.inspector.tasks(queue, state, limit=1000)
+            found += [task.id for task in page.tasks]
+        return found
+
+    async def verdict(self, *, most_effects=1, longest=None, queue="default"):
+        found = verdict(
+            self.events(),
+            still_listed=await self.listed(queue),
+            most_effects=most_effects,
+            longest=timedelta(seconds=longest) if longest else None,
+        )
+        print(found)
+        return found
+
+
+@contextlib.asynccontextmanager
+async def opened(settings, folder):
+    with contextlib.ExitStack() as stack:
+        history = stack.enter_context(History(folder / "history", process="client"))
+        async with (
+            Client.connect(settings) as client,
+            Inspector.connect(settings) as inspector,
+        ):
+            yield Floor(settings, folder, client, inspector, history, stack)
+
+
+@pytest.fixture
+async def floor(own_server, tmp_path):
+    """A durable Valkey of this test alone, and who works on it."""
+    async with opened(own_server.settings(), tmp_path) as floor:
+        yield floor
+
+
+@pytest.fixture
+def open_floor(tmp_path):
+    """`async with open_floor(settings)`: the same on a broker that the test starts itself."""
+    return lambda settings: opened(settings, tmp_path)
+
+
+@pytest.fixture
+async def enqueuing(floor):
+    """`async with enqueuing(…)`: enqueue all the while, whatever happens to the broker."""
+
+    @contextlib.asynccontextmanager
+    async def begin(where=None, *, every=0.01, **options):
+        done = asyncio.Event()
+
+        async def go_on():
+            while not done.is_set():
+                await (where or floor).enqueue(**options)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(done.wait(), every)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(go_on())
+            yield
+            done.set()
+
+    return begin

@@ -1,0 +1,150 @@
+"""The network cuts, loses, slices and delays: each thing is done once, and leases are obeyed."""
+
+from datetime import timedelta
+
+import pytest
+
+from duly.engine.client import Client
+from duly.engine.scripts.call import script
+from duly.errors import BrokerDownError
+from duly.schedule import Entry
+from duly.testing.history import What
+from duly.testing.outage import Outage
+from duly.testing.waiting import until
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def runs(name):
+    """Tell requests that run a script from others."""
+    found = script(name)
+    return lambda data: found.sha.encode() in data or found.text.encode() in data
+
+
+@pytest.fixture
+async def outage(floor):
+    async with Outage.before(floor.settings) as outage:
+        yield outage
+
+
+@pytest.fixture
+def behind(floor, outage):
+    """Start a worker that reaches the broker by way of the outage."""
+    redis = outage.settings.model_dump(mode="json")
+    return lambda name, **options: floor.worker(name, redis=redis, **options)
+
+
+async def test_an_enqueue_whose_reply_is_lost_becomes_one_task(floor, outage):
+    async with Client.connect(outage.settings) as client:
+        await client.enqueue(floor.job(), task_id="first")
+        lost = outage.lose_next_reply(lambda data: b"second" in data)
+
+        await client.enqueue(floor.job(), task_id="second")
+
+    assert lost.is_set()
+    assert sorted(await floor.listed()) == ["first", "second"]
+
+
+async def test_a_settling_whose_reply_is_lost_counts_once(floor, outage, behind):
+    behind("worker")
+    await floor.ready()
+    lost = outage.lose_next_reply(runs("finish"))
+
+    await floor.enqueue(5)
+
+    await floor.idle()
+    assert lost.is_set()
+    assert (await floor.verdict()).good
+    report = await floor.inspector.queue("default")
+    assert (report.processed, floor.count(What.START)) == (5, 5)
+
+
+async def test_a_delivery_whose_reply_is_lost_is_run_all_the_same(floor, outage, behind):
+    behind("worker", lease_seconds=10)
+    await floor.ready()
+    lost = outage.lose_next_reply(lambda data: b"XREADGROUP" in data and b"BLOCK" in data)
+
+    await floor.enqueue(3)
+    await until(lost.is_set, timeout=60)
+    await floor.enqueue(3)
+
+    await floor.idle()
+    assert (await floor.verdict()).good
+    report = await floor.inspector.queue("default")
+    assert (report.processed, report.crashed, floor.count(What.START)) == (6, 0, 6)
+
+
+async def test_a_tick_whose_reply_is_lost_becomes_one_task(floor, outage):
+    entry = Entry(id="hourly", job=floor.job(), interval=timedelta(hours=1), queue="default")
+    async with Client.connect(outage.settings) as client:
+        other = Entry(id="other", job=floor.job(), interval=timedelta(hours=1), queue="low")
+        await client.tick(other)  # the broker knows the script from here on
+        await client.ping()
+        lost = outage.lose_next_reply(runs("tick"))
+        with pytest.raises(BrokerDownError):
+            await client.tick(entry)
+
+        again, _ = await client.tick(entry)
+
+    assert lost.is_set()
+    assert again is None
+    assert len(await floor.listed()) == 1
+
+
+async def test_replies_in_slices_and_late_corrupt_and_double_nothing(floor, outage, behind):
+    outage.slice_bytes, outage.jitter_seconds = 40, 0.001
+    behind("worker", lease_seconds=10)
+    await floor.ready()
+
+    await floor.enqueue(20)
+    await floor.enqueue(5, failures=1)
+
+    await floor.idle()
+    found = await floor.verdict()
+    assert found.good, found
+    assert (found.finished, found.starts) == (25, 30)
+
+
+async def test_connections_cut_again_and_again_lose_and_double_nothing(
+    floor, outage, behind, enqueuing
+):
+    behind("worker", lease_seconds=10)
+    await floor.ready()
+
+    async with enqueuing(seconds=0.01):
+        for number in range(1, 6):
+            await floor.happened(What.END, 10 * number)
+            outage.cut()
+
+    await floor.idle()
+    found = await floor.verdict()
+    assert found.good, found
+    assert found.starts == found.accepted
+
+
+async def test_a_worker_cut_off_longer_than_its_lease_gives_way(floor, outage, behind):
+    behind("cut-off", lease_seconds=1, concurrency=1)
+    await floor.enqueue(seconds=4)
+    await floor.happened(What.START)
+
+    outage.black_hole()
+    floor.worker("other", lease_seconds=1)
+    await floor.happened(What.START, 2)
+    outage.heal()
+
+    await floor.happened(What.REFUSED)
+    await floor.idle()
+    found = await floor.verdict()
+    assert found.good, found
+    assert (await floor.inspector.queue("default")).processed == 1
+
+
+async def test_a_queue_moved_by_two_clients_at_once_is_moved_once(floor, outage):
+    lost = outage.lose_next_reply(runs("move"))
+    await floor.enqueue(3, delay=timedelta(milliseconds=1))
+    floor.worker("worker", redis=outage.settings.model_dump(mode="json"), lease_seconds=1)
+
+    await floor.happened(What.END, 3)
+    await floor.idle()
+    assert lost.is_set()
+    assert floor.count(What.START) == 3

@@ -1,0 +1,127 @@
+"""Workers die, hang and are replaced: nothing accepted is lost, little is doubled, none late."""
+
+import random
+
+import pytest
+
+from duly.testing.history import What
+from duly.testing.waiting import until
+
+pytestmark = pytest.mark.timeout(120)
+LEASE = 2.0
+RECOVERED = 15.0
+"""What is promised with a lease of 10 s; these have 2 s, and a machine under load."""
+
+
+@pytest.mark.slow
+async def test_workers_killed_in_rounds_lose_nothing(floor, enqueuing):
+    chance = random.Random(7)
+    workers = {name: floor.worker(name) for name in ("a0", "b0")}
+    await floor.ready(2)
+
+    async with enqueuing(seconds=0.05):
+        for number in range(1, 6):
+            await floor.happened(What.START, 15 * number)
+            victim = chance.choice(sorted(workers))
+            workers.pop(victim).kill9()
+            fresh = f"{victim[0]}{number}"
+            workers[fresh] = floor.worker(fresh)
+
+    await floor.idle()
+    found = await floor.verdict(most_effects=3, longest=RECOVERED)
+    assert found.good, found
+    again = found.starts - found.accepted
+    assert 0 < again <= 5 * 4, "only what was in the hands of the killed runs again"
+    assert (await floor.inspector.queue("default")).crashed == again
+
+
+POINTS = {"read": 0, "start": 0, "effect": 1, "end": 1, "settle": 1, "settled": 1}
+"""Where the worker dies → effects of the task before."""
+
+
+@pytest.mark.parametrize("point", POINTS)
+async def test_a_worker_that_dies_at_a_point_between_two_steps_loses_nothing(floor, point):
+    await floor.enqueue()
+    first = floor.worker("first", die=point, concurrency=1)
+    assert first.died(), first.text()
+
+    floor.worker("second")
+    await floor.idle()
+
+    found = await floor.verdict(most_effects=2, longest=RECOVERED)
+    assert found.good, found
+    assert found.finished == 1
+    effects = floor.events(What.EFFECT)
+    assert len(effects) == POINTS[point] + (point != "settled")
+    assert len({event.facts["key"] for event in effects}) == 1, "both have the same key"
+
+
+@pytest.mark.slow
+async def test_a_crash_is_no_failed_attempt_and_three_crashes_quarantine(floor):
+    await floor.enqueue(seconds=30)
+    for number in range(3):
+        worker = floor.worker(f"w{number}", lease_seconds=1)
+        await floor.happened(What.START, number + 1)
+        worker.kill9()
+
+    floor.worker("last", lease_seconds=1)
+    await floor.idle()
+
+    report = await floor.inspector.queue("default")
+    assert (report.quarantined, report.crashed, report.failed) == (1, 3, 0)
+    starts = floor.events(What.START)
+    assert [(e.facts["attempt"], e.facts["crashes"]) for e in starts] == [(1, 0), (1, 1), (1, 2)]
+
+
+async def test_a_worker_that_hangs_longer_than_its_lease_can_not_finish_late(floor):
+    (task,) = await floor.enqueue(seconds=0.5)
+    slow = floor.worker("slow", concurrency=1)
+    await floor.happened(What.START)
+
+    slow.pause()
+    other = floor.worker("other")
+    await floor.happened(What.END)
+    await floor.idle()
+    slow.resume()
+
+    await until(
+        lambda: "Outcomes refused" in slow.text() or "Lease lost" in slow.text(), timeout=60
+    )
+    assert (slow.stop(), other.stop()) == (0, 0)
+    found = await floor.verdict(most_effects=2, longest=RECOVERED)
+    assert found.good, found
+    report = await floor.inspector.queue("default")
+    assert (report.processed, report.crashed) == (1, 1), "a late finish counts for nothing"
+    assert [e.process for e in floor.events(What.END) if e.task == task][:1] == ["other"]
+
+
+async def test_a_task_much_longer_than_the_lease_is_never_taken_from_a_live_worker(floor):
+    floor.worker("a", lease_seconds=1)
+    floor.worker("b", lease_seconds=1)
+    await floor.ready(2)
+    await floor.enqueue(4, seconds=5)
+
+    await floor.happened(What.END, 4)
+    await floor.idle()
+
+    found = await floor.verdict()
+    assert found.good, found
+    assert found.starts == 4
+
+
+@pytest.mark.slow
+async def test_a_rolling_restart_under_load_loses_and_doubles_nothing(floor, enqueuing):
+    workers = [floor.worker(f"old{number}") for number in range(3)]
+    await floor.ready(3)
+
+    async with enqueuing(seconds=0.1):
+        for number, worker in enumerate(workers):
+            await floor.happened(What.START, 20 * (number + 1))
+            floor.worker(f"new{number}")
+            assert worker.stop() == 0
+
+    await floor.idle()
+    found = await floor.verdict()
+    assert found.good, found
+    assert found.starts == found.accepted, "no attempt began in vain"
+    assert (await floor.inspector.queue("default")).crashed == 0
