@@ -23,8 +23,10 @@ IDS = st.sampled_from(["a", "b", "c", "d", "e"])
 LOCKS = st.sampled_from(["", "", "red", "blue"])
 VERDICTS = ["retry", "scheduled", "archived", "completed", "dropped"]
 SERVERS = st.sampled_from(["alice", "bob"])
-LEASE, WAIT, LOCK_TTL, CRASHES = 10_000, 7_000, 20_000, 3
-UNDER_WAY = {"waiting", "active", "scheduled", "retry"}
+LEASE, WAIT, LOCK_TTL, CRASHES, BATCH = 10_000, 7_000, 20_000, 3, 2
+AGES = st.sampled_from([-1, 0, 1, WAIT])
+COUNTS = st.sampled_from([-1, 0, 1])
+ENDED = ("archived", "quarantined", "completed")
 
 
 @dataclass
@@ -39,6 +41,8 @@ class Ticket:
     server: str = ""
     entry: bytes = b""
     """The entry by which its server holds it; any other is an old one."""
+    score: int = 0
+    """When it ended; of a completed one: when it is forgotten."""
 
 
 class Queue(RuleBasedStateMachine):
@@ -54,8 +58,9 @@ class Queue(RuleBasedStateMachine):
         self.line: list[str] = []
         self.locks: dict[str, tuple[str, int]] = {}
         self.leases: dict[str, int] = {}
+        self.cancels: dict[str, str] = {}
         self.paused = False
-        self.ended = self.failed = self.crashed = 0
+        self.ended = self.failed = self.crashed = self.dropped = 0
         self.run(self.lane.command("DEL", *self.lane.keys.everything()))
         self.lane.store.forget("lane")
         self.run(self.lane.store.register("lane"))
@@ -66,11 +71,15 @@ class Queue(RuleBasedStateMachine):
         task = self.tasks[task_id]
         assert TaskState(state) in LEGAL[TaskState(task.state)]
         task.state, task.server, task.entry = state, "", b""
+        task.score = self.lane.now + (WAIT if state == "completed" else 0)
         if state == "waiting":
             self.line.append(task_id)
+        if state in ENDED:
+            self.cancels.pop(task_id, None)
 
     def forget(self, task_id):
         assert None in LEGAL[TaskState(self.tasks.pop(task_id).state)]
+        self.cancels.pop(task_id, None)
 
     def unlock(self, task_id, lock):
         if lock and self.locks.get(lock, ("", 0))[0] == task_id:
@@ -112,7 +121,16 @@ class Queue(RuleBasedStateMachine):
             int(any(end <= self.lane.now for end in others)),
             max(0, min(waits) - self.lane.now) if waits else -1,
         ]
+        asked = [text.decode() for text in flat(answer[5])]
+        assert dict(zip(asked[::2], asked[1::2], strict=True)) == self.cancels
         self.leases[server] = self.lane.now + LEASE
+
+    @rule(server=SERVERS)
+    def leave(self, server):
+        holds = any(task.server == server for task in self.tasks.values())
+        assert self.run(self.lane.store.leave("lane", server=server)) == (not holds)
+        if not holds:
+            self.leases.pop(server, None)
 
     @rule(target=held, server=SERVERS, count=st.integers(1, 3))
     def claim(self, server, count):
@@ -152,10 +170,65 @@ class Queue(RuleBasedStateMachine):
             task.attempts, task.due = task.attempts + 1, self.lane.now + WAIT
             if verdict not in {"retry", "scheduled"}:
                 self.unlock(item[0], task.lock)
+            self.cancels.pop(item[0], None)
             if verdict == "dropped":
                 self.forget(item[0])
             else:
                 self.to(item[0], verdict)
+
+    @rule(item=held)
+    def hand_back_by_the_handler(self, item):
+        task = self.owned(item)
+        tries = f"{task.attempts} {task.crashes}" if task else "0 0"
+        refused = self.run(self.lane.end(
+            item[1], item[0], verdict="waiting", tries=tries, attempt=b"", outcomes="",
+        ))  # fmt: skip
+        assert refused == ([] if task else [item[1]])
+        if task:
+            self.cancels.pop(item[0], None)
+            self.to(item[0], "waiting")
+
+    @rule(task_id=IDS, outcome=st.sampled_from(["archived", "dropped", "retry"]))
+    def cancel(self, task_id, outcome):
+        task = self.tasks.get(task_id)
+        answer = self.run(self.lane.store.cancel("lane", task_id=task_id, outcome=outcome))
+        if task is None:
+            assert answer == "missing"
+        elif task.state != "active":
+            assert answer == task.state
+        else:
+            assert answer == "ok"
+            self.cancels[task_id] = outcome
+
+    @rule(state=st.sampled_from(["archived", "quarantined"]), age=AGES, count=COUNTS)
+    def prune(self, state, age, count):
+        there = sorted(
+            (task.score, name) for name, task in self.tasks.items() if task.state == state
+        )
+        old = [name for score, name in there if age >= 0 and score <= self.lane.now - age]
+        rest = len(there) - len(old)
+        over = max(0, rest - count) if count >= 0 else 0
+        drop = (old + [name for _, name in there[len(old) :][:over]])[:BATCH]
+        pruned = self.run(self.lane.prune(
+            state, max_age_ms=age, max_count=count, most=BATCH, count_as="dropped",
+        ))  # fmt: skip
+        assert pruned == len(drop)
+        self.dropped += len(drop)
+        for task_id in drop:
+            self.forget(task_id)
+
+    @rule()
+    def forget_what_is_kept_no_longer(self):
+        drop = [
+            name
+            for name, task in self.tasks.items()
+            if task.state == "completed" and task.score <= self.lane.now
+        ]
+        assert self.run(self.lane.prune("completed", max_age_ms=0, max_count=-1, most=100)) == len(
+            drop
+        )
+        for task_id in drop:
+            self.forget(task_id)
 
     @rule(item=held)
     def draft(self, item):
@@ -245,10 +318,16 @@ class Queue(RuleBasedStateMachine):
         assert counts.get("greet:processed", 0) == self.ended
         assert counts.get("greet:failed", 0) == self.failed
         assert sum(n for name, n in counts.items() if name.endswith(":crashed")) == self.crashed
+        assert counts.get("-:dropped", 0) == self.dropped
         holders = {
             lock: text.split(b" ")[1] for lock, text in self.run(self.lane.map("locks")).items()
         }
         assert holders == {lock: name.encode() for lock, (name, _) in self.locks.items()}
+
+
+def flat(pairs):
+    """Read a map of RESP2 or RESP3 as a list."""
+    return [item for pair in pairs.items() for item in pair] if isinstance(pairs, dict) else pairs
 
 
 def order(entry):
