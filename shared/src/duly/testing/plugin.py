@@ -4,17 +4,22 @@ Load it with `-p duly.testing.plugin`. One server a pytest process is started at
 runs under pytest-xdist do not meet.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
+import pytest_asyncio
 from pydantic import SecretStr
 
 from duly.runtime.settings import RedisSettings
 from duly.testing.clock import FrozenClock
 from duly.testing.cluster import RedisCluster
 from duly.testing.environment import in_ci
+from duly.testing.idle import Ran
+from duly.testing.idle import run_until_idle as run_jobs_until_idle
+from duly.testing.outage_store import OutageStore
 from duly.testing.postgres import (  # noqa: F401 - fixtures
     database_url,
     postgres_server,
@@ -124,6 +129,19 @@ def every_broker(request: pytest.FixtureRequest) -> RedisSettings:
     )
     server.flush()
     return server.settings()
+
+
+@pytest.fixture
+def run_until_idle(broker_settings: RedisSettings) -> Callable[..., Awaitable[list[Ran]]]:
+    """`duly.testing.idle.run_until_idle` on the Valkey of `broker_settings`."""
+    return partial(run_jobs_until_idle, broker_settings)
+
+
+@pytest_asyncio.fixture
+async def outage_store(broker_settings: RedisSettings) -> AsyncIterator[OutageStore]:
+    """A store on the Valkey of `broker_settings` whose next calls can be made to fail."""
+    async with OutageStore.open(broker_settings) as store:
+        yield store
 
 
 @pytest.fixture
