@@ -13,6 +13,8 @@ from duly.cli import failures, queues, schedules, servers, tasks
 from duly.cli.access import Access
 from duly.cli.nouns import MisuseError
 from duly.cli.render import one_line
+from duly.cli.stats import EPILOG as STATS_EPILOG
+from duly.cli.stats import stats
 from duly.cli.up import EPILOG as UP_EPILOG
 from duly.cli.up import up
 from duly.errors import ConfigError, DulyError
@@ -29,6 +31,8 @@ app = typer.Typer(
 
   duly up                        run everything on this machine
 
+  duly stats                     the whole system on one screen
+
   duly queues ls                 how each queue does
 
   duly tasks ls default --state archived
@@ -40,6 +44,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 app.command(epilog=UP_EPILOG)(up)
+app.command(epilog=STATS_EPILOG)(stats)
 app.add_typer(queues.app, name="queues")
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(failures.app, name="failures")

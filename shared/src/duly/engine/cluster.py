@@ -86,6 +86,11 @@ class ClusterLink:
             raise exceptions.ClusterDownError("no node serves any slot")
         return owner
 
+    async def masters(self) -> list[Node]:
+        """Return the nodes that serve slots, by host and port."""
+        owners = self._owners or await self._mapped()
+        return sorted({owner for owner in owners if owner is not None})
+
     def at(self, node: Node) -> Place:
         """Return where a node is and how to greet it."""
         return self._places.at(*node)

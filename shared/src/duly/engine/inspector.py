@@ -9,9 +9,11 @@ from duly.engine.counters import Counters
 from duly.engine.fleet import Fleet
 from duly.engine.joins import Joins
 from duly.engine.keys import QueueKeys
+from duly.engine.nodes import Nodes
 from duly.engine.pages import Pages
 from duly.engine.queues import Queues
 from duly.engine.reports import (
+    BrokerReport,
     DayReport,
     EntryReport,
     JoinReport,
@@ -37,7 +39,7 @@ class Inspector:
         self._store = store
         self._queues, self._counters = Queues(store), Counters(store)
         self._tasks, self._fleet = Tasks(store), Fleet(store)
-        self._schedules = Schedules(store)
+        self._schedules, self._nodes = Schedules(store), Nodes(store)
 
     @classmethod
     @asynccontextmanager
@@ -222,6 +224,10 @@ class Inspector:
     async def servers(self) -> list[ServerReport]:
         """Report every worker process with a heartbeat, the lost ones included."""
         return await self._fleet.servers(await self._queues.names())
+
+    async def brokers(self) -> list[BrokerReport]:
+        """Report the broker, or each master of a Cluster, with the queues that are on it."""
+        return await self._nodes.reports(await self._queues.names())
 
     async def schedules(self) -> list[EntryReport]:
         """Report every entry of the timetable, by id."""

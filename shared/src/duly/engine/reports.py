@@ -190,3 +190,18 @@ class JoinReport:
     task_id: str = ""
     """Of the task that is to follow."""
     kind: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerReport:
+    """One node that holds queues; None and "": its user may not ask."""
+
+    address: str
+    version: str
+    memory_bytes: int | None
+    memory_limit_bytes: int | None
+    """None: no limit, too."""
+    clients: int | None
+    queues: tuple[str, ...]
+    slots: dict[str, int]
+    """In a Cluster: queue → hash slot."""

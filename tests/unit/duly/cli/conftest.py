@@ -10,6 +10,7 @@ import pytest
 from duly.cli.access import Access
 from duly.cli.main import main
 from duly.engine.reports import (
+    BrokerReport,
     DayReport,
     EntryReport,
     MinuteReport,
@@ -42,6 +43,8 @@ class FakeInspector:
                 archived=2,
                 processed=90_000,
                 processed_per_minute=36,
+                processed_today=400,
+                failed_today=3,
                 oldest_waiting=timedelta(seconds=252),
                 paused_since=NOON,
                 servers=1,
@@ -142,6 +145,19 @@ class FakeInspector:
                 beat_at=NOON + timedelta(hours=5),
                 status=ServerStatus.RUNNING,
                 running=(running,),
+            )
+        ]
+
+    async def brokers(self):
+        return [
+            BrokerReport(
+                address="10.0.0.1:6379",
+                version="Valkey 9.1.0",
+                memory_bytes=3 * 2**20,
+                memory_limit_bytes=2**30,
+                clients=12,
+                queues=("default",),
+                slots={"default": 9189},
             )
         ]
 
