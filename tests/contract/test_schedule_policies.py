@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from duly.engine import scripts
+from duly.engine.chores.janitor import Janitor
 from duly.engine.replies import text_map
 from duly.engine.scripts import Due
 
@@ -292,3 +293,30 @@ async def test_every_policy_works_on_every_shape_of_broker(any_lane):
 
 def test_a_slot_without_a_task_is_only_recorded():
     assert Due(5) == Due(5, "", b"")
+
+
+async def test_what_is_left_of_entries_long_gone_is_forgotten(lane):
+    now, day = lane.store.now_ms(), 86_400_000
+    await lane.tick(lane.now)
+    await lane.command("DEL", lane.keys.ticks)
+    left = {"old": f"{now - 40 * day} t", "old:enqueued": 3, "late": f"{now - 9 * day} t"}
+    left |= {"late:missed": 2, "odd:paused-since": 1}
+    await lane.command("HSET", lane.keys.ticks, *(part for pair in left.items() for part in pair))
+
+    await Janitor(lane.store, lane.keys.name).turn()
+
+    assert set(await lane.map("ticks")) == {"late", "late:missed"}
+
+
+async def test_the_history_of_an_entry_that_nobody_announces_runs_out_unless_it_comes_back(lane):
+    await lane.tick(lane.now)
+    row = b'{"kind":"k","interval_ms":1000,"overlap":"skip","announced_ms":1}'
+    await lane.command("HSET", lane.keys.entries, "check", row)
+
+    await Janitor(lane.store, lane.keys.name).turn()
+
+    assert await lane.command("HLEN", lane.keys.entries) == 0
+    assert await lane.command("PTTL", lane.keys.tick_history("check")) > 0
+    lane.now += STEP
+    await lane.tick(lane.now)
+    assert await lane.command("PTTL", lane.keys.tick_history("check")) == -1

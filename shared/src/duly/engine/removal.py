@@ -32,7 +32,8 @@ async def remove(store: Store, keys: QueueKeys, *, force: bool) -> int:
     if held and not force:
         raise QueueInUseError(keys.name, f"holds {held} tasks: remove it by force, or empty it")
     connection, now_ms = store.connection, store.now_ms()
-    entries = texts(await connection.command("HKEYS", keys.entries))
+    told, ticked = await connection.many([("HKEYS", keys.entries), ("HKEYS", keys.ticks)])
+    entries = {name.partition(":")[0] for name in texts([*told, *ticked])}
     hours = [keys.hour(now_ms - back * _HOUR_MS) for back in range(-1, _HOURS_KEPT)]
     days = [keys.day(now_ms - back * _DAY_MS) for back in range(-1, _DAYS_KEPT)]
     ticks = [keys.tick_history(entry) for entry in entries]

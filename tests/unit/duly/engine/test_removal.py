@@ -42,9 +42,12 @@ async def test_nothing_of_a_removed_queue_is_left(client, ticks, inspector, valk
     entry = Entry(id="chores", job=Chore(), interval=timedelta(seconds=1))
     await ticks.announce((entry,))
     await ticks.tick(entry)
+    withdrawn = Entry(id="gone", job=Chore(), interval=timedelta(seconds=1))
+    await ticks.tick(withdrawn)
+    await ticks.withdraw([withdrawn])
     await inspector.pause("default")
 
-    assert await inspector.remove("default", force=True) == 3
+    assert await inspector.remove("default", force=True) == 4
 
     with valkey_server.client() as raw:
         assert raw.keys("duly:*") == []

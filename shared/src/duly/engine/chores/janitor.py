@@ -17,6 +17,10 @@ _REMEMBER = timedelta(minutes=5)
 """How long a delivery is remembered at least: longer than a courier may take for it."""
 _SHOW_LOST = timedelta(hours=1)
 """How long a dead server is still shown."""
+_REMEMBER_CLAIM = timedelta(days=30)
+"""How long the last claim of an entry that is gone is remembered, should it come back."""
+_MOST_FIELDS = 10
+"""Most fields that one entry has in `ticks`; with more there are some of entries gone."""
 _SHOW_ENTRY = timedelta(days=1)
 """How long a schedule entry is shown that no scheduler announces any more."""
 
@@ -45,6 +49,7 @@ class Janitor:
             full = await self._prune(state) >= _BATCH or full
         full = await self._forget_delivered() >= _BATCH or full
         await self._forget()
+        await self._forget_claims()
         return timedelta(0) if full else self._every
 
     async def _forget(self) -> None:
@@ -71,6 +76,27 @@ class Janitor:
         for key, names in ((keys.servers, lost), (keys.entries, gone)):
             if names:
                 await self._store.connection.command("HDEL", key, *names)
+        for entry in gone:
+            history = keys.tick_history(entry)
+            await self._store.connection.command("PEXPIRE", history, scripts.TICKS_KEPT_MS)
+
+    async def _forget_claims(self) -> None:
+        """Drop claims and counts of entries that have been gone for long: ids may come and go."""
+        keys, connection = queue_keys(self._queue), self._store.connection
+        fields, known = await connection.many([("HLEN", keys.ticks), ("HLEN", keys.entries)])
+        if fields <= _MOST_FIELDS * known:
+            return
+        ticks, entries = await connection.many([("HGETALL", keys.ticks), ("HKEYS", keys.entries)])
+        claims, described = text_map(ticks), set(texts(entries))
+        before_ms = self._store.now_ms() - to_ms(_REMEMBER_CLAIM)
+        gone = [
+            field
+            for field in claims
+            if (entry := field.partition(":")[0]) not in described
+            and _slot_ms(claims.get(entry, b"")) < before_ms
+        ]
+        for start in range(0, len(gone), _BATCH):
+            await connection.command("HDEL", keys.ticks, *gone[start : start + _BATCH])
 
     async def _forget_delivered(self) -> int:
         """Forget what came from outboxes that hold it no more; return how much was looked at."""
@@ -99,3 +125,9 @@ class Janitor:
             most=_BATCH,
         )
         return int(await self._store.run(call))
+
+
+def _slot_ms(claim: bytes) -> int:
+    """Return the slot of "slot-ms task-id", 0 when there is none."""
+    slot = claim.partition(b" ")[0]
+    return int(slot) if slot.isdigit() and len(slot) < 16 else 0  # noqa: PLR2004
