@@ -120,6 +120,9 @@ EVERYTHING = {
         "httpRoute": {"enabled": True, "parentRefs": [{"name": "gateway"}]},
     },
     "demo": {"enabled": True},
+    "scheduler": {
+        "entries": {"nightly": {"kind": "check_pending_orders", "cron": "0 3 * * *"}},
+    },
     "worker": {
         "queues": {
             "critical": {"keda": {"enabled": True}},

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from duly_scheduler.entriesfile import EntriesFile
+
 
 def variables(container: dict[str, Any]) -> dict[str, Any]:
     """Give a container's variables; a reference to a Secret as (its name, the key)."""
@@ -53,6 +55,28 @@ def test_queues_are_added_and_taken_away(render):
     assert "shop-duly-worker-low" not in names
     assert queues["low"] is None
     assert queues["mail"]["concurrency"] == 4
+
+
+def test_entries_are_a_file_that_schedulers_can_read(render, tmp_path):
+    entries = {
+        "nightly": {
+            "kind": "check_pending_orders",
+            "cron": "0 3 * * *",
+            "timezone": "Europe/Berlin",
+        },
+        "often": {"kind": "check_pending_orders", "interval": "5s", "queue": "low"},
+    }
+    documents = render(values={"scheduler.entries": entries})
+
+    pod = documents.one("Deployment", "-scheduler")["spec"]["template"]["spec"]
+    (mount,) = [m for m in pod["containers"][0]["volumeMounts"] if m["name"] == "entries"]
+    (volume,) = [v for v in pod["volumes"] if v["name"] == "entries"]
+    found = documents.one("ConfigMap", "-entries")
+    assert volume["configMap"]["name"] == found["metadata"]["name"]
+    path = main_variables(documents, "Deployment", "-scheduler")["DULY_SCHEDULER__ENTRIES_FILE"]
+    file = tmp_path / path.removeprefix(mount["mountPath"] + "/")
+    file.write_text(found["data"][file.name])
+    assert [entry.id for entry in EntriesFile(file).read()] == ["nightly", "often"]
 
 
 def test_the_monitor_leaves_nothing_behind_when_it_is_off(render, everything):
@@ -242,6 +266,7 @@ def test_alerts_are_disabled_and_changed_one_by_one(render, everything):
         ({"monitor.ingress.enabled": True}, "set monitor.ingress.host"),
         ({"worker.queues.low.concurency": 3}, "/worker/queues/low/concurency"),
         ({"scheduler.interval": "1.5s"}, "/scheduler/interval"),
+        ({"scheduler.entries": {"a": {"cron": "@daily"}}}, "/scheduler/entries/a"),
         ({"monitor.resourses": {}}, "/monitor/resourses"),
         ({"worker.queues.Upper": {"replicas": 1, "concurrency": 1}}, "'Upper' does not match"),
     ],
