@@ -10,7 +10,7 @@ from duly.cadence import Every
 from duly.engine import scripts
 from duly.engine.codec import Message, encode
 from duly.engine.keys import GROUP, QueueKeys, queue_keys
-from duly.engine.scripts import NewTask, Settlement
+from duly.engine.scripts import Asking, NewTask, Settlement
 from duly.engine.store import Delivery, Store
 
 NOON = 1_767_614_400_000
@@ -122,6 +122,20 @@ class Lane:
         """Return the fields of what lies in the outbox."""
         rows = await self.command("XRANGE", self.keys.outbox, "-", "+")
         return [as_map(fields) for _, fields in rows]
+
+    async def permit(self, held, limit, kind="greet", tries="0 0", has_token=False):
+        """Ask for tasks (id → entry) whether they may run."""
+        asking = [
+            Asking(entry, task_id, tries, f"{tries} 0 0 0 1", has_token)
+            for task_id, entry in held.items()
+        ]
+        call = scripts.permit(self.keys, kind, limit, asking, now_ms=self.now)
+        return await self.store.run(call)
+
+    async def wake(self, most, *entries, kind="greet"):
+        """Give permits back; return how many tasks wait again."""
+        call = scripts.wake(self.keys, kind, most=most, entries=entries)
+        return int(await self.store.run(call))
 
     async def requeue(self, *held):
         return await self.store.run(scripts.requeue(self.keys, held))

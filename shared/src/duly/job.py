@@ -3,9 +3,10 @@
 import re
 from collections.abc import Callable
 from datetime import timedelta
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.dataclasses import dataclass
 from typing_extensions import override
 
 NAME_PATTERN = r"^[a-z0-9_.-]{1,64}$"
@@ -13,6 +14,17 @@ NAME_PATTERN = r"^[a-z0-9_.-]{1,64}$"
 
 Backoff = Callable[[int, BaseException], timedelta]
 """Says how long to wait after the n-th failed attempt, given its error."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How often tasks of a kind may begin, across all workers of the queue."""
+
+    count: Annotated[int, Field(ge=1, le=1_000_000)]
+    """Beginnings within `per`, in the long run."""
+    per: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(seconds=1)
+    burst: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    """How many may begin at once after a calm; with 1 they are evenly spaced."""
 
 
 class Policy(BaseModel):
@@ -37,6 +49,11 @@ class Policy(BaseModel):
     """Asked with an attempt's error; when it says no, the task is retried without the attempt
     being counted, at most `max_excuses` times."""
     max_excuses: int = Field(default=100, ge=0, le=10_000)
+    max_running: int | None = Field(default=None, ge=1, le=1_000)
+    """How many tasks of the kind run at once, across all workers of the queue; the others hold no
+    slot while they wait. None: as many as there are slots."""
+    rate: Rate | None = None
+    """How often an attempt may begin; a task beyond it is scheduled for when its turn has come."""
     unique_for: timedelta | None = None
     """Refuse another task of the same kind and payload for this long, or until this one ends."""
     retention: timedelta = timedelta(0)

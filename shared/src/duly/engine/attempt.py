@@ -11,12 +11,12 @@ from duly.clock import from_unix_ms, to_ms
 from duly.engine.backoff import backoff
 from duly.engine.broker import Plan
 from duly.engine.codec import ERROR_LIMIT, Message, decode, encode_attempt, payload_of, whole
+from duly.engine.delivery import Delivery, tries_text
 from duly.engine.flows import Flow, Origin, bounded, flow_of, follow, plan
 from duly.engine.middleware import Ended, Outcome
 from duly.engine.middleware.tracing import headers_of_current_span, trace_id_of
 from duly.engine.offspring import traceback_of
 from duly.engine.scripts import Settlement, Success, Successor
-from duly.engine.store import Delivery, tries_text
 from duly.engine.verdict import Failed, decide, instant
 from duly.errors import MalformedTaskError
 from duly.job import Job
@@ -137,6 +137,14 @@ def start(
         flow,
     )
     return running, plan
+
+
+def begin_anew(running: Running, *, now_ms: int, started: float) -> None:
+    """Count the attempt's time from now: it had to wait for its kind's limit."""
+    context = running.context
+    if context.deadline_ms and not running.ends_with_task:
+        context.deadline_ms += now_ms - context.started_ms
+    context.started_ms, running.started = now_ms, started
 
 
 def task_id_of(delivery: Delivery) -> str:

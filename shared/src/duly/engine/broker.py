@@ -16,8 +16,9 @@ from typing_extensions import override
 from duly.clock import to_ms
 from duly.engine.codec import Message, decode, encode
 from duly.engine.keys import GROUP, queue_keys
+from duly.engine.limits import limit_of
 from duly.engine.processes import Target
-from duly.engine.scripts import NewTask
+from duly.engine.scripts import Limit, NewTask
 from duly.engine.store import Store
 from duly.errors import QueueFullError, TaskIdConflictError
 from duly.job import Job
@@ -37,6 +38,8 @@ class Plan:
     max_attempts: int
     timeout_ms: int
     retention_ms: int
+    limit: Limit | None = None
+    """What its tasks must ask for before they run; None: nothing."""
     target: Target | None = None
     """What a process is to run in place of the handler; None: it runs here."""
 
@@ -137,6 +140,7 @@ class JobBroker(RedisStreamBroker):
             max_attempts=policy.max_attempts,
             timeout_ms=to_ms(policy.timeout),
             retention_ms=to_ms(policy.retention),
+            limit=limit_of(policy),
             target=Target.of(job, handler, hard_timeout) if run_in == "process" else None,
         )
 

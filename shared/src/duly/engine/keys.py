@@ -26,6 +26,7 @@ class QueueKeys:
     | tries | HASH | task id → see `store.tries_text`; of tasks outside the stream that have any |
     | history | HASH | task id → ended attempts, one JSON object a line, newest first |
     | results | HASH | task id → JSON result of a completed task, or of another the result so far |
+    | limits | HASH | `kind:running` → most at once; `kind:rate` → ms when all tokens are there |
     | locks | HASH | digest of a unique job → "expiry-ms task-id" |
     | totals | HASH | `kind:outcome` → count |
     | leases | ZSET | server id → ms at which its lease ends |
@@ -55,6 +56,7 @@ class QueueKeys:
         "joins",
         "kinds",
         "leases",
+        "limits",
         "locks",
         "name",
         "outbox",
@@ -88,6 +90,7 @@ class QueueKeys:
         self.tries = prefix + "tries"
         self.history = prefix + "history"
         self.results = prefix + "results"
+        self.limits = prefix + "limits"
         self.locks = prefix + "locks"
         self.totals = prefix + "totals"
         self.leases = prefix + "leases"
@@ -114,6 +117,14 @@ class QueueKeys:
     def tick_history(self, entry: str) -> str:
         """STREAM of the recorded ticks of one schedule entry, newest 1,000 kept."""
         return f"{self.prefix}ticks:{entry}"
+
+    def permits(self, kind: str) -> str:
+        """ZSET of the entries of a limited kind that may run, by the ms they were let."""
+        return f"{self.prefix}permits:{kind}"
+
+    def parked(self, kind: str) -> str:
+        """ZSET of the scheduled tasks of a limited kind that wait for a permit, by due ms."""
+        return f"{self.prefix}parked:{kind}"
 
     def everything(self) -> tuple[str, ...]:
         """Return the fixed keys, for deleting a queue."""

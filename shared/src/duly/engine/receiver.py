@@ -18,15 +18,17 @@ from typing_extensions import override
 from duly.clock import Clock, SystemClock
 from duly.engine.attempt import Running, task_id_of
 from duly.engine.broker import JobBroker
+from duly.engine.delivery import Delivery
 from duly.engine.middleware import Middleware, Outcome
 from duly.engine.runner import Runner
 from duly.engine.settler import Settler
 from duly.engine.source import Source
-from duly.engine.store import Delivery
 from duly.errors import BrokerError
 
 _SETTLE_BUDGET = 5.0
 """Seconds that a stopping worker waits for the broker to take the last outcomes."""
+_GIVE_BACK_BUDGET = 1.0
+"""Seconds that it waits for permits to be given back."""
 _BACKLOG_LIMIT = 5_000
 """Outcomes not written yet at which no more tasks are read."""
 
@@ -80,7 +82,7 @@ class JobReceiver(Receiver):
             queue: Settler(
                 broker.store,
                 queue,
-                on_written=self._held.difference_update,
+                on_written=self._let_go,
                 on_refused=self._refused,
                 on_posted=partial(on_posted, queue),
                 on_left_out=partial(self._left_out, queue),
@@ -94,7 +96,7 @@ class JobReceiver(Receiver):
             middlewares=middlewares,
             on_retry=on_retry,
             on_free=self._freed if self._most else self._room.set,
-            on_lost=self._held.discard,
+            on_lost=self._lose,
             stopping=self._is_stopping,
             unknown_grace=unknown_grace,
             clock=clock or SystemClock(),
@@ -264,7 +266,7 @@ class JobReceiver(Receiver):
                 except BrokerError as error:
                     self._broker_failed(error)
                 else:
-                    self._held.difference_update(entry for entry, _ in held)
+                    self._let_go([entry for entry, _ in held])
                     self._log.info("Tasks handed back", queue=queue, tasks=len(held))
 
     async def _write_rest(self, settling: list[asyncio.Task[None]]) -> None:
@@ -276,6 +278,20 @@ class JobReceiver(Receiver):
             self._log.error("Outcomes not written: the broker is away", tasks=len(self._held))
         for task in pending:
             task.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_GIVE_BACK_BUDGET):
+                await self._runner.gate.close()
+
+    def _let_go(self, entries: list[bytes]) -> None:
+        """Forget tasks whose outcome is written."""
+        self._held.difference_update(entries)
+        if self._runner.gate.holding:
+            self._runner.gate.settled(entries)
+
+    def _lose(self, entry: bytes) -> None:
+        """Forget a task that other servers have now, and its permit with it."""
+        self._held.discard(entry)
+        self._runner.gate.holding.pop(entry, None)
 
     def _refused(self, entries: list[bytes]) -> None:
         self._log.warning("Outcomes refused: the lease had run out", tasks=len(entries))

@@ -1,6 +1,7 @@
 """Removes a queue with everything that is its own, so that nothing of it comes back."""
 
 from duly.engine.keys import GROUP, QUEUES, QueueKeys
+from duly.engine.limits import limited_kinds
 from duly.engine.replies import texts
 from duly.engine.store import Store
 from duly.errors import DulyError
@@ -37,9 +38,11 @@ async def remove(store: Store, keys: QueueKeys, *, force: bool) -> int:
     hours = [keys.hour(now_ms - back * _HOUR_MS) for back in range(-1, _HOURS_KEPT)]
     days = [keys.day(now_ms - back * _DAY_MS) for back in range(-1, _DAYS_KEPT)]
     ticks = [keys.tick_history(entry) for entry in entries]
+    kinds = await limited_kinds(store, keys)
+    limited = [key for kind in kinds for key in (keys.permits(kind), keys.parked(kind))]
     # Taken from the list first: a crash in between leaves keys that a second call removes.
     await connection.command("SREM", QUEUES, keys.name)
-    await connection.command("UNLINK", *keys.everything(), *hours, *days, *ticks)
+    await connection.command("UNLINK", *keys.everything(), *hours, *days, *ticks, *limited)
     store.forget(keys.name)
     return held
 

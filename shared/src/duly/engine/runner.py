@@ -12,12 +12,13 @@ from duly.clock import Clock
 from duly.engine import attempt, threads
 from duly.engine.attempt import Running, UnknownKindError
 from duly.engine.broker import JobBroker, Plan
+from duly.engine.delivery import Delivery
 from duly.engine.drafts import Drafts
+from duly.engine.gate import Gate
 from duly.engine.middleware import Ended, Hooks, Middleware, Outcome
 from duly.engine.processes import HardTimeoutError, Processes
 from duly.engine.scripts import Settlement, Success
 from duly.engine.settler import Settler
-from duly.engine.store import Delivery
 from duly.engine.strangers import Strangers
 from duly.errors import HandBack, MalformedTaskError
 from duly.task import Outside
@@ -71,6 +72,7 @@ class Runner:
         self._processes = Processes(jobs.store.now_ms, clock=clock)
         self._log = structlog.get_logger("duly.engine")
         self._running: dict[bytes, Running] = {}
+        self.gate = Gate(jobs.store, on_aside=on_retry)
         self.strangers = Strangers(
             jobs.store,
             settlers,
@@ -114,7 +116,8 @@ class Runner:
         running.context.stopping = self._stopping
         running.context.outside = self._outside
         self._running[delivery.entry] = running
-        running.task = asyncio.get_running_loop().create_task(self._work(running, plan))
+        work = self._work(running, plan) if plan.limit is None else self._ask(running, plan)
+        running.task = asyncio.get_running_loop().create_task(work)
 
     def stop(self) -> None:
         """Tell handlers in processes that the worker stops; those here ask."""
@@ -176,6 +179,27 @@ class Runner:
             kind=context.kind,
             queue=running.queue,
         )
+
+    async def _ask(self, running: Running, plan: Plan) -> None:
+        """Run a task of a limited kind when its limit allows, else be rid of it."""
+        timeout, running.timeout = running.timeout, 0.0
+        lets = False
+        try:
+            lets = plan.limit is None or await self.gate.lets(running, plan.limit)
+        except asyncio.CancelledError as error:
+            self._hooks.began(running.context)
+            self._cancelled(running, error)
+        else:
+            if not lets:
+                self._on_lost(running.delivery.entry)
+        if lets:
+            running.timeout = timeout
+            now_ms = self._jobs.store.now_ms()
+            attempt.begin_anew(running, now_ms=now_ms, started=self._clock.monotonic())
+            await self._work(running, plan)
+        else:
+            del self._running[running.delivery.entry]
+            self._on_free()
 
     async def _work(self, running: Running, plan: Plan) -> None:
         """Run one task to its end, whatever that is."""

@@ -6,7 +6,8 @@ import random
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from duly.engine.store import Delivery, Store, StreamReader
+from duly.engine.delivery import Delivery
+from duly.engine.store import Store, StreamReader
 from duly.errors import BrokerError
 
 _REST = 0.05

@@ -1,7 +1,6 @@
 """State transitions of tasks, nothing else: what may happen to a queue, one method each."""
 
 import hashlib
-import re
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from typing import Any, Literal, Self, cast
 from duly.clock import Clock, SystemClock, to_unix_ms
 from duly.engine import scripts
 from duly.engine.connection import Connection, Reader, entries_of
+from duly.engine.delivery import Delivery, delivery_of
 from duly.engine.keys import GROUP, QUEUES, QueueKeys, queue_keys
 from duly.engine.replies import texts
 from duly.engine.scripts import Call, NewTask, Settlement
@@ -17,33 +17,8 @@ from duly.errors import BrokerDownError, BrokerError, BrokerWriteError
 from duly.runtime.settings import RedisSettings
 
 _KNOWN_SECONDS = 10.0
-_TRIES = re.compile(rb"(\d{1,9}) (\d{1,9})(?: (\d{1,9}))?(?: (\d{1,9}) (\d{1,15}))?")
 BATCH = 500
 """Most tasks in one script: more would hold up the broker's other clients."""
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """One entry of the stream, handed to this server."""
-
-    entry: bytes
-    data: bytes | None
-    """The message; None when a stranger wrote an entry without one."""
-    attempts: int = 0
-    crashes: int = 0
-    excuses: int = 0
-    """Attempts that failed and did not count."""
-    asides: int = 0
-    """Times it was set aside because the server that read it did not know its kind."""
-    aside_since_ms: int = 0
-    """Since when no live server knew its kind; 0: one did, or it was never set aside."""
-    retried: bool = False
-    """It was in another state before, and may have history there."""
-
-    @property
-    def tries(self) -> str:
-        """The counts as the scripts keep them."""
-        return tries_text(self.attempts, self.crashes, self.excuses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +35,6 @@ class Pulse:
     """-1: nothing is scheduled."""
     cancels: Mapping[str, str] = field(default_factory=dict)
     """Tasks that are to be stopped, with the outcome they are to have."""
-
-
-def tries_text(
-    attempts: int, crashes: int, excuses: int = 0, *, asides: int = 0, since_ms: int = 0
-) -> str:
-    """Return the counts as the scripts keep them.
-
-    "attempts crashes", then excuses, then asides and since when; these only where there are any.
-    """
-    if asides:
-        return f"{attempts} {crashes} {excuses} {asides} {since_ms}"
-    return f"{attempts} {crashes} {excuses}" if excuses else f"{attempts} {crashes}"
 
 
 def lock_digest(kind: str, payload: bytes) -> str:
@@ -336,7 +299,7 @@ class StreamReader:
             raise
         finally:
             self._reading = False
-        return [_delivery(entry, fields) for entry, fields in entries]
+        return [delivery_of(entry, fields) for entry, fields in entries]
 
     async def _made_group(self, error: BrokerError) -> bool:
         """Make the group again where a flushed or failed-over broker has lost it."""
@@ -364,7 +327,7 @@ class StreamReader:
                     raise
                 return found
             entries = entries_of(answer)
-            found += [_delivery(entry, fields) for entry, fields in entries]
+            found += [delivery_of(entry, fields) for entry, fields in entries]
             if len(entries) < BATCH:
                 return found
             after = entries[-1][0]
@@ -377,24 +340,3 @@ class StreamReader:
     async def close(self) -> None:
         """Close the connection."""
         self._reader.close()
-
-
-def _delivery(entry: bytes, fields: list[bytes] | None) -> Delivery:
-    if fields and len(fields) == 2 and fields[0] == b"data":  # noqa: PLR2004 - the hot case
-        return Delivery(entry, fields[1])
-    values = dict(zip((fields or [])[::2], (fields or [])[1::2], strict=True))
-    tries = values.get(b"tries")
-    counts = _TRIES.fullmatch(tries or b"")
-    attempts, crashes, excuses, asides, since_ms = (
-        map(int, counts.groups(b"0")) if counts else (0, 0, 0, 0, 0)
-    )
-    return Delivery(
-        entry,
-        values.get(b"data"),
-        attempts,
-        crashes,
-        excuses,
-        asides,
-        since_ms,
-        retried=tries is not None,
-    )

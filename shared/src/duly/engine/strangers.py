@@ -16,9 +16,10 @@ import structlog
 
 from duly.clock import from_unix_ms, to_ms
 from duly.engine.codec import Message, encode_attempt
+from duly.engine.delivery import Delivery, tries_text
 from duly.engine.scripts import Settlement
 from duly.engine.settler import Settler
-from duly.engine.store import Delivery, Store, tries_text
+from duly.engine.store import Store
 from duly.errors import BrokerError
 from duly.job import NAME_PATTERN
 from duly.task import Attempt, AttemptOutcome

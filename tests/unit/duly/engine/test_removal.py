@@ -9,13 +9,17 @@ from duly.engine.removal import QueueInUseError
 from duly.engine.server import Server, ServerOptions
 from duly.engine.ticks import Ticks
 from duly.errors import NotFoundError
-from duly.job import Job
+from duly.job import Job, Policy, Rate
 from duly.schedule import Entry
 from duly.testing.waiting import until
 
 
 class Chore(Job, kind="chore"):
     pass
+
+
+class Scarce(Job, kind="scarce", policy=Policy(max_running=1, rate=Rate(1))):
+    number: int
 
 
 @pytest.fixture
@@ -77,3 +81,28 @@ async def test_a_served_queue_is_not_removed_even_by_force(broker_settings, insp
         stop.set()
         await working
     assert await inspector.remove("default") == 0
+
+
+async def test_nothing_of_limited_kinds_is_left(client, inspector, valkey_server, broker_settings):
+    stop, hold = asyncio.Event(), asyncio.Event()
+
+    async def handle(_job, _context):
+        await hold.wait()
+
+    options = ServerOptions(queues={"default": 1}, concurrency=5, drain=timedelta(0))
+    async with Server.open(broker_settings, options) as server:
+        server.handle(Scarce, handle)
+        running = asyncio.create_task(server.run(stop))
+        await client.enqueue_many([Scarce(number=number) for number in range(3)])
+
+        async def two_set_aside():
+            return (await inspector.queue("default")).scheduled == 2
+
+        await until(two_set_aside)
+        stop.set()
+        await running
+
+    await inspector.remove("default", force=True)
+
+    with valkey_server.client() as raw:
+        assert raw.keys("duly:*") == []

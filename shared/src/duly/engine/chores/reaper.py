@@ -6,6 +6,7 @@ from datetime import timedelta
 import structlog
 
 from duly.clock import to_ms
+from duly.engine import limits
 from duly.engine.store import Store
 
 
@@ -51,4 +52,5 @@ class Reaper:
                     quarantined=quarantined,
                 )
                 self._on_recovered(self._queue, back, quarantined)
+                await limits.wake(self._store, self._queue)
         return self._every

@@ -13,6 +13,7 @@ from duly.engine.scripts.flows import (
     follow,
     post,
 )
+from duly.engine.scripts.limits import Asking, Limit, permit, wake
 from duly.engine.scripts.operations import cancel, operate, prune, weigh
 from duly.engine.scripts.schedules import TICKS_KEPT, TICKS_KEPT_MS, Due, tick, trigger
 from duly.engine.scripts.servers import beat, leave, reap, suspects
@@ -23,8 +24,10 @@ __all__ = [
     "MOST_LAG_MS",
     "TICKS_KEPT",
     "TICKS_KEPT_MS",
+    "Asking",
     "Call",
     "Due",
+    "Limit",
     "NewTask",
     "Script",
     "Settlement",
@@ -42,6 +45,7 @@ __all__ = [
     "minute_of_hour",
     "move",
     "operate",
+    "permit",
     "post",
     "prune",
     "reap",
@@ -51,5 +55,6 @@ __all__ = [
     "suspects",
     "tick",
     "trigger",
+    "wake",
     "weigh",
 ]

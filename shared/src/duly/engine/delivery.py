@@ -1,0 +1,81 @@
+"""A delivery: one entry of the stream, handed to this server, with what is kept beside it."""
+
+import re
+from dataclasses import dataclass
+
+_TRIES = re.compile(rb"(\d{1,9}) (\d{1,9})(?: (\d{1,9}))?(?: (\d{1,9}) (\d{1,15}))?(?: (1))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One entry of the stream, handed to this server."""
+
+    entry: bytes
+    data: bytes | None
+    """The message; None when a stranger wrote an entry without one."""
+    attempts: int = 0
+    crashes: int = 0
+    excuses: int = 0
+    """Attempts that failed and did not count."""
+    asides: int = 0
+    """Times it was set aside because the server that read it did not know its kind."""
+    aside_since_ms: int = 0
+    """Since when no live server knew its kind; 0: one did, or it was never set aside."""
+    has_token: bool = False
+    """It was set aside until a token of its kind's rate was due, and that is reserved for it."""
+    retried: bool = False
+    """It was in another state before, and may have history there."""
+
+    @property
+    def tries(self) -> str:
+        """The counts as the scripts keep them."""
+        return tries_text(self.attempts, self.crashes, self.excuses)
+
+    @property
+    def tries_with_token(self) -> str:
+        """The counts, and a token reserved."""
+        return tries_text(self.attempts, self.crashes, self.excuses, has_token=True)
+
+
+def tries_text(
+    attempts: int,
+    crashes: int,
+    excuses: int = 0,
+    *,
+    asides: int = 0,
+    since_ms: int = 0,
+    has_token: bool = False,
+) -> str:
+    """Return what is kept beside a task, as the scripts keep it.
+
+    "attempts crashes", then excuses, then asides and since when, then 1 for a token; each only as
+    far as there is something to say.
+    """
+    if has_token:
+        return f"{attempts} {crashes} {excuses} {asides} {since_ms} 1"
+    if asides:
+        return f"{attempts} {crashes} {excuses} {asides} {since_ms}"
+    return f"{attempts} {crashes} {excuses}" if excuses else f"{attempts} {crashes}"
+
+
+def delivery_of(entry: bytes, fields: list[bytes] | None) -> Delivery:
+    """Read an entry; what is not ours counts for nothing."""
+    if fields and len(fields) == 2 and fields[0] == b"data":  # noqa: PLR2004 - the hot case
+        return Delivery(entry, fields[1])
+    values = dict(zip((fields or [])[::2], (fields or [])[1::2], strict=True))
+    tries = values.get(b"tries")
+    counts = _TRIES.fullmatch(tries or b"")
+    attempts, crashes, excuses, asides, since_ms, token = (
+        map(int, counts.groups(b"0")) if counts else (0, 0, 0, 0, 0, 0)
+    )
+    return Delivery(
+        entry,
+        values.get(b"data"),
+        attempts,
+        crashes,
+        excuses,
+        asides,
+        since_ms,
+        has_token=bool(token),
+        retried=tries is not None,
+    )

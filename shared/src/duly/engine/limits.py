@@ -1,0 +1,68 @@
+"""Limits of kinds, across all servers of a queue: how many run at once, how often one begins."""
+
+from collections.abc import Sequence
+
+from duly.engine import scripts
+from duly.engine.keys import QueueKeys, queue_keys
+from duly.engine.replies import texts
+from duly.engine.scripts import Asking, Limit
+from duly.engine.store import BATCH, Store
+from duly.job import Policy
+
+_US = 1_000_000
+_RUNNING = ":running"
+_MOST_WOKEN = 100
+
+
+def limit_of(policy: Policy) -> Limit | None:
+    """Return the limit that a policy sets, or None when it sets none."""
+    rate = policy.rate
+    if policy.max_running is None and rate is None:
+        return None
+    most = policy.max_running or 0
+    if rate is None:
+        return Limit(most)
+    # Rounded up: never more than was asked for.
+    every_us = -int(-rate.per.total_seconds() * _US // rate.count)
+    return Limit(most, max(1, every_us), rate.burst)
+
+
+async def ask(
+    store: Store, queue: str, kind: str, limit: Limit, tasks: Sequence[Asking]
+) -> list[int]:
+    """Ask for tasks whether they may run; set aside those that may not.
+
+    Returns:
+        For each 0 (it may), -1 (it is not this server's any more), or for how many ms it was set
+        aside. Asked again after a lost answer, a task that was let run is let again; its rate may
+        lose a token by that.
+    """
+    answers: list[int] = []
+    for start in range(0, len(tasks), BATCH):
+        part = tasks[start : start + BATCH]
+        answers += await store.run(scripts.permit(queue_keys(queue), kind, limit, part))
+    return answers
+
+
+async def give_back(store: Store, queue: str, kind: str, entries: Sequence[bytes]) -> int:
+    """Give permits back and wake as many tasks that wait for one; return how many."""
+    call = scripts.wake(queue_keys(queue), kind, most=len(entries), entries=entries)
+    return int(await store.run(call))
+
+
+async def wake(store: Store, queue: str) -> int:
+    """Wake tasks of every limited kind for the permits that are free; return how many.
+
+    For when permits were given back by nobody: their server died.
+    """
+    woken = 0
+    for kind in await limited_kinds(store, queue_keys(queue)):
+        call = scripts.wake(queue_keys(queue), kind, most=_MOST_WOKEN)
+        woken += int(await store.run(call))
+    return woken
+
+
+async def limited_kinds(store: Store, keys: QueueKeys) -> list[str]:
+    """Return the kinds of which only so many may run at once in a queue."""
+    fields = texts(await store.connection.command("HKEYS", keys.limits))
+    return [field.removesuffix(_RUNNING) for field in fields if field.endswith(_RUNNING)]
