@@ -155,6 +155,11 @@ class Lane:
             )
         )
 
+    async def tell(self, word, server="alice"):
+        """Tell a server what to do; return whether it lives."""
+        call = scripts.command(self.keys, server=server, word=word, now_ms=self.now)
+        return bool(await self.store.run(call))
+
     async def suspects(self):
         found = await self.store.run(scripts.suspects(self.keys, now_ms=self.now))
         return sorted(name.decode() for name in found)

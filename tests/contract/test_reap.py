@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from duly.engine import scripts
 from duly.engine.replies import attempts_of
 from duly.engine.store import pulse_of
 from duly.task import AttemptOutcome
@@ -306,3 +307,36 @@ async def test_heartbeats_say_which_kinds_live_servers_know(lane):
     lane.now += LEASE - 1
     await lane.beat("bob")
     assert await lane.members("kinds") == ["old"]
+
+
+async def test_a_server_learns_by_its_heartbeat_what_it_was_told_last(any_lane):
+    lane = any_lane
+    assert not await lane.tell("quiet"), "nobody is there"
+    await beat(lane)
+    assert (await beat(lane)).command == ""
+
+    assert await lane.tell("quiet")
+    first = await beat(lane)
+    assert await lane.tell("wake")
+    second = await beat(lane)
+
+    assert (first.command, second.command) == ("quiet", "wake")
+    assert first.command_ms < second.command_ms
+    assert (await beat(lane, "bob")).command == ""
+
+
+async def test_commands_go_with_their_server(lane):
+    await lane.beat()
+    await lane.tell("stop")
+    lane.now += LEASE
+    assert not await lane.tell("quiet"), "its lease has run out"
+
+    await lane.store.run(scripts.leave(lane.keys, server="alice"))
+
+    assert await lane.map("commands") == {}
+
+
+async def test_a_command_that_is_none_of_ours_is_read_as_nothing(lane):
+    await lane.command("HSET", lane.keys.commands, "alice", b"\xff" * 50)
+
+    assert (await beat(lane)).command_ms == 0

@@ -79,7 +79,8 @@ async def work(settings: Settings, options: ServerOptions, stop: asyncio.Event) 
                 concurrency=options.concurrency,
                 metrics_port=probes.port,
             )
-            await server.run(stop)
+            with service.heeding({"SIGTSTP": server.quiet, "SIGCONT": server.wake}):
+                await server.run(stop)
     except DulyError as error:
         log.error("Worker failed", error=str(error))  # noqa: TRY400 - the sentence says it all
         return 1

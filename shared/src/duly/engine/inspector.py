@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Literal, Self
 
 from duly.engine import removal
+from duly.engine.commands import Command, tell
 from duly.engine.counters import Counters
 from duly.engine.fleet import Fleet
 from duly.engine.joins import Joins
@@ -224,6 +225,25 @@ class Inspector:
     async def servers(self) -> list[ServerReport]:
         """Report every worker process with a heartbeat, the lost ones included."""
         return await self._fleet.servers(await self._queues.names())
+
+    async def quiet(self, server: str) -> None:
+        """Have a server take no more tasks; what it runs goes on. Idempotent.
+
+        Raises:
+            NotFoundError: No live server has this id.
+        """
+        await tell(self._store, server, Command.QUIET, await self._queues.names())
+
+    async def wake(self, server: str) -> None:
+        """Undo `quiet`. Idempotent; raises as it does."""
+        await tell(self._store, server, Command.WAKE, await self._queues.names())
+
+    async def stop(self, server: str) -> None:
+        """Have a server drain and exit with 0, as on SIGTERM. Idempotent; raises as `quiet` does.
+
+        Where something restarts what exits (Kubernetes does), another one comes in its place.
+        """
+        await tell(self._store, server, Command.STOP, await self._queues.names())
 
     async def brokers(self) -> list[BrokerReport]:
         """Report the broker, or each master of a Cluster, with the queues that are on it."""

@@ -32,6 +32,7 @@ class QueueKeys:
     | leases | ZSET | server id → ms at which its lease ends |
     | servers | HASH | server id → JSON description, renewed with the lease |
     | cancels | HASH | task id → outcome that the task is to have when its server has stopped it |
+    | commands | HASH | server id → "quiet", "wake" or "stop", and the ms when it was told |
     | kinds | ZSET | kinds that live servers have handlers for, by the ms their leases end |
     | paused | STRING | ms since which the queue is paused |
     | entries | HASH | schedule entry id → JSON description |
@@ -47,6 +48,7 @@ class QueueKeys:
         "archived",
         "awaited",
         "cancels",
+        "commands",
         "completed",
         "control",
         "delivered",
@@ -81,11 +83,9 @@ class QueueKeys:
         self.prefix = prefix = f"duly:{{{name}}}:"
         self.stream = prefix + "stream"
         self.index = prefix + "index"
-        self.scheduled = prefix + "scheduled"
-        self.retry = prefix + "retry"
-        self.archived = prefix + "archived"
+        self.scheduled, self.retry = prefix + "scheduled", prefix + "retry"
+        self.archived, self.quarantined = prefix + "archived", prefix + "quarantined"
         self.completed = prefix + "completed"
-        self.quarantined = prefix + "quarantined"
         self.records = prefix + "records"
         self.tries = prefix + "tries"
         self.history = prefix + "history"
@@ -93,9 +93,8 @@ class QueueKeys:
         self.limits = prefix + "limits"
         self.locks = prefix + "locks"
         self.totals = prefix + "totals"
-        self.leases = prefix + "leases"
-        self.servers = prefix + "servers"
-        self.cancels = prefix + "cancels"
+        self.leases, self.servers = prefix + "leases", prefix + "servers"
+        self.cancels, self.commands = prefix + "cancels", prefix + "commands"
         self.kinds = prefix + "kinds"
         self.paused = prefix + "paused"
         self.control = prefix + "control"

@@ -22,7 +22,7 @@ from duly.engine.delivery import Delivery
 from duly.engine.middleware import Middleware, Outcome
 from duly.engine.runner import Runner
 from duly.engine.settler import Settler
-from duly.engine.source import Source
+from duly.engine.source import LONGEST_BLOCK_MS, Source
 from duly.errors import BrokerError
 
 _SETTLE_BUDGET = 5.0
@@ -40,6 +40,8 @@ class JobReceiver(Receiver):
         broker: Where tasks come from, with a handler for each kind.
         concurrency: Slots. A task holds one from its start until its handler has returned.
         most: Queue name → slots that its tasks may hold at once; a queue not named: all of them.
+        block_ms: Longest wait of one read; well within the lease, so that the broker gives no
+            task to a server that is frozen and taken for dead.
         drain: How long running tasks may go on after the stop; then they are handed back.
         strict: Ask the queues in their order rather than by weight.
         middlewares: Told when attempts begin and end.
@@ -56,6 +58,7 @@ class JobReceiver(Receiver):
         *,
         concurrency: int,
         most: Mapping[str, int] | None = None,
+        block_ms: int = LONGEST_BLOCK_MS,
         drain: timedelta = timedelta(seconds=25),
         strict: bool = False,
         middlewares: Iterable[Middleware] = (),
@@ -70,6 +73,7 @@ class JobReceiver(Receiver):
         self.concurrency = concurrency
         self._most = dict(most or {})
         self.paused: set[str] = set()
+        self.is_quiet = False
         self.stopping = False
         self._drain = drain.total_seconds()
         self._log = structlog.get_logger("duly.engine")
@@ -106,7 +110,8 @@ class JobReceiver(Receiver):
             broker.queues,
             server=broker.server,
             strict=strict,
-            paused=self.paused.__contains__,
+            block_ms=block_ms,
+            paused=self._is_closed,
             room=self._room_of if self._most else None,
             held=lambda: frozenset(self._held),
             leased=leased,
@@ -153,18 +158,30 @@ class JobReceiver(Receiver):
         """Stop running tasks as operators want: task id → what is to become of it."""
         self._runner.cancel(queue, wanted)
 
-    async def pause(self, queue: str) -> None:
+    def pause(self, queue: str) -> None:
         """Take no tasks of a queue from now on, also not by the read that waits."""
         if queue not in self.paused:
             self.paused.add(queue)
-            with contextlib.suppress(BrokerError):
-                await self._source.interrupt()
+            self._source.end_wait()
 
     def resume(self, queue: str) -> None:
         """Take tasks of a queue again."""
         if queue in self.paused:
             self.paused.discard(queue)
             self._source.look_again()
+
+    def quiet(self) -> None:
+        """Take no tasks of any queue from now on, also not by the read that waits."""
+        self.is_quiet = True
+        self._source.end_wait()
+
+    def wake(self) -> None:
+        """Undo `quiet`."""
+        self.is_quiet = False
+        self._source.look_again()
+
+    def _is_closed(self, queue: str) -> bool:
+        return self.is_quiet or queue in self.paused
 
     async def _read(self) -> None:
         """Fetch and launch tasks until told to stop."""

@@ -63,6 +63,7 @@ class ServerRecord(msgspec.Struct):
     beat_ms: int
     lease_ms: int
     draining: bool = False
+    quiet: bool = False
     version: str = ""
     running: list[RunningRecord] = []
 
@@ -195,7 +196,9 @@ def server_from(server_id: str, description: bytes, lease_end_ms: float | None, 
         record = msgspec.json.decode(description, type=ServerRecord)
     except msgspec.DecodeError:
         return None
-    status = ServerStatus.DRAINING if record.draining else ServerStatus.RUNNING
+    status = ServerStatus.QUIET if record.quiet else ServerStatus.RUNNING
+    if record.draining:
+        status = ServerStatus.DRAINING
     beat_ms = record.beat_ms
     if lease_end_ms is None or lease_end_ms <= now_ms:
         status = ServerStatus.LOST

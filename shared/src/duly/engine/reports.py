@@ -94,6 +94,8 @@ class ServerStatus(StrEnum):
     """What a server is doing."""
 
     RUNNING = "running"
+    QUIET = "quiet"
+    """It was told to take no more tasks."""
     DRAINING = "draining"
     LOST = "lost"
 

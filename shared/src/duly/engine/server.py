@@ -4,11 +4,11 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import msgspec
 import structlog
@@ -23,10 +23,12 @@ from duly.engine.chores.heartbeat import Heartbeat
 from duly.engine.chores.janitor import Janitor
 from duly.engine.chores.mover import Mover
 from duly.engine.chores.reaper import Reaper
+from duly.engine.commands import Command
 from duly.engine.courier import Courier
 from duly.engine.middleware import Middleware
 from duly.engine.receiver import JobReceiver
 from duly.engine.replies import RunningRecord, ServerRecord
+from duly.engine.source import LONGEST_BLOCK_MS
 from duly.engine.store import Pulse, Store
 from duly.errors import BrokerDownError, BrokerError, BrokerWriteError
 from duly.job import Job
@@ -91,6 +93,7 @@ class Server:
             self._jobs,
             concurrency=options.concurrency,
             most=options.most,
+            block_ms=min(LONGEST_BLOCK_MS, to_ms(options.lease) // 2),
             drain=options.drain,
             strict=options.strict,
             middlewares=middlewares,
@@ -112,9 +115,10 @@ class Server:
         }
         self._started_ms = store.now_ms()
         self._heard: float | None = None
-        self._errands: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._adoptions = dict.fromkeys(options.queues, _ADOPTIONS)
+        self._stop: asyncio.Event | None = None
+        self._told_ms = 0
 
     @classmethod
     @asynccontextmanager
@@ -174,12 +178,26 @@ class Server:
         """Count tasks of a queue that were told to stop long ago and go on. For any thread."""
         return sum(task.stuck for task in self._receiver.running() if task.queue == queue)
 
+    def quiet(self) -> None:
+        """Take no more tasks; what runs goes on, heartbeats too. Idempotent."""
+        if not self._receiver.is_quiet:
+            self._log.info("Quiet: no more tasks are taken", server=self.id)
+        self._receiver.quiet()
+
+    def wake(self) -> None:
+        """Undo `quiet`. Idempotent."""
+        if self._receiver.is_quiet:
+            self._log.info("Awake: tasks are taken again", server=self.id)
+        self._receiver.wake()
+
     def ready(self) -> str | None:
         """Return None when this server takes tasks, else why it does not. For any thread."""
         if self._stopping:
             return "draining"
         if self._heard is None:
             return "the broker has not answered yet"
+        if self._receiver.is_quiet:
+            return "quiet"
         silence = self._clock.monotonic() - self._heard
         if silence > self._options.lease.total_seconds():
             return f"the broker has not answered for {silence:.0f} s"
@@ -191,6 +209,7 @@ class Server:
         Raises:
             BrokerPolicyError: The broker would lose tasks.
         """
+        self._stop = stop
         if not await self._arrive(stop):
             return
         loop = asyncio.get_running_loop()
@@ -260,7 +279,7 @@ class Server:
         self._heard = self._clock.monotonic()
         self._store.saw_time(pulse.now_ms)
         if pulse.paused:
-            self._spawn(self._receiver.pause(queue))
+            self._receiver.pause(queue)
         else:
             self._receiver.resume(queue)
         if not pulse.known and not first and not self._stopping:
@@ -270,18 +289,26 @@ class Server:
             self._receiver.lose_lease(queue)
         if pulse.cancels:
             self._receiver.cancel(queue, pulse.cancels)
+        if pulse.command_ms > self._told_ms:
+            self._told_ms = pulse.command_ms
+            self._obey(pulse.command)
         self._duties[queue].heard(pulse)
+
+    def _obey(self, command: str) -> None:
+        """Do what an operator tells from afar; what is none of our words is passed over."""
+        if command == Command.QUIET:
+            self.quiet()
+        elif command == Command.WAKE:
+            self.wake()
+        elif command == Command.STOP and self._stop is not None:
+            self._log.info("Told to stop", server=self.id)
+            self._stop.set()
 
     def _leased(self) -> bool:
         """Tell whether a heartbeat was answered within the lease."""
         if self._heard is None:
             return False
         return self._clock.monotonic() - self._heard < self._options.lease.total_seconds()
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._errands.add(task)
-        task.add_done_callback(self._errands.discard)
 
     def _missed(self, error: Exception) -> None:
         self._on_broker_error()
@@ -308,6 +335,7 @@ class Server:
             beat_ms=self._store.now_ms(),
             lease_ms=to_ms(self._options.lease),
             draining=self._stopping,
+            quiet=self._receiver.is_quiet,
             version=__version__,
             running=[_described(task) for task in running[:_MOST_SHOWN]],
         )

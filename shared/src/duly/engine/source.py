@@ -15,6 +15,7 @@ _AGAIN = 0.02
 """Seconds between two tries to end a wait."""
 Deliveries = list[tuple[str, Delivery]]
 """(queue, task) pairs."""
+LONGEST_BLOCK_MS = 5_000
 _NO_WAIT_MS = 1
 """XREADGROUP takes BLOCK 0 for ever, so the shortest wait is a millisecond."""
 
@@ -48,7 +49,7 @@ class Source:
         *,
         server: str,
         strict: bool = False,
-        block_ms: int = 5_000,
+        block_ms: int = LONGEST_BLOCK_MS,
         paused: Callable[[str], bool] = lambda _: False,
         room: Callable[[str], int] | None = None,
         held: Callable[[], frozenset[bytes]] = frozenset,
@@ -60,7 +61,7 @@ class Source:
         self._queues, self._strict, self._paused = queues, strict, paused
         self._server, self._block_ms = server, block_ms
         self._room = room
-        self._left_out = False
+        self._left_out = self._outdated = False
         self._changed = asyncio.Event()
         self._shaking: asyncio.Task[None] | None = None
         self._waits = 0
@@ -89,6 +90,7 @@ class Source:
         self._lost = True
 
     async def _next(self, free: int) -> Deliveries:
+        self._outdated = False
         names = [name for name in self._order() if not self._paused(name)]
         if self._room is not None:
             names = [name for name in names if self._room(name) > 0]
@@ -106,13 +108,20 @@ class Source:
                 if self._room is not None:
                     count = min(count, self._room(name))
                 found += await self._read(name, count, _NO_WAIT_MS)
-        return found or await self._waiting(self._wait_for_any(names))
+        if found or self._outdated:
+            return found
+        return await self._waiting(self._wait_for_any(names))
 
     def look_again(self) -> None:
         """End a wait that leaves a queue out: that queue may be asked again."""
         self._changed.set()
-        if self._left_out and self._waits % 2 and self._shaking is None:
-            self._left_out = False
+        if self._left_out:
+            self.end_wait()
+
+    def end_wait(self) -> None:
+        """Make a `next` that waits return soon, so that it asks what is to be asked now."""
+        self._outdated = True
+        if self._waits % 2 and self._shaking is None:
             self._shaking = asyncio.get_running_loop().create_task(self._shake(self._waits))
 
     async def _shake(self, wait: int) -> None:

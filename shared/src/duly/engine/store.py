@@ -17,6 +17,7 @@ from duly.errors import BrokerDownError, BrokerError, BrokerWriteError
 from duly.runtime.settings import RedisSettings
 
 _KNOWN_SECONDS = 10.0
+_MS_DIGITS = 16
 BATCH = 500
 """Most tasks in one script: more would hold up the broker's other clients."""
 
@@ -35,6 +36,10 @@ class Pulse:
     """-1: nothing is scheduled."""
     cancels: Mapping[str, str] = field(default_factory=dict)
     """Tasks that are to be stopped, with the outcome they are to have."""
+    command: str = ""
+    """What this server was told last: "quiet", "wake" or "stop"; "": nothing."""
+    command_ms: int = 0
+    """When it was told that."""
 
 
 def lock_digest(kind: str, payload: bytes) -> str:
@@ -44,10 +49,14 @@ def lock_digest(kind: str, payload: bytes) -> str:
 
 def pulse_of(answer: Sequence[Any]) -> Pulse:
     """Read the answer of beat.lua."""
-    now_ms, known, paused, expired, due, flat = answer
+    now_ms, known, paused, expired, due, flat, told = answer
     names = texts(flat)
     cancels = dict(zip(names[::2], names[1::2], strict=True))
-    return Pulse(now_ms, bool(known), bool(paused), bool(expired), due, cancels)
+    command, _, when = texts([told])[0].partition(" ")
+    command_ms = int(when) if when.isdecimal() and len(when) < _MS_DIGITS else 0
+    return Pulse(
+        now_ms, bool(known), bool(paused), bool(expired), due, cancels, command, command_ms
+    )
 
 
 class Store:

@@ -3,7 +3,8 @@
 import asyncio
 import random
 import signal
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Final
 
@@ -66,6 +67,24 @@ async def _until_signalled(main: Callable[[asyncio.Event], Awaitable[int]]) -> i
             loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
+
+@contextmanager
+def heeding(calls: Mapping[str, Callable[[], None]]) -> Iterator[None]:
+    """Call a function in the loop at each of these signals, for the body of a `with`.
+
+    Args:
+        calls: Name of a signal → function; signals that this platform lacks are passed over.
+    """
+    loop = asyncio.get_running_loop()
+    numbers = {getattr(signal, name): call for name, call in calls.items() if hasattr(signal, name)}
+    for number, call in numbers.items():
+        loop.add_signal_handler(number, call)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
 
 
 class Outage:

@@ -148,6 +148,20 @@ class FakeInspector:
             )
         ]
 
+    async def quiet(self, server):
+        await self._tell("quiet", server)
+
+    async def wake(self, server):
+        await self._tell("wake", server)
+
+    async def stop(self, server):
+        await self._tell("stop", server)
+
+    async def _tell(self, word, server):
+        if server != "host-1:7:aa":
+            raise NotFoundError("server", server)
+        self.done.append((word, server))
+
     async def brokers(self):
         return [
             BrokerReport(

@@ -1,5 +1,7 @@
 """`duly servers`."""
 
+import pytest
+
 
 def test_listing_shows_load_and_weights(duly):
     out = duly("servers", "ls").out
@@ -17,3 +19,24 @@ def test_json_has_the_running_tasks(duly):
 
 def test_a_stuck_task_is_seen_at_a_glance(duly):
     assert "1/4 (1 stuck)" in duly("servers", "ls").out
+
+
+def test_listing_names_servers_as_the_other_verbs_want_them(duly):
+    assert "host-1:7:aa" in duly("servers", "ls").out
+
+
+@pytest.mark.parametrize("word", ["quiet", "wake", "stop"])
+def test_a_server_is_told_what_to_do(duly, word):
+    outcome = duly("servers", word, "host-1:7:aa")
+
+    assert outcome.exit_code == 0
+    assert outcome.out.startswith("server host-1:7:aa ")
+    assert duly.inspector.done == [(word, "host-1:7:aa")]
+
+
+def test_a_server_that_is_not_there_is_an_error_with_a_suggestion(duly):
+    outcome = duly("servers", "quiet", "host-1:7:ab")
+
+    assert outcome.exit_code != 0
+    assert "did you mean 'host-1:7:aa'?" in outcome.err
+    assert duly.inspector.done == []

@@ -55,11 +55,12 @@ class Janitor:
     async def _forget(self) -> None:
         """Drop descriptions that nobody renews: of lost servers and of entries taken out."""
         keys = queue_keys(self._queue)
-        leases, servers, entries = await self._store.connection.many(
+        leases, servers, entries, told = await self._store.connection.many(
             [
                 ("ZRANGE", keys.leases, 0, -1),
                 ("HGETALL", keys.servers),
                 ("HGETALL", keys.entries),
+                ("HKEYS", keys.commands),
             ]
         )
         now_ms, alive = self._store.now_ms(), set(texts(leases))
@@ -73,7 +74,8 @@ class Janitor:
             for entry, description in text_map(entries).items()
             if now_ms - described_ms(description) > to_ms(_SHOW_ENTRY)
         ]
-        for key, names in ((keys.servers, lost), (keys.entries, gone)):
+        deaf = [server for server in texts(told) if server not in alive]
+        for key, names in ((keys.servers, lost), (keys.entries, gone), (keys.commands, deaf)):
             if names:
                 await self._store.connection.command("HDEL", key, *names)
         for entry in gone:

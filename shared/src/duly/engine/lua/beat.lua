@@ -1,10 +1,10 @@
 -- Renew a server's lease and tell it how its queue stands.
--- KEYS  leases servers paused scheduled retry cancels kinds
+-- KEYS  leases servers paused scheduled retry cancels kinds commands
 -- ARGV  now-ms (0: the server's), server id, lease-ms, description as JSON,
 --       then the kinds of job that the server has handlers for
 -- Returns  now-ms, 1 if the lease had not been taken away, 1 if paused, 1 if another lease has
 --          run out, ms until a scheduled or retry task is due (-1: none), task ids to cancel each
---          followed by the outcome it is to have
+--          followed by the outcome it is to have, the last command to this server ("": none)
 -- Invariant  leases go by the broker's clock only
 local now = tonumber(ARGV[1])
 if now == 0 then
@@ -31,4 +31,4 @@ for k = 4, 5 do
   end
 end
 return { now, known and tonumber(known) > 0 and 1 or 0, redis.call('EXISTS', KEYS[3]), #expired, wait,
-  redis.call('HGETALL', KEYS[6]) }
+  redis.call('HGETALL', KEYS[6]), redis.call('HGET', KEYS[8], ARGV[2]) or '' }

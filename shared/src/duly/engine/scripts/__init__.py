@@ -16,7 +16,7 @@ from duly.engine.scripts.flows import (
 from duly.engine.scripts.limits import Asking, Limit, permit, wake
 from duly.engine.scripts.operations import cancel, operate, prune, weigh
 from duly.engine.scripts.schedules import TICKS_KEPT, TICKS_KEPT_MS, Due, tick, trigger
-from duly.engine.scripts.servers import beat, leave, reap, suspects
+from duly.engine.scripts.servers import beat, command, leave, reap, suspects
 from duly.engine.scripts.tasks import ATTEMPTS_KEPT, add, draft, finish, move, requeue, settle
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "add",
     "beat",
     "cancel",
+    "command",
     "deliver",
     "disjoin",
     "draft",

@@ -15,7 +15,7 @@ def beat(
     kinds: Iterable[str] = (),
     now_ms: int = 0,
 ) -> Call:
-    """Renew a lease. Answers [now-ms, known, paused, expired, ms until due or -1, cancels]."""
+    """Renew a lease. Answers [now-ms, known, paused, expired, ms or -1, cancels, command]."""
     names = (
         keys.leases,
         keys.servers,
@@ -24,6 +24,7 @@ def beat(
         keys.retry,
         keys.cancels,
         keys.kinds,
+        keys.commands,
     )
     return Call(script("beat"), names, (now_ms, server, lease_ms, description, *kinds))
 
@@ -64,4 +65,11 @@ def suspects(keys: QueueKeys, *, now_ms: int = 0) -> Call:
 
 def leave(keys: QueueKeys, *, server: str) -> Call:
     """Say good-bye. Answers 0, or 1 when the server still holds tasks and nothing was done."""
-    return Call(script("leave"), (keys.stream, keys.leases, keys.servers), (GROUP, server))
+    names = (keys.stream, keys.leases, keys.servers, keys.commands)
+    return Call(script("leave"), names, (GROUP, server))
+
+
+def command(keys: QueueKeys, *, server: str, word: str, now_ms: int = 0) -> Call:
+    """Tell a server what to do. Answers 1, or 0 when no such server lives."""
+    names = (keys.leases, keys.commands)
+    return Call(script("command"), names, (now_ms, server, word, keys.control))

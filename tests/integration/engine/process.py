@@ -1,0 +1,51 @@
+"""A worker process for tests: `process.py PORT FOLDER`; tells in the folder what it does.
+
+Each task appends "begin NUMBER" to the file named as the process, waits for a file `go`, and
+appends "end NUMBER".
+"""
+
+import asyncio
+import os
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+from duly.engine.server import Server, ServerOptions
+from duly.job import Job
+from duly.runtime import logs, service
+from duly.runtime.settings import LogSettings, RedisSettings
+
+LEASE = timedelta(seconds=2)
+
+
+class Held(Job, kind="held"):
+    """Runs until the test lets it go."""
+
+    number: int
+
+
+async def work(port: int, folder: Path, stop: asyncio.Event) -> int:
+    """Work until told to stop."""
+    options = ServerOptions(queues={"default": 1}, concurrency=2, lease=LEASE)
+
+    def tell(words: str) -> None:
+        with (folder / str(os.getpid())).open("a", encoding="utf-8") as told:
+            told.write(words + "\n")
+
+    async def held(job: Held, _: object) -> None:
+        tell(f"begin {job.number}")
+        while not (folder / "go").exists():
+            await asyncio.sleep(0.01)
+        tell(f"end {job.number}")
+
+    async with Server.open(RedisSettings(port=port), options) as server:
+        server.handle(Held, held)
+        tell("up")
+        with service.heeding({"SIGTSTP": server.quiet, "SIGCONT": server.wake}):
+            await server.run(stop)
+    return 0
+
+
+if __name__ == "__main__":
+    logs.configure(LogSettings(level="DEBUG"), service="test")
+    raise SystemExit(service.run(lambda stop: work(int(sys.argv[1]), Path(sys.argv[2]), stop)))

@@ -1,0 +1,124 @@
+"""A worker as a process: stopped by the kernel, made quiet and woken by signals, told to stop."""
+
+import contextlib
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from duly.engine.reports import ServerStatus
+from duly.job import Job
+from duly.testing.environment import inherited
+from duly.testing.processes import spawn, stop
+
+PROGRAM = Path(__file__).parent / "process.py"
+
+
+class Held(Job, kind="held"):
+    number: int
+
+
+class Worker:
+    """A process, its log and what its tasks told."""
+
+    def __init__(self, folder, port):
+        self.folder, self.log = folder, folder / f"log-{len(list(folder.iterdir()))}"
+        self.process = spawn(
+            [sys.executable, PROGRAM, str(port), folder],
+            log=self.log,
+            folder=folder,
+            environment=inherited(),
+        )
+
+    def send(self, number):
+        self.process.send_signal(number)
+
+    def told(self):
+        file = self.folder / str(self.process.pid)
+        return file.read_text(encoding="utf-8").split("\n")[:-1] if file.exists() else []
+
+    def said(self):
+        return self.log.read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def start(tmp_path, broker_settings):
+    with contextlib.ExitStack() as stack:
+
+        def begin():
+            worker = Worker(tmp_path, broker_settings.port)
+            stack.callback(stop, worker.process, grace_seconds=5)
+            return worker
+
+        yield begin
+
+
+async def statuses(inspector):
+    return {report.pid: report.status for report in await inspector.servers()}
+
+
+async def test_a_worker_that_the_kernel_stopped_has_its_outcome_refused(
+    client, inspector, start, until, tmp_path
+):
+    first = start()
+    await client.enqueue(Held(number=1))
+    await until(lambda: "begin 1" in first.told(), what="the first attempt")
+    first.send(signal.SIGSTOP)
+
+    second = start()
+    await until(lambda: "begin 1" in second.told(), what="the attempt of another worker")
+    (tmp_path / "go").touch()
+    await until(lambda: "end 1" in second.told(), what="its end")
+    await until(lambda: report(inspector, 1), what="its outcome")
+
+    first.send(signal.SIGCONT)
+    await until(
+        lambda: "Lease lost" in first.said() or "Outcomes refused" in first.said(),
+        what="it learns that the task is not its own any more",
+    )
+    await client.enqueue_many([Held(number=number) for number in range(2, 22)])
+    counted = await until(lambda: report(inspector, 21), what="the outcomes of 20 more tasks")
+
+    assert (counted.processed, counted.crashed, counted.failed) == (21, 1, 0)
+    assert (counted.waiting, counted.active, counted.retry, counted.archived) == (0, 0, 0, 0)
+
+
+async def report(inspector, processed):
+    found = await inspector.queue("default")
+    return found if found.processed >= processed and not found.active else None
+
+
+async def test_signals_make_it_quiet_and_wake_it(client, inspector, start, until, tmp_path):
+    (tmp_path / "go").touch()
+    worker = start()
+    await client.enqueue(Held(number=1))
+    await until(lambda: "end 1" in worker.told())
+
+    worker.send(signal.SIGTSTP)
+    await until(lambda: status_is(inspector, worker, ServerStatus.QUIET), what="quiet")
+    await client.enqueue(Held(number=2))
+    worker.send(signal.SIGCONT)
+
+    await until(lambda: "end 2" in worker.told())
+    await until(lambda: status_is(inspector, worker, ServerStatus.RUNNING), what="running")
+    assert "begin 2" not in worker.said().partition("Awake")[0]
+
+
+async def status_is(inspector, worker, status):
+    return (await statuses(inspector)).get(worker.process.pid) is status
+
+
+async def test_told_to_stop_it_ends_with_0(client, inspector, start, until, tmp_path):
+    worker = start()
+    await client.enqueue(Held(number=1))
+    await until(lambda: "begin 1" in worker.told())
+    (server,) = await inspector.servers()
+
+    await inspector.stop(server.id)
+    await until(lambda: "Told to stop" in worker.said(), timeout=2.0)
+    (tmp_path / "go").touch()
+
+    assert worker.process.wait(10) == 0
+    assert "end 1" in worker.told()
+    assert (await inspector.queue("default")).processed == 1
