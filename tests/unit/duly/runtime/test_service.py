@@ -254,3 +254,16 @@ def test_an_error_of_ours_is_left_to_the_caller(error):
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+async def test_signals_are_heeded_for_the_body_only(until):
+    before = signal.getsignal(signal.SIGCONT)
+    heard = []
+
+    with service.heeding({"SIGCONT": lambda: heard.append("on"), "SIGNOT": heard.clear}):
+        signal.raise_signal(signal.SIGCONT)
+        await until(lambda: heard == ["on"])
+
+    assert signal.getsignal(signal.SIGCONT) == before
+    signal.raise_signal(signal.SIGCONT)
+    assert heard == ["on"]
