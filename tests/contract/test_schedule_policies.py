@@ -1,9 +1,12 @@
 """tick.lua: what becomes of overlaps, of missed slots, and of the history; trigger.lua."""
 
 import asyncio
+from datetime import datetime
 
 import pytest
 
+from duly.cadence import Cron
+from duly.clock import to_unix_ms
 from duly.engine import scripts
 from duly.engine.chores.janitor import Janitor
 from duly.engine.replies import text_map
@@ -320,3 +323,34 @@ async def test_the_history_of_an_entry_that_nobody_announces_runs_out_unless_it_
     lane.now += STEP
     await lane.tick(lane.now)
     assert await lane.command("PTTL", lane.keys.tick_history("check")) == -1
+
+
+@pytest.mark.parametrize("expression", ["30 2 * * *", "*/30 2 * * *", "0 1-3 * * *", "@hourly"])
+@pytest.mark.parametrize(
+    ("zone", "midnight"),
+    [
+        pytest.param("Europe/Berlin", "2026-03-29T00:00+01:00", id="Berlin, spring"),
+        pytest.param("Europe/Berlin", "2026-10-25T00:00+02:00", id="Berlin, autumn"),
+        pytest.param("America/New_York", "2026-03-08T00:00-05:00", id="New York, spring"),
+        pytest.param("America/New_York", "2026-11-01T00:00-04:00", id="New York, autumn"),
+    ],
+)
+async def test_while_clocks_change_each_slot_becomes_one_task(lane, expression, zone, midnight):
+    """Two replicas look every ten minutes, from midnight until noon; one of them has forgotten."""
+    cron = Cron(expression, zone)
+    begin = to_unix_ms(datetime.fromisoformat(midnight))
+    lane.now = begin - 1
+    await lane.claim_slot(
+        cron.around(lane.now)[0], next_ms=begin * 2, grace_ms=1, claim_ms=-1, overlap="allow"
+    )
+    for step in range(73):
+        lane.now = begin + step * 600_000
+        slot, following = cron.around(lane.now)
+        options = {"next_ms": following, "grace_ms": cron.grace_ms, "overlap": "allow"}
+        answers = [await lane.claim_slot(slot, **options) for _ in range(2)]
+        assert answers[1][0] == "taken"
+        assert (await lane.claim_slot(slot, claim_ms=-1, **options))[0] == "taken"
+
+    expected = [slot for slot in cron.after(begin - 1, 50) if slot <= lane.now]
+    assert [slot for slot, _ in await history(lane)] == expected
+    assert set(await lane.places()) == {f"check@{slot}" for slot in expected}
