@@ -24,6 +24,11 @@ _DOWN = (
     OSError,
     TimeoutError,
 )
+_REMEDIES = {
+    "db index is out of range": "check redis.db",
+    "cluster support disabled": "it is no Cluster: leave redis.cluster out",
+    "unknown command 'sentinel": "it is no sentinel: check redis.sentinel.nodes",
+}
 _OLDEST = (6, 2)
 _NEVER_OVERDUE = 24 * 3600.0
 
@@ -64,12 +69,23 @@ class broker_errors:  # noqa: N801 - used as contextlib's are
         if isinstance(error, exceptions.ResponseError) and _refuses_writes(str(error)):
             raise BrokerWriteError(where, error) from error
         if isinstance(error, exceptions.RedisError):
-            raise BrokerError(f"the broker at {where} refused a command: {error}") from error
+            raise BrokerError(
+                f"the broker at {where} refused a command: {error}{_remedy(error)}"
+            ) from error
 
 
 def _refuses_writes(message: str) -> bool:
     # Redis 6 puts what a script's command was told into a longer sentence.
     return any(sign in message for sign in ("OOM ", "MISCONF ", "NOREPLICAS "))
+
+
+def _remedy(error: exceptions.RedisError) -> str:
+    """Return what to do about an answer that a wrong setting brings about, or ""."""
+    if isinstance(error, exceptions.AskError):
+        return " (it is a node of a Cluster: set redis.cluster: true)"
+    message = str(error).lower()
+    found = (remedy for sign, remedy in _REMEDIES.items() if sign in message)
+    return next((f" ({remedy})" for remedy in found), "")
 
 
 def entries_of(answer: Any) -> list[Any]:  # noqa: ANN401 - a map in RESP3, a list in RESP2
@@ -145,6 +161,10 @@ class Connection:
             raise BrokerPolicyError(
                 f"the broker at {self.address} is version {version}: duly needs Redis 6.2 or "
                 "newer, or Valkey"
+            )
+        if info.get("cluster_enabled") == "1" and not self.settings.cluster:
+            raise BrokerPolicyError(
+                f"the broker at {self.address} is a node of a Cluster: set redis.cluster: true"
             )
         policy = str(info.get("maxmemory_policy", "noeviction"))
         if policy != "noeviction" and not self.settings.allow_eviction:
