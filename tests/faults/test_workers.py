@@ -17,7 +17,9 @@ RECOVERED = 15.0
 async def test_workers_killed_in_rounds_lose_nothing(floor, enqueuing):
     chance = random.Random(7)
     workers = {name: floor.worker(name) for name in ("a0", "b0")}
-    await floor.ready(2)
+    # One lives on: without anybody tasks wait for longer than it takes to recover them.
+    floor.worker("survivor")
+    await floor.ready(3)
 
     async with enqueuing(seconds=0.05):
         for number in range(1, 6):
@@ -31,8 +33,9 @@ async def test_workers_killed_in_rounds_lose_nothing(floor, enqueuing):
     found = await floor.verdict(most_effects=3, longest=RECOVERED)
     assert found.good, found
     again = found.starts - found.accepted
-    assert 0 < again <= 5 * 4, "only what was in the hands of the killed runs again"
-    assert (await floor.inspector.queue("default")).crashed == again
+    # What was delivered and had not begun counts as crashed too, and begins once.
+    crashed = (await floor.inspector.queue("default")).crashed
+    assert 0 < again <= crashed <= 5 * 4, "only what was in the hands of the killed"
 
 
 POINTS = {"read": 0, "start": 0, "effect": 1, "end": 1, "settle": 1, "settled": 1}
