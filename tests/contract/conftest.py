@@ -40,6 +40,7 @@ class Lane:
     store: Store
     keys: QueueKeys = field(default_factory=lambda: queue_keys("lane"))
     now: int = NOON
+    letters: list[str] = field(default_factory=list)
 
     message = staticmethod(message)
 
@@ -165,7 +166,8 @@ class Lane:
         return sorted(name.decode() for name in found)
 
     async def reap(self, server="alice", most=200, lease_ms=LEASE, max_crashes=3):
-        return await self.store.run(
+        """Reap; return what was counted. `letters` has the ids and kinds of the quarantined."""
+        answer = await self.store.run(
             scripts.reap(
                 self.keys,
                 server=server,
@@ -176,6 +178,10 @@ class Lane:
                 at_ms=self.now,
             )
         )
+        if isinstance(answer, int):
+            return answer
+        self.letters = [name.decode() for name in answer[3]]
+        return answer[:3]
 
     async def operate(self, operation, task_id="one", lock=""):
         call = scripts.operate(self.keys, operation, task_id=task_id, lock=lock, now_ms=self.now)

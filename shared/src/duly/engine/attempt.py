@@ -295,6 +295,7 @@ def failure(
         attempt=b"" if verdict.outcome is Outcome.REVOKED else encode_attempt(record),
         lock=running.lock,
         outcomes=_COUNTED[verdict.outcome],
+        reason=record.error[:ERROR_LIMIT] if verdict.outcome is Outcome.ARCHIVED else "",
     )
     return settlement, Ended(context, verdict.outcome, seconds, error, verdict.retry_in)
 
@@ -318,6 +319,7 @@ def expired(running: Running, *, now_ms: int, server: str) -> Settlement:
         attempt=encode_attempt(record),
         lock=running.lock,
         outcomes="expired,archived",
+        reason=record.error,
     )
 
 
@@ -375,6 +377,7 @@ def quarantine(
         tries=delivery.tries,
         attempt=encode_attempt(record),
         outcomes="quarantined",
+        reason=reason,
     )
 
 

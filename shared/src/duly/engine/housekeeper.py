@@ -1,7 +1,7 @@
 """The housekeeper: moves, reaps and tidies every queue. Run by each scheduler replica."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Self
@@ -11,6 +11,7 @@ from duly.engine.chores.mover import Mover
 from duly.engine.chores.reaper import Reaper
 from duly.engine.courier import Courier
 from duly.engine.keys import QUEUES
+from duly.engine.middleware import Hooks, Middleware
 from duly.engine.replies import texts
 from duly.engine.store import Store
 from duly.runtime.service import Outage, Turn, repeat
@@ -30,10 +31,11 @@ class Housekeeper:
         lease: timedelta = timedelta(seconds=10),
         bounds: ArchiveSettings | None = None,
         on_recovered: Callable[[str, int, int], None] = lambda *_: None,
+        middlewares: Iterable[Middleware] = (),
         outage: Outage | None = None,
     ) -> None:
         self._store, self._lease, self._bounds = store, lease, bounds
-        self._on_recovered = on_recovered
+        self._on_recovered, self._hooks = on_recovered, Hooks(middlewares)
         self._known: set[str] = set()
         self._outage = outage or Outage()
 
@@ -46,6 +48,7 @@ class Housekeeper:
         lease: timedelta = timedelta(seconds=10),
         bounds: ArchiveSettings | None = None,
         on_recovered: Callable[[str, int, int], None] = lambda *_: None,
+        middlewares: Iterable[Middleware] = (),
         outage: Outage | None = None,
     ) -> AsyncIterator[Self]:
         """Open the connections for the body of an `async with`, close them after it.
@@ -55,10 +58,18 @@ class Housekeeper:
             lease: As the servers have it.
             bounds: How many dead letters are kept.
             on_recovered: Called with (queue, tasks that wait again, quarantined) after a reap.
+            middlewares: Told of tasks whose servers died once too often.
             outage: What to tell when the broker is away; None: one of its own.
         """
         async with Store.open(settings) as store:
-            yield cls(store, lease=lease, bounds=bounds, on_recovered=on_recovered, outage=outage)
+            yield cls(
+                store,
+                lease=lease,
+                bounds=bounds,
+                on_recovered=on_recovered,
+                middlewares=middlewares,
+                outage=outage,
+            )
 
     async def run(self, stop: asyncio.Event) -> None:
         """Keep house until told to stop; go on when the broker is away, and when a chore fails."""
@@ -90,7 +101,13 @@ class Housekeeper:
         return _LOOK_FOR_QUEUES if names else _REST
 
     def _turns(self, queue: str) -> list[tuple[str, Turn]]:
-        reaper = Reaper(self._store, queue, lease=self._lease, on_recovered=self._on_recovered)
+        reaper = Reaper(
+            self._store,
+            queue,
+            lease=self._lease,
+            on_recovered=self._on_recovered,
+            on_dead=self._hooks.dead_lettered,
+        )
         return [
             ("mover", Mover(self._store, queue).turn),
             ("reaper", reaper.turn),

@@ -19,7 +19,7 @@ from duly.clock import Clock, SystemClock
 from duly.engine.attempt import Running, task_id_of
 from duly.engine.broker import JobBroker
 from duly.engine.delivery import Delivery
-from duly.engine.middleware import Middleware, Outcome
+from duly.engine.middleware import Hooks, Middleware, Outcome
 from duly.engine.runner import Runner
 from duly.engine.settler import Settler
 from duly.engine.source import LONGEST_BLOCK_MS, Source
@@ -82,6 +82,8 @@ class JobReceiver(Receiver):
         self._room = asyncio.Event()
         self._room.set()
         self._down = False
+        middlewares = tuple(middlewares)
+        hooks = Hooks(middlewares)
         self._settlers = {
             queue: Settler(
                 broker.store,
@@ -91,6 +93,7 @@ class JobReceiver(Receiver):
                 on_posted=partial(on_posted, queue),
                 on_left_out=partial(self._left_out, queue),
                 on_error=self._broker_failed,
+                on_dead=hooks.dead_lettered,
             )
             for queue in broker.queues
         }

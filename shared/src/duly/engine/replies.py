@@ -10,6 +10,7 @@ from duly.cadence import cadence_of
 from duly.clock import from_unix_ms
 from duly.engine.codec import Message, decode
 from duly.engine.reports import (
+    DeadLetter,
     EntryReport,
     RunningTask,
     ServerReport,
@@ -323,6 +324,21 @@ def sum_counts(hash_: dict[str, Any], outcome: str, prefix: str = "") -> int:
         for name, value in hash_.items()
         if name.endswith(f":{outcome}") and name.startswith(prefix)
     )
+
+
+def crashed(queue: str, flat: Iterable[Any]) -> list[DeadLetter]:
+    """Read which tasks reap.lua has quarantined."""
+    names = texts(flat)
+    return [
+        DeadLetter(
+            queue=queue,
+            task_id=task_id,
+            kind=kind,
+            state=TaskState.QUARANTINED,
+            reason="its server died, once too often",
+        )
+        for task_id, kind in zip(names[::2], names[1::2], strict=True)
+    ]
 
 
 def texts(items: Iterable[Any]) -> list[str]:

@@ -117,6 +117,20 @@ class ServerReport:
     running: tuple[RunningTask, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A task that has just been given up, by no will of an operator."""
+
+    queue: str
+    task_id: str
+    kind: str
+    """"-" where it is not known."""
+    state: TaskState
+    """Archived or quarantined."""
+    reason: str
+    """As in its history: the last error, shortened. May hold what the handler put into it."""
+
+
 class TickOutcome(StrEnum):
     """What became of one due instant of a schedule."""
 

@@ -25,7 +25,7 @@ from duly.engine.chores.mover import Mover
 from duly.engine.chores.reaper import Reaper
 from duly.engine.commands import Command
 from duly.engine.courier import Courier
-from duly.engine.middleware import Middleware
+from duly.engine.middleware import Hooks, Middleware
 from duly.engine.receiver import JobReceiver
 from duly.engine.replies import RunningRecord, ServerRecord
 from duly.engine.source import LONGEST_BLOCK_MS
@@ -88,6 +88,8 @@ class Server:
         self._clock = clock or SystemClock()
         self._on_lease_lost, self._on_broker_error = on_lease_lost, on_broker_error
         self._log = structlog.get_logger("duly.engine")
+        middlewares = tuple(middlewares)
+        hooks = Hooks(middlewares)
         self._jobs = JobBroker(store, dict(options.queues), server=self.id)
         self._receiver = JobReceiver(
             self._jobs,
@@ -107,7 +109,13 @@ class Server:
         self._duties = {
             queue: Duties(
                 Mover(store, queue, longest_rest=_NEVER),
-                Reaper(store, queue, lease=options.lease, on_recovered=on_recovered),
+                Reaper(
+                    store,
+                    queue,
+                    lease=options.lease,
+                    on_recovered=on_recovered,
+                    on_dead=hooks.dead_lettered,
+                ),
                 Courier(store, queue),
                 horizon=horizon,
             )

@@ -7,9 +7,11 @@ from datetime import timedelta
 from typing import cast
 
 from duly.engine.keys import queue_keys
+from duly.engine.reports import DeadLetter
 from duly.engine.scripts import Settlement, Success, follow
 from duly.engine.store import BATCH, Store
 from duly.errors import BrokerError
+from duly.task import TaskState
 
 _LONGEST_PAUSE = timedelta(seconds=1)
 
@@ -40,6 +42,7 @@ class Settler:
         on_posted: Called when successors for other queues lie in the queue's outbox.
         on_left_out: Called with how many successors were refused for a taken id or lock.
         on_error: Called with each error of the broker; the write is repeated until it succeeds.
+        on_dead: Called with each task that was given up, once that is written.
     """
 
     def __init__(
@@ -52,10 +55,11 @@ class Settler:
         on_posted: Callable[[], None] = lambda: None,
         on_left_out: Callable[[int], None] = lambda _: None,
         on_error: Callable[[BrokerError], None] = lambda _: None,
+        on_dead: Callable[[DeadLetter], None] = lambda _: None,
     ) -> None:
         self._store, self._queue = store, queue
         self._on_posted, self._on_left_out = on_posted, on_left_out
-        self._on_written = on_written
+        self._on_written, self._on_dead = on_written, on_dead
         self._on_refused, self._on_error = on_refused, on_error
         self._successes = _Successes([], [], [], [])
         self._settlements: list[Settlement] = []
@@ -137,8 +141,9 @@ class Settler:
             async def write(part: list[Settlement] = part) -> list[bytes]:
                 return await self._store.settle(self._queue, part)
 
-            await self._persist(write)
+            refused = await self._persist(write)
             self._on_written([settlement.entry for settlement in part])
+            self._tell(part, refused)
 
     async def _write_followed(self) -> None:
         batch, self._followed = self._followed, []
@@ -159,8 +164,24 @@ class Settler:
             await self._persist(write)
             self._on_written([success.entry for success in part])
 
-    async def _persist(self, write: Callable[[], Awaitable[list[bytes]]]) -> None:
-        """Write one batch; try again, ever less often, until it is written."""
+    def _tell(self, settled: list[Settlement], refused: list[bytes]) -> None:
+        """Tell of the tasks that have been given up; not of those that others run by now."""
+        for item in settled:
+            if item.reason and item.entry not in refused:
+                letter = DeadLetter(
+                    queue=self._queue,
+                    task_id=item.id,
+                    kind=item.kind,
+                    state=TaskState(item.verdict),
+                    reason=item.reason,
+                )
+                self._on_dead(letter)
+
+    async def _persist(self, write: Callable[[], Awaitable[list[bytes]]]) -> list[bytes]:
+        """Write one batch; try again, ever less often, until it is written.
+
+        Returns the entries refused; none after a repeated write, whose refusals say nothing.
+        """
         pause, repeated = timedelta(milliseconds=50), False
         while True:
             try:
@@ -168,9 +189,11 @@ class Settler:
             except BrokerError as error:
                 self._on_error(error)
             else:
-                if refused and not repeated:
+                if repeated:
+                    return []
+                if refused:
                     self._on_refused(refused)
-                return
+                return refused
             repeated = True
             await asyncio.sleep(pause.total_seconds())
             pause = min(pause * 2, _LONGEST_PAUSE)

@@ -11,7 +11,8 @@ from duly.engine import scripts
 from duly.engine.connection import Connection, Reader, entries_of
 from duly.engine.delivery import Delivery, delivery_of
 from duly.engine.keys import GROUP, QUEUES, QueueKeys, queue_keys
-from duly.engine.replies import texts
+from duly.engine.replies import crashed, texts
+from duly.engine.reports import DeadLetter
 from duly.engine.scripts import Call, NewTask, Settlement
 from duly.errors import BrokerDownError, BrokerError, BrokerWriteError
 from duly.runtime.settings import RedisSettings
@@ -235,22 +236,22 @@ class Store:
         names = await self.run(scripts.suspects(queue_keys(queue)))
         return [name.decode(errors="replace") for name in names]
 
-    async def reap(self, queue: str, *, server: str, lease_ms: int) -> tuple[int, int]:
-        """Take a dead server's tasks; return how many wait again and how many are quarantined.
+    async def reap(self, queue: str, *, server: str, lease_ms: int) -> tuple[int, list[DeadLetter]]:
+        """Take a dead server's tasks; return how many wait again, and which are quarantined.
 
         A server that lives loses nothing.
         """
-        back = quarantined = 0
+        back, letters = 0, list[DeadLetter]()
         while True:
             call = scripts.reap(
                 queue_keys(queue), server=server, lease_ms=lease_ms, now_ms=self.now_ms()
             )
             answer = await self.run(call)
             if isinstance(answer, int):
-                return back, quarantined
-            back, quarantined = back + answer[0], quarantined + answer[1]
+                return back, letters
+            back, letters = back + answer[0], letters + crashed(queue, answer[3])
             if answer[2]:
-                return back, quarantined
+                return back, letters
 
     async def leave(self, queue: str, *, server: str) -> bool:
         """Say good-bye; False when the server still holds tasks, whose lease then runs out."""

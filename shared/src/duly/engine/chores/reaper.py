@@ -7,6 +7,7 @@ import structlog
 
 from duly.clock import to_ms
 from duly.engine import limits
+from duly.engine.reports import DeadLetter
 from duly.engine.store import Store
 
 
@@ -22,6 +23,7 @@ class Reaper:
         lease: How long a consumer without any lease must be idle to count as dead.
         every: How long to rest between two looks.
         on_recovered: Called with (queue, tasks that wait again, tasks quarantined).
+        on_dead: Called with each task that was quarantined.
     """
 
     def __init__(
@@ -32,25 +34,28 @@ class Reaper:
         lease: timedelta,
         every: timedelta = timedelta(seconds=1),
         on_recovered: Callable[[str, int, int], None] = lambda *_: None,
+        on_dead: Callable[[DeadLetter], None] = lambda _: None,
     ) -> None:
         self._store, self._queue, self._lease, self._every = store, queue, lease, every
-        self._on_recovered = on_recovered
+        self._on_recovered, self._on_dead = on_recovered, on_dead
         self._log = structlog.get_logger("duly.engine")
 
     async def turn(self) -> timedelta:
         """Look once; return how long to rest."""
         for server in await self._store.suspects(self._queue):
-            back, quarantined = await self._store.reap(
+            back, letters = await self._store.reap(
                 self._queue, server=server, lease_ms=to_ms(self._lease)
             )
-            if back or quarantined:
+            if back or letters:
                 self._log.warning(
                     "Tasks of a dead server recovered",
                     queue=self._queue,
                     server=server[:200],
                     waiting=back,
-                    quarantined=quarantined,
+                    quarantined=len(letters),
                 )
-                self._on_recovered(self._queue, back, quarantined)
+                self._on_recovered(self._queue, back, len(letters))
                 await limits.wake(self._store, self._queue)
+            for letter in letters:
+                self._on_dead(letter)
         return self._every

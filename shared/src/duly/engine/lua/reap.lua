@@ -3,7 +3,8 @@
 --       cancels day
 -- ARGV  now-ms (0: the server's), group, server id, lease-ms, most crashes, minute of the hour,
 --       most tasks to take
--- Returns  -1 when the server lives, else: tasks that wait again, tasks quarantined, 1 if done
+-- Returns  -1 when the server lives, else: tasks that wait again, tasks quarantined, 1 if done,
+--          [task id, kind ("-": not known), ...] of those quarantined
 -- Invariant  a crash counts apart from failed attempts; a late heartbeat wins
 local now = tonumber(ARGV[1])
 if now == 0 then
@@ -16,7 +17,7 @@ if lease and tonumber(lease) > now then return -1 end
 -- Without a lease at all only what has been idle for a lease's time is surely abandoned.
 local idle = lease and 0 or ARGV[4]
 local held = redis.call('XPENDING', KEYS[1], group, 'IDLE', idle, '-', '+', batch, server)
-local back, quarantined = 0, 0
+local back, quarantined, letters = 0, 0, {}
 for i = 1, #held do
   local entry = held[i][1]
   local found = redis.call('XRANGE', KEYS[1], entry, entry)[1]
@@ -55,6 +56,7 @@ for i = 1, #held do
         redis.call('HDEL', KEYS[10], lock)
       end
       quarantined = quarantined + 1
+      letters[#letters + 1], letters[#letters + 2] = id, kind
     else
       local new = redis.call('XADD', KEYS[1], '*', 'data', data, 'tries', tries)
       if ours then
@@ -81,4 +83,4 @@ if #held < batch then
     redis.call('ZREM', KEYS[3], server)
   end
 end
-return { back, quarantined, done }
+return { back, quarantined, done, letters }

@@ -13,6 +13,7 @@ from enum import StrEnum
 
 import structlog
 
+from duly.engine.reports import DeadLetter
 from duly.task import TaskContext
 
 
@@ -66,6 +67,13 @@ class Middleware:
     def quarantined(self, queue: str, task_id: str, reason: str) -> None:
         """An entry was not run at all: malformed, or of a kind without a handler."""
 
+    def dead_lettered(self, letter: DeadLetter) -> None:
+        """A task has been archived by failure or quarantined, whoever found that out.
+
+        Called once the broker has it so: where the attempt ended, or, for the crash that was one
+        too many, where it was noticed, in some worker or scheduler.
+        """
+
 
 class Hooks:
     """Calls the hooks of several middlewares, in their order.
@@ -80,6 +88,7 @@ class Hooks:
         self._ended = [m.ended for m in given if type(m).ended is not Middleware.ended]
         self._around = [m.around for m in given if type(m).around is not Middleware.around]
         self._quarantined = [m.quarantined for m in given]
+        self._dead_lettered = [m.dead_lettered for m in given]
         self._log = structlog.get_logger("duly.engine")
 
     @property
@@ -116,5 +125,13 @@ class Hooks:
         for hook in self._quarantined:
             try:
                 hook(queue, task_id, reason)
+            except Exception:  # noqa: BLE001
+                self._log.exception("Middleware failed", hook=hook.__qualname__)
+
+    def dead_lettered(self, letter: DeadLetter) -> None:
+        """A task has been given up."""
+        for hook in self._dead_lettered:
+            try:
+                hook(letter)
             except Exception:  # noqa: BLE001
                 self._log.exception("Middleware failed", hook=hook.__qualname__)

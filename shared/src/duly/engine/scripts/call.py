@@ -57,6 +57,8 @@ class Settlement:
     lock: str = ""
     result: bytes = b""
     outcomes: str = ""
+    reason: str = ""
+    """Why it is given up, for whoever is told of that; "": it is not."""
 
 
 @cache

@@ -39,7 +39,7 @@ def reap(
     most: int = 200,
     at_ms: int = 0,
 ) -> Call:
-    """Take a dead server's tasks. Answers -1 if it lives, else [waiting, quarantined, done]."""
+    """Take a dead server's tasks. Answers -1 if it lives, else what reap.lua says."""
     names = (
         keys.stream,
         keys.index,
