@@ -40,7 +40,7 @@ class Lane:
     store: Store
     keys: QueueKeys = field(default_factory=lambda: queue_keys("lane"))
     now: int = NOON
-    letters: list[str] = field(default_factory=list)
+    dead: list[str] = field(default_factory=list)
 
     message = staticmethod(message)
 
@@ -166,7 +166,7 @@ class Lane:
         return sorted(name.decode() for name in found)
 
     async def reap(self, server="alice", most=200, lease_ms=LEASE, max_crashes=3):
-        """Reap; return what was counted. `letters` has the ids and kinds of the quarantined."""
+        """Reap; return what was counted. `dead` has the ids and kinds of the quarantined."""
         answer = await self.store.run(
             scripts.reap(
                 self.keys,
@@ -180,11 +180,34 @@ class Lane:
         )
         if isinstance(answer, int):
             return answer
-        self.letters = [name.decode() for name in answer[3]]
+        self.dead = [name.decode() for name in answer[3]]
         return answer[:3]
 
     async def operate(self, operation, task_id="one", lock=""):
         call = scripts.operate(self.keys, operation, task_id=task_id, lock=lock, now_ms=self.now)
+        return bytes(await self.store.run(call)).decode()
+
+    async def edit(self, read, data, states=("scheduled", "retry"), **options):
+        call = scripts.edit(
+            self.keys,
+            task_id=options.pop("task_id", "one"),
+            states=states,
+            read=read,
+            data=data,
+            now_ms=self.now,
+            **options,
+        )
+        return [bytes(item).decode() for item in await self.store.run(call)]
+
+    async def rerun(self, read, new_id="two", task_id="one"):
+        call = scripts.rerun(
+            self.keys,
+            task_id=task_id,
+            read=read,
+            marked=message(task_id, replaced_by=new_id),
+            new_id=new_id,
+            data=message(new_id, origin=task_id),
+        )
         return bytes(await self.store.run(call)).decode()
 
     async def prune(self, state="archived", **bounds):

@@ -133,7 +133,7 @@ async def test_the_third_crash_quarantines_the_task_and_frees_its_lock(lane):
         assert await lane.reap() == ([0, 1, 1] if crash == 2 else [1, 0, 1])
 
     assert await lane.places() == {"one": "quarantined"}
-    assert lane.letters == ["one", "greet"]
+    assert lane.dead == ["one", "greet"]
     assert await lane.map("locks") == {}
     assert await lane.map("tries") == {"one": b"0 3"}
     assert len(attempts_of((await lane.map("history"))["one"])) == 3

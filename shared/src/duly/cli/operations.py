@@ -28,6 +28,7 @@ from duly.engine import bulk
 from duly.engine.inspector import Inspector
 from duly.engine.search import DEFAULT_WINDOW
 from duly.errors import DulyError, IllegalTransitionError, NotFoundError
+from duly.jobs import CATALOGUE
 
 Ids = Annotated[
     list[str] | None, typer.Argument(metavar="[ID...]", help="Task ids; none: see the options.")
@@ -58,13 +59,20 @@ class Order:
     dry_run: bool = False
     yes: bool = False
     as_json: bool = False
+    to_queue: str | None = None
+    """Run them there, as new tasks."""
 
     def one(self, inspector: Inspector) -> Callable[[str, str], Awaitable[None]]:
         """Return the operation on one task, given its queue and its id."""
         if self.operation == "cancel":
             return lambda queue, task_id: inspector.cancel(queue, task_id, outcome=self.then)
+        if self.to_queue is not None:
+            return lambda queue, task_id: self._elsewhere(inspector, queue, task_id)
         single = {"run": inspector.run, "archive": inspector.archive, "delete": inspector.delete}
         return single[self.operation]
+
+    async def _elsewhere(self, inspector: Inspector, queue: str, task_id: str) -> None:
+        await inspector.rerun(queue, task_id, to_queue=self.to_queue, catalogue=CATALOGUE)
 
 
 def run_tasks(
@@ -72,6 +80,9 @@ def run_tasks(
     ids: Ids = None,
     *,
     queue: Queue = None,
+    to_queue: Annotated[
+        str | None, typer.Option(help="Run these ids there, as new tasks linked to the old ones.")
+    ] = None,
     state: States = None,
     kind: Kind = "",
     error: Error = "",
@@ -91,8 +102,9 @@ def run_tasks(
     """
     chosen = _select(queue, state, kind, error, payload, after, before, window)
     order = Order(
-        operation="run", done="will run", limit=limit, everything=everything,
-        dry_run=dry_run, yes=yes, as_json=as_json,
+        operation="run", done=f"will run in queue {to_queue}" if to_queue else "will run",
+        limit=limit, everything=everything, dry_run=dry_run, yes=yes, as_json=as_json,
+        to_queue=to_queue,
     )  # fmt: skip
     _obey(context, order, ids, queue, chosen)
 
@@ -212,6 +224,8 @@ def _obey(
     filtered = order.everything or not chosen.empty
     if ids and (filtered or order.dry_run):
         raise MisuseError("give ids, or say by options which tasks; not both")
+    if order.to_queue is not None and not ids:
+        raise MisuseError("--to-queue takes ids: `duly tasks search` finds them")
     if ids:
         _each(context, order, ids, queue)
     elif filtered:

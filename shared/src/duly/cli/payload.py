@@ -29,6 +29,15 @@ def job_from(kind: str, fields: list[str], payload: str | None) -> Job:
         raise MisuseError(_explain(error, job)) from None
 
 
+def changes_from(fields: list[str] | None) -> dict[str, Any]:
+    """Return what `field=value` words say.
+
+    Raises:
+        MisuseError: One of them is not FIELD=VALUE.
+    """
+    return dict(map(_field, fields or []))
+
+
 def _object(payload: str | None) -> dict[str, Any]:
     if payload is None:
         return {}

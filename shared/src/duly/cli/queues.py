@@ -9,7 +9,7 @@ from duly.cli.access import access_of
 from duly.cli.consent import Yes, consent
 from duly.cli.nouns import Json, MisuseError, noun, with_suggestion
 from duly.engine.inspector import Inspector
-from duly.engine.reports import DayReport, MinuteReport, QueueReport
+from duly.engine.reports import DayReport, LockPage, MinuteReport, QueueReport
 from duly.errors import NotFoundError
 
 app = noun(
@@ -114,6 +114,31 @@ def show_history(
         [(*((name,) if len(names) > 1 else ()), *_history(report)) for name, report in reports],
         empty="nothing is recorded",
     )
+
+
+@app.command("locks")
+def list_locks(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="A queue.")],
+    as_json: Json = False,
+) -> None:
+    """List the unique locks that tasks of a queue hold, those that end first first.
+
+    JSON: {"locks": [{"digest", "task_id", "expires_at"}], "complete"}
+    """
+
+    async def ask(inspector: Inspector) -> LockPage:
+        await _find(inspector, name)
+        return await inspector.locks(name)
+
+    page = access_of(context).inspect(ask)
+    if as_json:
+        render.as_json(page)
+        return
+    rows = ((lock.task_id, render.clock_time(lock.expires_at), lock.digest) for lock in page.locks)
+    render.table(("task", "until", "~lock"), rows, empty="no task holds a unique lock")
+    if not page.complete:
+        typer.echo("there are more")
 
 
 @app.command("pause")

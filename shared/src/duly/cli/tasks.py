@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from duly.cli import operations, render
+from duly.cli import operations, render, reruns
 from duly.cli.access import access_of
 from duly.cli.nouns import Json, MisuseError, did_you_mean, duration_of, noun, state_of
 from duly.cli.operations import Queue
@@ -207,6 +207,8 @@ def enqueue_task(
 
 
 app.command("run")(operations.run_tasks)
+app.command("rerun")(reruns.rerun_task)
+app.command("edit")(reruns.edit_task)
 app.command("archive")(operations.archive_tasks)
 app.command("delete")(operations.delete_tasks)
 app.command("cancel")(operations.cancel_tasks)

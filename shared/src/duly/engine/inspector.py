@@ -1,8 +1,8 @@
 """The one read-and-operate API, behind the monitor and the CLI: a door, with a room a noun."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from duly.engine import removal
 from duly.engine.commands import Command, tell
@@ -10,6 +10,7 @@ from duly.engine.counters import Counters
 from duly.engine.fleet import Fleet
 from duly.engine.joins import Joins
 from duly.engine.keys import QueueKeys
+from duly.engine.locks import Locks
 from duly.engine.nodes import Nodes
 from duly.engine.pages import Pages
 from duly.engine.queues import Queues
@@ -18,15 +19,18 @@ from duly.engine.reports import (
     DayReport,
     EntryReport,
     JoinReport,
+    LockPage,
     MinuteReport,
     QueueReport,
     ServerReport,
     TaskPage,
     TickReport,
 )
+from duly.engine.reruns import Reruns
 from duly.engine.schedules import Schedules
 from duly.engine.store import Store
 from duly.engine.tasks import Tasks
+from duly.job import Job
 from duly.runtime.settings import RedisSettings
 from duly.task import Task, TaskState
 
@@ -139,11 +143,73 @@ class Inspector:
     async def run(self, queue: str, task_id: str) -> None:
         """Make a scheduled, retry, archived or quarantined task wait again, attempts reset.
 
+        A deadline that has passed is taken from it.
+
         Raises:
             NotFoundError: The queue holds no such task.
             IllegalTransitionError: It is waiting, active or completed.
         """
         await self._tasks.run(await self._queues.keys(queue), task_id)
+
+    async def rerun(
+        self,
+        queue: str,
+        task_id: str,
+        *,
+        changes: Mapping[str, Any] | None = None,
+        to_queue: str | None = None,
+        catalogue: Mapping[str, type[Job]] | None = None,
+    ) -> Task:
+        """Run an ended, scheduled or retry task once more, as a new one; return that.
+
+        The new task has another payload, or is in another queue, or both; its label `origin` names
+        the old one, which stays archived with its attempts and gets a label `replaced_by`. Safe to
+        repeat. It takes no unique lock and no passed deadline with it.
+
+        Args:
+            queue: Where the task is.
+            task_id: The task.
+            changes: Fields of the payload that are to be different.
+            to_queue: Where the new one is to run; None: in the same queue.
+            catalogue: Kind → job, by which payloads are checked where the kind is known.
+
+        Raises:
+            NotFoundError: The queue holds no such task.
+            IllegalTransitionError: It is waiting or active.
+            MalformedTaskError: The payload does not fit its job, or the old message is none.
+            PayloadTooLargeError: The new message is too large.
+        """
+        keys = await self._queues.keys(queue)
+        target = None if to_queue is None else await self._queues.keys(to_queue)
+        reruns = Reruns(self._store, catalogue or {})
+        return await reruns.rerun(keys, task_id, changes=changes, target=target)
+
+    async def edit(
+        self,
+        queue: str,
+        task_id: str,
+        changes: Mapping[str, Any],
+        *,
+        catalogue: Mapping[str, type[Job]] | None = None,
+    ) -> Task:
+        """Change the payload of a scheduled or retry task; return it as it is now.
+
+        Its unique lock goes with the payload and ends when it would have ended.
+
+        Raises:
+            DuplicateTaskError: Another task holds the lock of the new payload.
+            As `rerun` otherwise.
+        """
+        keys = await self._queues.keys(queue)
+        return await Reruns(self._store, catalogue or {}).edit(keys, task_id, changes)
+
+    async def locks(self, queue: str) -> LockPage:
+        """Return the unique locks that tasks of a queue hold, within 10,000.
+
+        Raises:
+            NotFoundError: No such queue.
+        """
+        return await Locks(self._store).page(await self._queues.keys(queue))
 
     async def archive(self, queue: str, task_id: str) -> None:
         """Archive a waiting, scheduled or retry task; free its unique lock.

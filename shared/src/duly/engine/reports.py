@@ -118,6 +118,26 @@ class ServerReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LockReport:
+    """A unique lock: no other task of the same kind and payload is taken until it ends."""
+
+    digest: str
+    """Of kind and payload."""
+    task_id: str
+    """Who holds it."""
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockPage:
+    """The unique locks of a queue, those that end first first."""
+
+    locks: tuple[LockReport, ...]
+    complete: bool = True
+    """False: there are more than were looked at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
     """A task that has just been given up, by no will of an operator."""
 

@@ -246,8 +246,7 @@ class Store:
             call = scripts.reap(
                 queue_keys(queue), server=server, lease_ms=lease_ms, now_ms=self.now_ms()
             )
-            answer = await self.run(call)
-            if isinstance(answer, int):
+            if isinstance(answer := await self.run(call), int):
                 return back, letters
             back, letters = back + answer[0], letters + crashed(queue, answer[3])
             if answer[2]:

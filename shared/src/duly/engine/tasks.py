@@ -6,6 +6,7 @@ from typing import Literal
 from duly.engine.keys import QueueKeys, queue_keys
 from duly.engine.pages import Pages
 from duly.engine.replies import lock_of
+from duly.engine.reruns import Reruns
 from duly.engine.store import Store
 from duly.errors import IllegalTransitionError, NotFoundError
 from duly.task import Task, TaskState
@@ -56,6 +57,7 @@ class Tasks:
 
     async def run(self, keys: QueueKeys, task_id: str) -> None:
         """See `Inspector.run`."""
+        await Reruns(self._store, {}).lift(keys, task_id)
         await self._operate(keys, "run", task_id)
 
     async def archive(self, keys: QueueKeys, task_id: str) -> None:

@@ -13,6 +13,8 @@ from duly.engine.reports import (
     BrokerReport,
     DayReport,
     EntryReport,
+    LockPage,
+    LockReport,
     MinuteReport,
     QueueReport,
     RunningTask,
@@ -125,6 +127,21 @@ class FakeInspector:
 
     async def cancel(self, queue, task_id, *, outcome="archive"):
         await self._do(f"cancel:{outcome}", queue, task_id)
+
+    async def rerun(self, queue, task_id, *, changes=None, to_queue=None, catalogue=None):
+        await self._do("rerun", queue, task_id)
+        self.asked = {"changes": changes, "to_queue": to_queue, "catalogue": catalogue}
+        home = to_queue or queue
+        return Task(id=f"{task_id}~1", queue=home, kind="k", state=TaskState.WAITING)
+
+    async def edit(self, queue, task_id, changes, *, catalogue=None):
+        await self._do("edit", queue, task_id)
+        self.asked = {"changes": changes, "catalogue": catalogue}
+        return Task(id=task_id, queue=queue, kind="k", state=TaskState.SCHEDULED, payload=changes)
+
+    async def locks(self, queue):
+        lock = LockReport(digest="ab" * 16, task_id="0198f00d", expires_at=NOON)
+        return LockPage(locks=(lock,) if queue == "default" else (), complete=queue != "default")
 
     async def pause(self, queue):
         self.done.append(("pause", queue))

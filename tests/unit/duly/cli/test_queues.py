@@ -127,3 +127,21 @@ def test_removal_tells_what_went(duly):
     assert outcome.out == (
         "queue default is removed, with 17 tasks\nqueue critical is removed, with 17 tasks\n"
     )
+
+
+def test_locks_are_listed_with_their_holders(duly):
+    outcome = duly("queues", "locks", "default")
+
+    assert "0198f00d" in outcome.out
+    assert "there are more" in outcome.out
+    assert "no task holds a unique lock" in duly("queues", "locks", "critical").out
+
+
+def test_locks_as_json(duly):
+    (lock,) = duly("queues", "locks", "default", "--json").json["locks"]
+
+    assert lock == {
+        "digest": "ab" * 16,
+        "task_id": "0198f00d",
+        "expires_at": "2026-01-02T12:00:00+00:00",
+    }

@@ -228,3 +228,27 @@ def test_broker_that_is_away_is_one_line(duly, monkeypatch):
 
     assert outcome.exit_code == 1
     assert outcome.err == ("duly: the broker at redis.example:6379 can not be reached: refused\n")
+
+
+def test_run_in_another_queue_makes_linked_tasks(duly):
+    outcome = duly("tasks", "run", "0198f00d", "--to-queue", "low")
+
+    assert outcome.out == "task 0198f00d will run in queue low\n"
+    assert duly.inspector.done == [("rerun", "default", "0198f00d")]
+    assert duly.inspector.asked["to_queue"] == "low"
+
+
+def test_rerun_changes_fields_by_json_or_text(duly):
+    outcome = duly("tasks", "rerun", "0198f00d", "limit=7", "note=seven")
+
+    assert outcome.out == "task 0198f00d runs again as 0198f00d~1 in queue default\n"
+    assert duly.inspector.asked["changes"] == {"limit": 7, "note": "seven"}
+    assert "check_pending_orders" in duly.inspector.asked["catalogue"]
+    assert duly("tasks", "rerun", "0198f00d", "--json").json["id"] == "0198f00d~1"
+
+
+def test_edit_shows_the_payload_as_it_is_now(duly):
+    outcome = duly("tasks", "edit", "0198f00d", "limit=7")
+
+    assert outcome.out == 'task 0198f00d has the payload {"limit": 7}\n'
+    assert duly("tasks", "edit", "0198f00d", "limit").exit_code == 2

@@ -7,6 +7,7 @@ from typing import Literal
 from duly.clock import to_ms
 from duly.engine import scripts
 from duly.engine.keys import queue_keys
+from duly.engine.locks import Locks
 from duly.engine.replies import described_ms, text_map, texts
 from duly.engine.store import Store
 from duly.runtime.settings import ArchiveSettings
@@ -15,6 +16,8 @@ _BATCH = 500
 _DELIVERY = re.compile(r"[a-z0-9_.-]{1,64}/\d{1,15}-\d{1,15}")
 _REMEMBER = timedelta(minutes=5)
 """How long a delivery is remembered at least: longer than a courier may take for it."""
+_MOST_PARTS = 20
+"""Parts of the locks looked at in one turn, of 500 each; the next turn goes on there."""
 _SHOW_LOST = timedelta(hours=1)
 """How long a dead server is still shown."""
 _REMEMBER_CLAIM = timedelta(days=30)
@@ -41,6 +44,7 @@ class Janitor:
     ) -> None:
         self._store, self._queue, self._every = store, queue, every
         self._bounds = bounds or ArchiveSettings()
+        self._cursor = b"0"
 
     async def turn(self) -> timedelta:
         """Drop one batch of each; return how long to rest, zero while there is more."""
@@ -50,7 +54,16 @@ class Janitor:
         full = await self._forget_delivered() >= _BATCH or full
         await self._forget()
         await self._forget_claims()
+        await self._unlock()
         return timedelta(0) if full else self._every
+
+    async def _unlock(self) -> None:
+        """Drop unique locks whose time is over: who frees them may be long gone."""
+        keys, locks = queue_keys(self._queue), Locks(self._store)
+        for _ in range(_MOST_PARTS):
+            self._cursor, _ = await locks.sweep(keys, self._cursor)
+            if self._cursor == b"0":
+                break
 
     async def _forget(self) -> None:
         """Drop descriptions that nobody renews: of lost servers and of entries taken out."""

@@ -15,6 +15,7 @@ from duly.engine.scripts.flows import (
 )
 from duly.engine.scripts.limits import Asking, Limit, permit, wake
 from duly.engine.scripts.operations import cancel, operate, prune, weigh
+from duly.engine.scripts.reruns import edit, rerun, sweep
 from duly.engine.scripts.schedules import TICKS_KEPT, TICKS_KEPT_MS, Due, tick, trigger
 from duly.engine.scripts.servers import beat, command, leave, reap, suspects
 from duly.engine.scripts.tasks import ATTEMPTS_KEPT, add, draft, finish, move, requeue, settle
@@ -40,6 +41,7 @@ __all__ = [
     "deliver",
     "disjoin",
     "draft",
+    "edit",
     "finish",
     "follow",
     "leave",
@@ -51,9 +53,11 @@ __all__ = [
     "prune",
     "reap",
     "requeue",
+    "rerun",
     "script",
     "settle",
     "suspects",
+    "sweep",
     "tick",
     "trigger",
     "wake",

@@ -1,0 +1,38 @@
+-- Replace the message of a task outside the stream, if it is still the one that was read.
+-- KEYS  index records locks
+-- ARGV  now-ms (0: the server's), task id, states that allow it, separated by spaces,
+--       message as read, new message, lock digest as read ("": none), new lock digest ("": none)
+-- Returns  answer, holder: "ok", "missing", "changed" (read again), "locked" (by the holder), or
+--          the state that does not allow it ("under way": waiting or active)
+-- Invariant  a unique lock goes with its payload; its time stays what it was
+local now = tonumber(ARGV[1])
+if now == 0 then
+  local t = redis.call('TIME')
+  now = t[1] * 1000 + math.floor(t[2] / 1000)
+end
+local id, old, new = ARGV[2], ARGV[6], ARGV[7]
+local place = redis.call('HGET', KEYS[1], id)
+if not place then return { 'missing', '' } end
+if not string.find(' ' .. ARGV[3] .. ' ', ' ' .. place .. ' ', 1, true) then
+  return { string.find(place, '^%d+%-%d+$') and 'under way' or place, '' }
+end
+if redis.call('HGET', KEYS[2], id) ~= ARGV[4] then return { 'changed', '' } end
+
+local function held(lock)
+  local value = lock ~= '' and redis.call('HGET', KEYS[3], lock)
+  if not value then return end
+  local space = string.find(value, ' ', 1, true)
+  if tonumber(string.sub(value, 1, space - 1)) > now then return value, string.sub(value, space + 1) end
+end
+
+if old ~= new then
+  local value, holder = held(old)
+  local _, other = held(new)
+  if holder == id then
+    if other and other ~= id then return { 'locked', other } end
+    if new ~= '' then redis.call('HSET', KEYS[3], new, value) end
+    redis.call('HDEL', KEYS[3], old)
+  end
+end
+redis.call('HSET', KEYS[2], id, ARGV[5])
+return { 'ok', '' }
