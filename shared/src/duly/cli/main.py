@@ -11,6 +11,8 @@ import typer
 
 from duly.cli import failures, queues, schedules, servers, tasks
 from duly.cli.access import Access
+from duly.cli.dash import EPILOG as DASH_EPILOG
+from duly.cli.dash import dash
 from duly.cli.nouns import MisuseError
 from duly.cli.render import one_line
 from duly.cli.stats import EPILOG as STATS_EPILOG
@@ -45,6 +47,7 @@ app = typer.Typer(
 )
 app.command(epilog=UP_EPILOG)(up)
 app.command(epilog=STATS_EPILOG)(stats)
+app.command(epilog=DASH_EPILOG)(dash)
 app.add_typer(queues.app, name="queues")
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(failures.app, name="failures")
