@@ -16,7 +16,7 @@ from duly.engine.store import Delivery, Store
 NOON = 1_767_614_400_000
 """2026-01-05 12:00 UTC in ms: where the injected clock begins."""
 LEASE = 10_000
-ZSETS = ("scheduled", "retry", "archived", "completed", "quarantined")
+ZSETS = ("scheduled", "retry", "archived", "completed", "quarantined", "aggregating")
 HISTORY_LINE = b'{"number":1,"outcome":"failed","at":1767614400000}'
 
 
@@ -118,6 +118,31 @@ class Lane:
             now_ms=self.now,
         )
         return await self.store.run(call)
+
+    async def gather(self, *tasks, max_length=1000):
+        """Add `NewTask`s to their groups."""
+        await self.store.register(self.keys.name)
+        call = scripts.gather(self.keys, tasks, max_length=max_length, now_ms=self.now)
+        answers = await self.store.run(call)
+        return [answer if isinstance(answer, int) else answer.decode() for answer in answers]
+
+    async def glean(self, *kinds, token="alice", **options):
+        """Claim what is due; return group → (times claimed, ids)."""
+        call = scripts.glean(
+            self.keys, kinds or ("sms",), token=token, hold_ms=60_000, now_ms=self.now, **options
+        )
+        return {
+            name.decode(): (times, [task_id.decode() for task_id in members[::2]])
+            for name, times, *members in await self.store.run(call)
+        }
+
+    async def merge(self, group, outcome="merge", members=(), token="alice", **options):
+        pairs = [member if isinstance(member, tuple) else (member, "") for member in members]
+        call = scripts.merge(
+            self.keys, group, outcome, token=token, members=pairs,
+            now_ms=self.now, **{"in_ms": 7_000} | options,
+        )  # fmt: skip
+        return bytes(await self.store.run(call)).decode()
 
     async def letters(self):
         """Return the fields of what lies in the outbox."""
@@ -314,6 +339,14 @@ class Lane:
             if states[task_id] == "waiting":
                 assert b"tries" in entries[index[task_id]], "whoever finishes it will look for them"
         assert set(await self.map("cancels")) <= set(states), "cancels are of tasks that exist"
+        await self._check_company(states)
+        holders = {held.split(b" ", 1)[1].decode() for held in (await self.map("locks")).values()}
+        under_way = {"waiting", "active", "scheduled", "retry", "aggregating"}
+        alive = {task_id for task_id, state in states.items() if state in under_way}
+        assert holders <= alive, "locks are held by tasks that are under way"
+
+    async def _check_company(self, states):
+        """Joins and groups know whom they wait for, and nobody else does."""
         joins = set(await self.map("joins"))
         awaited = await self.map("awaited")
         assert {name for name in awaited if "\n" not in name} == joins, "joins wait for somebody"
@@ -321,10 +354,10 @@ class Lane:
             left = [member for member in awaited if member.startswith(f"{name}\n")]
             assert len(left) == int(awaited[name]) > 0, "a join knows how many it waits for"
         assert {name.partition("\n")[0] for name in awaited} == joins, "nobody waits for nothing"
-        holders = {held.split(b" ", 1)[1].decode() for held in (await self.map("locks")).values()}
-        under_way = {"waiting", "active", "scheduled", "retry"}
-        alive = {task_id for task_id, state in states.items() if state in under_way}
-        assert holders <= alive, "locks are held by tasks that are under way"
+        members = [name.split("\n") for name in await self.members("members")]
+        joined = {task_id for _, _, task_id in members}
+        assert joined == {task_id for task_id, state in states.items() if state == "aggregating"}
+        assert {group for group, *_ in members} <= set(await self.members("groups"))
 
 
 @pytest.fixture

@@ -24,6 +24,13 @@ async def bring(lane, state):
     if state is TaskState.WAITING:
         await lane.add(NewTask(id="one", data=b"{}", lock="digest", lock_ttl_ms=9**9))
         return
+    if state is TaskState.AGGREGATING:
+        data = b'{"labels":{"group":["greet:all",9,0,9]}}'
+        group = ("greet:all", 9, 0, 9)
+        await lane.gather(
+            NewTask(id="one", data=data, lock="digest", lock_ttl_ms=9**9, group=group)
+        )
+        return
     entry = await lane.active(lock="digest")
     if state is not TaskState.ACTIVE:
         await lane.end(entry, verdict=state.value, in_ms=60_000, lock="digest", result=b"1")
@@ -45,7 +52,8 @@ async def test_an_operation_does_what_is_legal_and_nothing_else(lane, state, ope
         assert answer == "ok"
         assert await lane.places() == ({"one": goal.value} if goal else {})
         assert ("digest" in await lane.map("locks")) == (
-            operation == "run" and state in {TaskState.SCHEDULED, TaskState.RETRY}
+            operation == "run"
+            and state in {TaskState.SCHEDULED, TaskState.RETRY, TaskState.AGGREGATING}
         )
     else:
         assert answer == state.value

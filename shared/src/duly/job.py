@@ -27,6 +27,19 @@ class Rate:
     """How many may begin at once after a calm; with 1 they are evenly spaced."""
 
 
+class Aggregate(BaseModel):
+    """When a group of tasks is merged into one: at whichever comes first."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    grace: timedelta = Field(default=timedelta(minutes=1), ge=timedelta(0))
+    """Since its newest member came."""
+    max_delay: timedelta | None = None
+    """Since its oldest member came."""
+    max_size: int = Field(default=1_000, ge=1, le=1_000)
+    """Members; more than a thousand are merged by the thousand."""
+
+
 class Policy(BaseModel):
     """How the tasks of one kind of job are run, unless a call says otherwise."""
 
@@ -58,6 +71,8 @@ class Policy(BaseModel):
     """Refuse another task of the same kind and payload for this long, or until this one ends."""
     retention: timedelta = timedelta(0)
     """How long a task that succeeded can still be looked at."""
+    aggregate: Aggregate = Aggregate()
+    """When tasks that are enqueued with a group are merged."""
 
 
 class Job(BaseModel):

@@ -29,6 +29,7 @@ class TaskState(StrEnum):
     ARCHIVED = "archived"
     COMPLETED = "completed"
     QUARANTINED = "quarantined"
+    AGGREGATING = "aggregating"
 
 
 class AttemptOutcome(StrEnum):
@@ -111,11 +112,14 @@ class Task:
 
 
 LEGAL: dict[TaskState | None, frozenset[TaskState | None]] = {
-    None: frozenset({TaskState.WAITING, TaskState.SCHEDULED}),
+    None: frozenset({TaskState.WAITING, TaskState.SCHEDULED, TaskState.AGGREGATING}),
     TaskState.WAITING: frozenset(
         {TaskState.ACTIVE, TaskState.ARCHIVED, TaskState.QUARANTINED, None}
     ),
-    TaskState.SCHEDULED: frozenset({TaskState.WAITING, TaskState.ARCHIVED, None}),
+    TaskState.SCHEDULED: frozenset(
+        {TaskState.WAITING, TaskState.AGGREGATING, TaskState.ARCHIVED, None}
+    ),
+    TaskState.AGGREGATING: frozenset({TaskState.WAITING, TaskState.ARCHIVED, None}),
     TaskState.ACTIVE: frozenset(
         {
             TaskState.WAITING,

@@ -18,6 +18,7 @@ ALLOWED: dict[TaskState, tuple[Operation, ...]] = {
     TaskState.WAITING: (Operation.ARCHIVE, Operation.DELETE),
     TaskState.ACTIVE: (),
     TaskState.SCHEDULED: (Operation.RUN, Operation.ARCHIVE, Operation.DELETE),
+    TaskState.AGGREGATING: (Operation.RUN, Operation.ARCHIVE, Operation.DELETE),
     TaskState.RETRY: (Operation.RUN, Operation.ARCHIVE, Operation.DELETE),
     TaskState.ARCHIVED: (Operation.RUN, Operation.DELETE),
     TaskState.COMPLETED: (Operation.DELETE,),

@@ -237,6 +237,7 @@ def _facts(report: QueueReport, memory: int | None) -> list[tuple[str, object]]:
         ("archived", f"{report.archived} ({report.archive_dropped} dropped by its bounds)"),
         ("completed", report.completed),
         ("quarantined", report.quarantined),
+        ("aggregating", report.aggregating),
         (
             "processed",
             f"{report.processed} ({_rates(report.processed_per_minute, report.processed_today)})",

@@ -89,6 +89,7 @@ class BlockingClient:
         unique_for: timedelta | None = None,
         retention: timedelta | None = None,
         headers: Mapping[str, str] | None = None,
+        group: str | None = None,
     ) -> Task:
         """Enqueue one job; see `Client.enqueue` for its options and errors."""
         client, loop = self._open()
@@ -104,6 +105,7 @@ class BlockingClient:
             unique_for=unique_for,
             retention=retention,
             headers=headers,
+            group=group,
         )
         return _wait(call, loop)
 

@@ -20,8 +20,19 @@ DEFAULT_CAP = 10_000
 _CHUNK = 100
 """Tasks that are operated on side by side, and between two reports of progress."""
 ELIGIBLE: dict[Operation, tuple[TaskState, ...]] = {
-    "run": (TaskState.ARCHIVED, TaskState.QUARANTINED, TaskState.RETRY, TaskState.SCHEDULED),
-    "archive": (TaskState.WAITING, TaskState.SCHEDULED, TaskState.RETRY),
+    "run": (
+        TaskState.ARCHIVED,
+        TaskState.QUARANTINED,
+        TaskState.RETRY,
+        TaskState.SCHEDULED,
+        TaskState.AGGREGATING,
+    ),
+    "archive": (
+        TaskState.WAITING,
+        TaskState.SCHEDULED,
+        TaskState.RETRY,
+        TaskState.AGGREGATING,
+    ),
     "delete": tuple(state for state in TaskState if state is not TaskState.ACTIVE),
     "cancel": (TaskState.ACTIVE,),
 }

@@ -12,7 +12,7 @@ from duly.engine.flows import Origin, bounded, follow, plan
 from duly.engine.gatherer import Gatherer
 from duly.engine.middleware.tracing import headers_of_current_span
 from duly.engine.requests import Request, accepted, prepare, refusal, result
-from duly.engine.scripts import NewTask
+from duly.engine.scripts import NewTask, gather
 from duly.engine.store import BATCH, Store
 from duly.errors import BrokerDownError, DulyError, EnqueueError
 from duly.flow import Node
@@ -57,6 +57,7 @@ class Client:
         unique_for: timedelta | None = None,
         retention: timedelta | None = None,
         headers: Mapping[str, str] | None = None,
+        group: str | None = None,
     ) -> Task:
         """Enqueue one job and return the task it became, waiting or scheduled.
 
@@ -85,6 +86,7 @@ class Client:
             unique_for=unique_for,
             retention=retention,
             headers=headers,
+            group=group,
         )
         now_ms = self._store.now_ms()
         item = prepare(request, now_ms, headers_of_current_span())
@@ -171,12 +173,27 @@ class Client:
         for start in range(0, len(tasks), BATCH):
             batch = tasks[start : start + BATCH]
             try:
-                answers += await self._store.add(queue, batch, max_length=limit, whole=whole)
+                answers += await self._enter(queue, batch, limit, whole=whole)
             except BrokerDownError as error:
                 if error.timed_out:
                     raise
                 answers += await self._add_again(queue, batch, whole=whole)
         return answers
+
+    async def _enter(
+        self, queue: str, batch: list[NewTask], limit: int, *, whole: bool
+    ) -> list[int | str]:
+        """Add tasks: to their groups those that have one and are due, each for itself."""
+        grouped = [task for task in batch if task.group is not None and not task.due_ms]
+        if not grouped:
+            return await self._store.add(queue, batch, max_length=limit, whole=whole)
+        keys = await self._store.register(queue)
+        found = await self._store.run(gather(keys, grouped, max_length=limit))
+        joined = iter([item if isinstance(item, int) else item.decode() for item in found])
+        others = [task for task in batch if task.group is None or task.due_ms]
+        added = await self._store.add(queue, others, max_length=limit, whole=whole)
+        rest = iter(added)
+        return [next(joined if task.group and not task.due_ms else rest) for task in batch]
 
     async def _add_again(self, queue: str, batch: list[NewTask], *, whole: bool) -> list[int | str]:
         """Add what the broker has not got yet of a batch whose answer was lost on the way."""

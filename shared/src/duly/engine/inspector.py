@@ -8,6 +8,7 @@ from duly.engine import removal
 from duly.engine.commands import Command, tell
 from duly.engine.counters import Counters
 from duly.engine.fleet import Fleet
+from duly.engine.groups import Groups
 from duly.engine.joins import Joins
 from duly.engine.keys import QueueKeys
 from duly.engine.locks import Locks
@@ -18,6 +19,7 @@ from duly.engine.reports import (
     BrokerReport,
     DayReport,
     EntryReport,
+    GroupReport,
     JoinReport,
     LockPage,
     MinuteReport,
@@ -246,6 +248,22 @@ class Inspector:
             IllegalTransitionError: It is not active.
         """
         await self._tasks.cancel(await self._queues.keys(queue), task_id, outcome)
+
+    async def groups(self, queue: str) -> list[GroupReport]:
+        """Report the groups of a queue whose tasks are to be merged, a thousand at most, by due.
+
+        Raises:
+            NotFoundError: No such queue.
+        """
+        return await Groups(self._store).all(await self._queues.keys(queue))
+
+    async def group_members(self, queue: str, kind: str, name: str) -> list[str]:
+        """Return the ids of a group's tasks, oldest first, a thousand at most.
+
+        Raises:
+            NotFoundError: No such queue.
+        """
+        return await Groups(self._store).members(await self._queues.keys(queue), kind, name)
 
     async def joins(self, queue: str) -> list[JoinReport]:
         """Report the tasks of a queue that wait for members of a group, a thousand at most.

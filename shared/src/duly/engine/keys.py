@@ -41,18 +41,25 @@ class QueueKeys:
     | joins | HASH | join id → the task that waits for its members, packed |
     | awaited | HASH | join id → members not yet succeeded; "join id⏎member" for each of them |
     | delivered | ZSET | what came from outboxes, "queue/entry id", by the ms of its arrival |
+    | aggregating | ZSET | task ids by the ms they joined their group |
+    | groups | ZSET | group, "kind:name", by the ms it is due |
+    | members | ZSET | "group⏎ms joined⏎task id", all of score 0 |
+    | claims | HASH | group → who merges it, and how often it was tried |
     | ticks | HASH | entry id → "slot-ms task-id"; `entry id:outcome` → count |
     """
 
     __slots__ = (
+        "aggregating",
         "archived",
         "awaited",
         "cancels",
+        "claims",
         "commands",
         "completed",
         "control",
         "delivered",
         "entries",
+        "groups",
         "history",
         "index",
         "joins",
@@ -60,6 +67,7 @@ class QueueKeys:
         "leases",
         "limits",
         "locks",
+        "members",
         "name",
         "outbox",
         "paused",
@@ -99,11 +107,19 @@ class QueueKeys:
         self.paused = prefix + "paused"
         self.control = prefix + "control"
         self.entries = prefix + "entries"
+        self.ticks = prefix + "ticks"
+        self._name_company(prefix)
+
+    def _name_company(self, prefix: str) -> None:
+        """Name the keys of tasks that go with others: before, after, or merged into one."""
         self.outbox = prefix + "outbox"
         self.joins = prefix + "joins"
         self.awaited = prefix + "awaited"
         self.delivered = prefix + "delivered"
-        self.ticks = prefix + "ticks"
+        self.aggregating = prefix + "aggregating"
+        self.groups = prefix + "groups"
+        self.members = prefix + "members"
+        self.claims = prefix + "claims"
 
     def hour(self, unix_ms: int) -> str:
         """HASH `minute-of-hour:kind:outcome` → count, for one hour; expires after 73 hours."""

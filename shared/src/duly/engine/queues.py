@@ -68,7 +68,7 @@ class Queues:
         answers = await self._store.connection.many(
             [
                 ("XLEN", keys.stream),
-                *(("ZCARD", key) for key in counted),
+                *(("ZCARD", key) for key in (*counted, keys.aggregating)),
                 ("HGETALL", keys.totals),
                 ("HGETALL", keys.hour(now_ms)),
                 ("HGETALL", keys.hour(now_ms - MINUTE_MS)),
@@ -77,9 +77,9 @@ class Queues:
                 ("XRANGE", keys.stream, b"(" + group["last-delivered-id"], "+", "COUNT", 1),
             ]
         )
-        length, scheduled, retry, archived, completed, quarantined = answers[:6]
-        totals, today = text_map(answers[6]), text_map(answers[9])
-        paused, oldest = answers[10:]
+        length, scheduled, retry, archived, completed, quarantined, aggregating = answers[:7]
+        totals, today = text_map(answers[7]), text_map(answers[10])
+        paused, oldest = answers[11:]
         active = min(int(group["pending"]), length)
         live = [
             server
@@ -87,7 +87,7 @@ class Queues:
             if server.status is not ServerStatus.LOST
         ]
         since = entry_instant(oldest[0][0]) if oldest else None
-        hours = (text_map(answers[7]), text_map(answers[8]))
+        hours = (text_map(answers[8]), text_map(answers[9]))
         return QueueReport(
             name=keys.name,
             waiting=length - active,
@@ -97,6 +97,7 @@ class Queues:
             archived=archived,
             completed=completed,
             quarantined=quarantined,
+            aggregating=aggregating,
             processed=sum_counts(totals, "processed"),
             failed=sum_counts(totals, "failed"),
             crashed=sum_counts(totals, "crashed"),

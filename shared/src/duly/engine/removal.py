@@ -55,7 +55,7 @@ async def _state(store: Store, keys: QueueKeys) -> tuple[int, int, int]:
             ("XLEN", keys.stream),
             ("XLEN", keys.outbox),
             ("HLEN", keys.joins),
-            *(("ZCARD", key) for key in counted),
+            *(("ZCARD", key) for key in (*counted, keys.aggregating)),
             ("XPENDING", keys.stream, GROUP),
             ("ZCOUNT", keys.leases, store.now_ms(), "+inf"),
         ]

@@ -141,7 +141,7 @@ def task_from(
         attempts=attempts,
         crashes=crashes,
         max_attempts=limit if isinstance(limit, int) else 0,
-        enqueued_at=enqueued_at,
+        enqueued_at=instant if state is TaskState.AGGREGATING else enqueued_at,
         due_at=instant if due else None,
         ended_at=instant if ended else None,
         server=server,

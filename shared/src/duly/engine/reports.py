@@ -20,6 +20,7 @@ class QueueReport:
     archived: int = 0
     completed: int = 0
     quarantined: int = 0
+    aggregating: int = 0
     processed: int = 0
     """Attempts that ended since the queue exists, failures included."""
     failed: int = 0
@@ -211,6 +212,22 @@ class EntryReport:
     """Since when an operator has it paused."""
     held: bool = False
     """The timetable itself says that it is paused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupReport:
+    """Tasks that wait to be merged into one."""
+
+    kind: str
+    name: str
+    queue: str
+    size: int
+    oldest: datetime | None
+    """Since when its first member waits."""
+    due: datetime
+    """When it is merged, if nothing else comes; while it is merged: when it is given up."""
+    tries: int = 0
+    """Times that its merging was begun, and has not succeeded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

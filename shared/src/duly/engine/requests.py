@@ -23,7 +23,8 @@ from duly.errors import (
 from duly.job import Job
 from duly.task import Task, TaskState
 
-_CONFLICT, _FULL, _LEFT_OUT, _WAITING, _SCHEDULED = -2, -3, 0, 1, 2
+_CONFLICT, _FULL, _LEFT_OUT, _WAITING, _SCHEDULED, _AGGREGATING = -2, -3, 0, 1, 2, 3
+_LONGEST_GROUP = 128
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,11 +48,15 @@ class Request:
     unique_for: timedelta | None = None
     retention: timedelta | None = None
     headers: Mapping[str, str] | None = None
+    group: str | None = None
+    """It waits for others of its kind and this group, to be merged into one task."""
 
 
 def accepted(task: NewTask) -> int:
     """Return what `add` answers for a task that it takes."""
-    return _SCHEDULED if task.due_ms else _WAITING
+    if task.due_ms:
+        return _SCHEDULED
+    return _WAITING if task.group is None else _AGGREGATING
 
 
 @dataclass(slots=True, eq=False)
@@ -72,6 +77,7 @@ def prepare(request: Request, now_ms: int, traced: dict[str, str]) -> Prepared:
     payload = job.model_dump(mode="json")
     due_ms = _due_ms(request, now_ms) if request.delay or request.due else 0
     labels: dict[str, Any] = {}
+    group = _group(request, labels) if request.group is not None else None
     if request.max_attempts is not None:
         labels["max_attempts"] = request.max_attempts
     if request.timeout is not None:
@@ -92,8 +98,19 @@ def prepare(request: Request, now_ms: int, traced: dict[str, str]) -> Prepared:
     data = encode(Message(task_id=task_id, task_name=job.kind, labels=labels, kwargs=payload))
     if len(data) > PAYLOAD_LIMIT_BYTES:
         raise PayloadTooLargeError(job.kind, len(data), PAYLOAD_LIMIT_BYTES)
-    new = NewTask(id=task_id, data=data, due_ms=due_ms, lock=lock, lock_ttl_ms=ttl_ms)
+    new = NewTask(id=task_id, data=data, due_ms=due_ms, lock=lock, lock_ttl_ms=ttl_ms, group=group)
     return Prepared(request, queue, labels, payload, new)
+
+
+def _group(request: Request, labels: dict[str, Any]) -> tuple[str, int, int, int]:
+    """Return which group it joins, and when that is due; label the task with it."""
+    name, terms = request.group or "", request.job.policy.aggregate
+    if not 0 < len(name) <= _LONGEST_GROUP or not name.isprintable():
+        raise ValueError(f"group: must have 1 to {_LONGEST_GROUP} printable characters")
+    delay_ms = to_ms(terms.max_delay) if terms.max_delay is not None else 0
+    group = f"{request.job.kind}:{name}", to_ms(terms.grace), delay_ms, terms.max_size
+    labels["group"] = group
+    return group
 
 
 def _due_ms(request: Request, now_ms: int) -> int:
@@ -141,12 +158,13 @@ def result(item: Prepared, answer: int | str, now: datetime, limit: int) -> Task
     job = item.request.job
     if refused := refusal(job.kind, item.new, item.queue, answer, limit):
         return refused
-    scheduled = answer != _WAITING
+    scheduled = answer == _SCHEDULED
+    now_in = TaskState.AGGREGATING if answer == _AGGREGATING else TaskState.WAITING
     return Task(
         id=item.new.id,
         queue=item.queue,
         kind=job.kind,
-        state=TaskState.SCHEDULED if scheduled else TaskState.WAITING,
+        state=TaskState.SCHEDULED if scheduled else now_in,
         payload=item.payload,
         labels=item.labels,
         max_attempts=item.labels.get("max_attempts", job.policy.max_attempts),

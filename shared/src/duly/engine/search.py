@@ -15,6 +15,7 @@ SEARCHED = (
     TaskState.QUARANTINED,
     TaskState.RETRY,
     TaskState.SCHEDULED,
+    TaskState.AGGREGATING,
     TaskState.WAITING,
     TaskState.ACTIVE,
     TaskState.COMPLETED,

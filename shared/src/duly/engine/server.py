@@ -16,8 +16,8 @@ import structlog
 from duly import __version__
 from duly.clock import Clock, SystemClock, to_ms
 from duly.engine.adoption import adopt
-from duly.engine.attempt import Running
 from duly.engine.broker import Handler, JobBroker
+from duly.engine.chores.aggregator import Aggregator, Merge, Merger
 from duly.engine.chores.duties import Duties
 from duly.engine.chores.heartbeat import Heartbeat
 from duly.engine.chores.janitor import Janitor
@@ -25,9 +25,10 @@ from duly.engine.chores.mover import Mover
 from duly.engine.chores.reaper import Reaper
 from duly.engine.commands import Command
 from duly.engine.courier import Courier
+from duly.engine.description import described
 from duly.engine.middleware import Hooks, Middleware
 from duly.engine.receiver import JobReceiver
-from duly.engine.replies import RunningRecord, ServerRecord
+from duly.engine.replies import ServerRecord
 from duly.engine.source import LONGEST_BLOCK_MS
 from duly.engine.store import Pulse, Store
 from duly.errors import BrokerDownError, BrokerError, BrokerWriteError
@@ -122,6 +123,7 @@ class Server:
             for queue in options.queues
         }
         self._started_ms = store.now_ms()
+        self._mergers: dict[str, Merger] = {}
         self._heard: float | None = None
         self._stopping = False
         self._adoptions = dict.fromkeys(options.queues, _ADOPTIONS)
@@ -198,6 +200,10 @@ class Server:
             self._log.info("Awake: tasks are taken again", server=self.id)
         self._receiver.wake()
 
+    def aggregate(self, job: type[Job], function: Merge) -> None:
+        """Register what makes one job of a group's payloads and name, within thirty seconds."""
+        self._mergers[job.kind] = Merger(job, function)
+
     def ready(self) -> str | None:
         """Return None when this server takes tasks, else why it does not. For any thread."""
         if self._stopping:
@@ -233,6 +239,9 @@ class Server:
         )
         heartbeat.start()
         chores = [loop.create_task(duties.run()) for duties in self._duties.values()]
+        for queue in self._options.queues:
+            merger = Aggregator(self._store, queue, self._mergers, server=self.id)
+            chores.append(loop.create_task(merger.run(stop)))
         chores += [loop.create_task(self._tidy(queue, stop)) for queue in self._options.queues]
         watching = loop.create_task(self._watch(stop))
         try:
@@ -345,7 +354,7 @@ class Server:
             draining=self._stopping,
             quiet=self._receiver.is_quiet,
             version=__version__,
-            running=[_described(task) for task in running[:_MOST_SHOWN]],
+            running=[described(task) for task in running[:_MOST_SHOWN]],
         )
         return msgspec.json.encode(record)
 
@@ -375,20 +384,6 @@ class Server:
                 await self._store.leave(queue, server=self.id)
             except BrokerError as error:
                 self._log.debug("No good-bye: the broker is away", error=str(error))
-
-
-def _described(running: Running) -> RunningRecord:
-    context = running.context
-    reported = context.reported
-    return RunningRecord(
-        id=context.id,
-        kind=context.kind,
-        queue=running.queue,
-        started_ms=context.started_ms,
-        stuck=running.stuck,
-        fraction=reported.fraction if reported else None,
-        note=reported.note if reported else "",
-    )
 
 
 def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *args: object) -> None:

@@ -49,7 +49,7 @@ def test_json_page_has_the_cursor(duly):
         pytest.param(
             ("default", "--state", "archvied"),
             "no state 'archvied' (did you mean 'archived'?); states: waiting, active, scheduled, "
-            "retry, archived, completed, quarantined",
+            "retry, archived, completed, quarantined, aggregating",
             id="state",
         ),
         pytest.param(

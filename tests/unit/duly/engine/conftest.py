@@ -17,7 +17,7 @@ def serving(broker_settings):
     """Return a context manager: `async with serving({Job: handler}) as server`."""
 
     @asynccontextmanager
-    async def serve(handlers, *, middlewares=(), handle=None, **options):
+    async def serve(handlers, *, middlewares=(), handle=None, merge=None, **options):
         given = {"queues": {"default": 1}, "concurrency": 4, "lease": timedelta(seconds=2)}
         stop = asyncio.Event()
         async with Server.open(
@@ -25,6 +25,8 @@ def serving(broker_settings):
         ) as server:
             for job, handler in handlers.items():
                 server.handle(job, handler, **(handle or {}))
+            for job, function in (merge or {}).items():
+                server.aggregate(job, function)
             server.stop = stop.set
             running = asyncio.create_task(server.run(stop))
             try:

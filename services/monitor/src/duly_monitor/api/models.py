@@ -39,6 +39,7 @@ class QueueAnswer(Answer):
     archived: int
     completed: int
     quarantined: int
+    aggregating: int = Field(description="tasks that wait in groups to be merged into one")
     processed: int = Field(description="attempts that ended, failures included")
     failed: int
     crashed: int

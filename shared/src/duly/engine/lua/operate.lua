@@ -1,6 +1,6 @@
 -- An operator runs, archives or deletes one task, whatever state allows it.
 -- KEYS  stream index scheduled retry archived completed quarantined records tries history
---       results locks cancels
+--       results locks cancels aggregating members
 -- ARGV  now-ms (0: the server's), group, operation (run archive delete), task id,
 --       lock digest to free ("": none)
 -- Returns  "ok", "missing", or the state that does not allow it
@@ -14,17 +14,18 @@ local operation, id = ARGV[3], ARGV[4]
 local place = redis.call('HGET', KEYS[2], id)
 if not place then return 'missing' end
 local sets = { scheduled = KEYS[3], retry = KEYS[4], archived = KEYS[5], completed = KEYS[6],
-  quarantined = KEYS[7] }
+  quarantined = KEYS[7], aggregating = KEYS[14] }
 local state, data = place, nil
 if not sets[place] then
   if #redis.call('XPENDING', KEYS[1], ARGV[2], place, place, 1) > 0 then return 'active' end
   state = 'waiting'
 end
 local allowed = {
-  run = { scheduled = true, retry = true, archived = true, quarantined = true },
-  archive = { waiting = true, scheduled = true, retry = true },
+  run = { scheduled = true, retry = true, archived = true, quarantined = true,
+    aggregating = true },
+  archive = { waiting = true, scheduled = true, retry = true, aggregating = true },
   delete = { waiting = true, scheduled = true, retry = true, archived = true, completed = true,
-    quarantined = true },
+    quarantined = true, aggregating = true },
 }
 if not allowed[operation][state] then return state end
 
@@ -37,6 +38,14 @@ if state == 'waiting' then
   redis.call('XDEL', KEYS[1], place)
 else
   data = redis.call('HGET', KEYS[8], id)
+  if state == 'aggregating' then
+    local ok, message = pcall(cjson.decode, data or '')
+    local group = ok and type(message.labels) == 'table' and message.labels.group
+    local joined = string.format('%013.0f', redis.call('ZSCORE', KEYS[14], id) or 0)
+    if type(group) == 'table' then
+      redis.call('ZREM', KEYS[15], tostring(group[1]) .. '\n' .. joined .. '\n' .. id)
+    end
+  end
   redis.call('ZREM', sets[state], id)
 end
 if operation == 'run' then

@@ -13,6 +13,7 @@ from duly.engine.scripts.flows import (
     follow,
     post,
 )
+from duly.engine.scripts.groups import gather, glean, merge
 from duly.engine.scripts.limits import Asking, Limit, permit, wake
 from duly.engine.scripts.operations import cancel, operate, prune, weigh
 from duly.engine.scripts.reruns import edit, rerun, sweep
@@ -44,7 +45,10 @@ __all__ = [
     "edit",
     "finish",
     "follow",
+    "gather",
+    "glean",
     "leave",
+    "merge",
     "minute_of_hour",
     "move",
     "operate",

@@ -41,6 +41,8 @@ class NewTask:
     due_ms: int = 0
     lock: str = ""
     lock_ttl_ms: int = 0
+    group: tuple[str, int, int, int] | None = None
+    """Kind and name, grace and delay in ms (0: none), most members; None: it runs by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,6 +29,8 @@ def operate(
         keys.results,
         keys.locks,
         keys.cancels,
+        keys.aggregating,
+        keys.members,
     )
     return Call(script("operate"), names, (now_ms, GROUP, operation, task_id, lock))
 

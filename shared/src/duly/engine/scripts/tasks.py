@@ -110,5 +110,9 @@ def move(keys: QueueKeys, *, most: int = 200, now_ms: int = 0) -> Call:
         keys.records,
         keys.tries,
         keys.quarantined,
+        keys.aggregating,
+        keys.groups,
+        keys.members,
+        keys.claims,
     )
     return Call(script("move"), names, (now_ms, most))

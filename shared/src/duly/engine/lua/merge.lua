@@ -1,0 +1,74 @@
+-- End the claim of a group: one task in its members' place, or the members archived, or neither.
+-- KEYS  stream index locks records aggregating groups members claims archived history totals
+-- ARGV  now-ms (0: the server's), token, group, outcome (merge archive back), the rest is due in so
+--       many ms, merged task's id and data, lock digest ("": none) and lock-ms, attempt as JSON
+--       (archive), then per member: id, lock digest
+-- Returns  "ok"; "lost": another server has claimed it; "changed": a member has left, look again;
+--          or the id of the task that holds the merged one's id or lock
+-- Invariant  the merged task comes in the step in which its members go
+local now = tonumber(ARGV[1])
+if now == 0 then
+  local t = redis.call('TIME')
+  now = t[1] * 1000 + math.floor(t[2] / 1000)
+end
+local group, outcome, merged, lock = ARGV[3], ARGV[4], ARGV[6], ARGV[8]
+local held = redis.call('HGET', KEYS[8], group)
+if not held or string.match(held, '^(.*) %d+$') ~= ARGV[2] then return 'lost' end
+if outcome == 'back' then
+  redis.call('ZADD', KEYS[6], string.format('%.0f', now + ARGV[5]), group)
+  return 'ok'
+end
+
+local joined = {}
+for a = 11, #ARGV, 2 do
+  joined[a] = redis.call('ZSCORE', KEYS[5], ARGV[a])
+  if not joined[a] and outcome == 'merge' then
+    redis.call('ZADD', KEYS[6], string.format('%.0f', now), group)
+    return 'changed'
+  end
+end
+if outcome == 'merge' then
+  local taken = lock ~= '' and redis.call('HGET', KEYS[3], lock)
+  if taken and tonumber(string.match(taken, '^%d+') or 0) > now then
+    return string.sub(taken, string.find(taken, ' ', 1, true) + 1)
+  end
+  if redis.call('HEXISTS', KEYS[2], merged) == 1 then return merged end
+end
+
+local function unlock(digest, id)
+  local owner = digest ~= '' and redis.call('HGET', KEYS[3], digest)
+  if owner and string.sub(owner, string.find(owner, ' ', 1, true) + 1) == id then
+    redis.call('HDEL', KEYS[3], digest)
+  end
+end
+
+for a = 11, #ARGV, 2 do
+  local id = ARGV[a]
+  if joined[a] then
+    redis.call('ZREM', KEYS[5], id)
+    redis.call('ZREM', KEYS[7], group .. '\n' .. string.format('%013.0f', joined[a]) .. '\n' .. id)
+    unlock(ARGV[a + 1], id)
+    if outcome == 'merge' then
+      redis.call('HDEL', KEYS[2], id)
+      redis.call('HDEL', KEYS[4], id)
+    else
+      redis.call('ZADD', KEYS[9], string.format('%.0f', now), id)
+      redis.call('HSET', KEYS[2], id, 'archived')
+      redis.call('HSET', KEYS[10], id, ARGV[10])
+    end
+  end
+end
+if outcome == 'merge' then
+  redis.call('HSET', KEYS[2], merged, redis.call('XADD', KEYS[1], '*', 'data', ARGV[7]))
+  if lock ~= '' then
+    redis.call('HSET', KEYS[3], lock, string.format('%.0f', now + ARGV[9]) .. ' ' .. merged)
+  end
+  redis.call('HINCRBY', KEYS[11], string.match(group, '^[^:]*') .. ':aggregated', (#ARGV - 10) / 2)
+end
+redis.call('HDEL', KEYS[8], group)
+if redis.call('ZLEXCOUNT', KEYS[7], '[' .. group .. '\n', '[' .. group .. '\n\255') > 0 then
+  redis.call('ZADD', KEYS[6], string.format('%.0f', now + ARGV[5]), group)
+else
+  redis.call('ZREM', KEYS[6], group)
+end
+return 'ok'

@@ -1,0 +1,219 @@
+"""gather.lua, glean.lua, merge.lua: tasks that become one, with nothing lost or doubled."""
+
+import pytest
+
+from duly.engine.scripts import NewTask
+
+GRACE, DELAY = 10_000, 25_000
+
+
+def member(task_id, name="sms:a", delay=DELAY, size=5, **options):
+    group = (name, GRACE, delay, size)
+    data = b'{"task_id":"%s","task_name":"sms","labels":{"group":["%s",%d,%d,%d]}}' % (
+        task_id.encode(), name.encode(), GRACE, delay, size,
+    )  # fmt: skip
+    return NewTask(id=task_id, data=data, group=group, **options)
+
+
+def merged(task_id="all", **options):
+    return NewTask(id=task_id, data=b"{}", **options)
+
+
+async def test_a_group_is_due_when_its_newest_has_waited_for_the_grace(lane):
+    assert await lane.gather(member("1"), member("2")) == [3, 3]
+    lane.now += GRACE - 1
+    await lane.gather(member("3"))
+    lane.now += GRACE - 1
+    assert await lane.glean() == {}
+    assert await lane.places() == dict.fromkeys("123", "aggregating")
+
+    lane.now += 1
+
+    assert await lane.glean() == {"sms:a": (1, ["1", "2", "3"])}
+
+
+async def test_a_group_is_due_when_its_oldest_has_waited_for_the_delay(lane):
+    for task_id in "1234":
+        await lane.gather(member(task_id))
+        lane.now += DELAY // 4
+
+    assert await lane.glean() == {"sms:a": (1, ["1", "2", "3", "4"])}
+
+
+async def test_a_group_is_due_when_it_is_full(lane):
+    await lane.gather(*[member(str(n)) for n in range(4)])
+    assert await lane.glean() == {}
+
+    await lane.gather(member("4"))
+
+    assert set(await lane.glean()) == {"sms:a"}
+
+
+async def test_groups_and_kinds_are_apart(lane):
+    """`user` and `user:1` are two names, whatever the one begins with."""
+    for name in ("sms:user", "sms:user:1", "mail:user"):
+        await lane.gather(member(name, name=name, size=1))
+
+    assert await lane.glean("sms") == {"sms:user": (1, ["sms:user"]),
+                                       "sms:user:1": (1, ["sms:user:1"])}  # fmt: skip
+    assert set(await lane.glean("mail", "sms")) == {"mail:user"}
+
+
+async def test_members_are_replaced_by_one_task_in_one_step(lane):
+    await lane.gather(member("1", lock="red", lock_ttl_ms=90_000), member("2"))
+    lane.now += GRACE
+    await lane.glean()
+
+    answer = await lane.merge("sms:a", members=[("1", "red"), "2"], merged=merged())
+
+    assert answer == "ok"
+    assert await lane.places() == {"all": "waiting"}
+    assert await lane.map("locks") == {} == await lane.map("claims")
+    assert await lane.members("groups") == []
+    assert await lane.counts() == {"sms:aggregated": 2}
+
+
+async def test_a_repeated_merge_merges_nothing_twice(lane):
+    """asynq F5: there enqueueing and deleting are two steps."""
+    await lane.gather(member("1", size=1))
+    await lane.glean()
+    await lane.merge("sms:a", members=["1"], merged=merged())
+    (delivery,) = await lane.claim()
+    await lane.finish((delivery.entry, "all"))
+
+    assert await lane.merge("sms:a", members=["1"], merged=merged()) == "lost"
+
+    assert await lane.places() == {}
+
+
+async def test_the_groups_of_a_dead_server_are_found_again(lane):
+    """asynq X12: there they are stuck until somebody else joins."""
+    await lane.gather(member("1", size=1))
+    await lane.glean(token="alice")
+    assert await lane.glean(token="bob") == {}
+    lane.now += 60_000
+
+    assert await lane.glean(token="bob") == {"sms:a": (2, ["1"])}
+    assert await lane.merge("sms:a", members=["1"], merged=merged("late")) == "lost"
+    assert await lane.merge("sms:a", members=["1"], merged=merged(), token="bob") == "ok"
+    assert await lane.places() == {"all": "waiting"}
+
+
+async def test_who_joins_meanwhile_stays_for_the_next_merge(lane):
+    await lane.gather(member("1", size=1))
+    await lane.glean()
+    await lane.gather(member("2", size=1))
+    assert await lane.glean(token="bob") == {}
+
+    await lane.merge("sms:a", members=["1"], merged=merged())
+
+    assert await lane.places() == {"all": "waiting", "2": "aggregating"}
+    assert await lane.score("groups", "sms:a") == lane.now + 7_000
+
+
+@pytest.mark.parametrize("operation", ["run", "archive", "delete"])
+async def test_a_member_that_has_left_meanwhile_is_not_merged(lane, operation):
+    await lane.gather(member("1"), member("2"))
+    lane.now += GRACE
+    await lane.glean()
+    assert await lane.operate(operation, "1") == "ok"
+
+    assert await lane.merge("sms:a", members=["1", "2"], merged=merged()) == "changed"
+
+    assert (await lane.places())["2"] == "aggregating"
+    assert await lane.glean() == {"sms:a": (2, ["2"])}
+
+
+async def test_a_group_whose_merging_failed_waits(lane):
+    await lane.gather(member("1", size=1))
+    await lane.glean()
+
+    assert await lane.merge("sms:a", "back", in_ms=3_000) == "ok"
+
+    await lane.gather(member("2", size=1))
+    assert await lane.glean() == {}
+    lane.now += 3_000
+    assert await lane.glean() == {"sms:a": (2, ["1", "2"])}
+
+
+async def test_a_group_that_is_given_up_is_archived_with_the_reason(lane):
+    await lane.gather(member("1", lock="red", lock_ttl_ms=90_000))
+    lane.now += GRACE
+    await lane.glean()
+
+    await lane.merge("sms:a", "archive", [("1", "red")], attempt=b'{"number":5}')
+
+    assert await lane.places() == {"1": "archived"}
+    assert await lane.map("history") == {"1": b'{"number":5}'}
+    assert await lane.map("locks") == {}
+
+
+async def test_a_merged_task_whose_lock_is_taken_leaves_the_members(lane):
+    await lane.add(NewTask(id="held", data=b"{}", lock="blue", lock_ttl_ms=90_000))
+    await lane.gather(member("1", size=1))
+    await lane.glean()
+
+    task = merged(lock="blue", lock_ttl_ms=1)
+
+    assert await lane.merge("sms:a", members=["1"], merged=task) == "held"
+    assert (await lane.places())["1"] == "aggregating"
+
+
+async def test_what_may_not_join_is_told(lane):
+    await lane.add("taken")
+    unique = member("1", lock="red", lock_ttl_ms=90_000)
+
+    answers = await lane.gather(
+        unique, member("taken"), member("2", lock="red", lock_ttl_ms=1), member("3")
+    )
+
+    assert answers == [3, -2, "1", 3]
+    assert await lane.gather(member("4"), max_length=2) == [-3]
+
+
+async def test_a_scheduled_member_joins_its_group_when_it_is_due(lane):
+    """asynq X2: there it runs by itself."""
+    await lane.gather(member("1"))
+    later = member("2")
+    later.due_ms = lane.now + 5_000
+    await lane.add(later)
+    assert (await lane.places())["2"] == "scheduled"
+    lane.now += 5_000
+
+    await lane.move()
+
+    assert await lane.places() == {"1": "aggregating", "2": "aggregating"}
+    lane.now += GRACE
+    assert await lane.glean() == {"sms:a": (1, ["1", "2"])}
+
+
+async def test_a_retry_of_a_task_that_left_its_group_runs_by_itself(lane):
+    await lane.gather(member("1"))
+    await lane.operate("run", "1")
+    (delivery,) = await lane.claim()
+    await lane.end(delivery.entry, "1", verdict="retry")
+
+    await lane.move()
+
+    assert await lane.places() == {"1": "waiting"}
+
+
+@pytest.mark.parametrize(
+    "label", [b'{"group":"x"}', b'{"group":["x",1,1]}', b'{"group":["a\\nb",1,1,1]}', b"7"]
+)
+async def test_a_strangers_group_is_none(lane, label):
+    data = b'{"task_id":"1","task_name":"sms","labels":%s,"kwargs":{"group":1}}' % label
+    await lane.add(NewTask(id="1", data=data, due_ms=lane.now + 1))
+    lane.now += 1
+
+    await lane.move()
+
+    assert await lane.places() == {"1": "waiting"}
+
+
+async def test_every_shape_of_broker_merges(any_lane):
+    await any_lane.gather(member("1", size=2), member("2", size=2))
+    await any_lane.glean()
+
+    assert await any_lane.merge("sms:a", members=["1", "2"], merged=merged()) == "ok"
+    assert await any_lane.places() == {"all": "waiting"}
