@@ -74,6 +74,10 @@ class ClusterLink:
         sent = [asyncio.ensure_future(self.call(*command)) for command in commands]
         if sent:
             await asyncio.wait(sent)
+        # Every error is looked at: asyncio complains of those that nobody saw.
+        failed = [error for task in sent if (error := task.exception()) is not None]
+        if failed:
+            raise failed[0]
         return [task.result() for task in sent]
 
     async def node_of(self, key: str | None) -> Node:
