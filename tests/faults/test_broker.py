@@ -30,6 +30,22 @@ async def test_running_tasks_go_on_while_the_broker_restarts(floor, own_server):
     assert (found.finished, found.starts) == (13, 13), "none began again"
 
 
+async def test_a_worker_with_no_free_slot_says_that_the_broker_is_away(floor, own_server):
+    worker = floor.worker("worker", concurrency=1, lease_seconds=2)
+    await floor.enqueue(1, seconds=6)
+    await floor.happened(What.START, 1)
+
+    own_server.stop()
+    worker.said("Broker away")
+    assert floor.count(What.END) == 0
+    own_server.start()
+
+    worker.said("Broker back")
+    await floor.idle()
+    found = await floor.verdict()
+    assert found.good, found
+
+
 async def test_a_broker_that_hangs_costs_producers_two_seconds_and_tasks_nothing(floor, own_server):
     floor.worker("worker", lease_seconds=10)
     await floor.enqueue(2, seconds=3)

@@ -153,6 +153,13 @@ def test_python_in_documents_parses(documents):
     assert wrong == []
 
 
+def test_adrs_are_numbered_without_a_gap_or_a_double(documents):
+    names = sorted(name for name in documents if name.startswith("docs/adr/"))
+    numbers = [int(name.removeprefix("docs/adr/")[:4]) for name in names]
+
+    assert numbers == list(range(len(numbers)))
+
+
 def test_adrs_have_every_part(documents):
     parts = ["Context", "Decision", "Consequences", "Alternatives", "Enforced by"]
     records = {name: text for name, text in documents.items() if name.startswith("docs/adr/")}

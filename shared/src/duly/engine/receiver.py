@@ -92,7 +92,7 @@ class JobReceiver(Receiver):
                 on_refused=self._refused,
                 on_posted=partial(on_posted, queue),
                 on_left_out=partial(self._left_out, queue),
-                on_error=self._broker_failed,
+                on_error=self.broker_failed,
                 on_dead=hooks.dead_lettered,
             )
             for queue in broker.queues
@@ -202,12 +202,12 @@ class JobReceiver(Receiver):
             try:
                 found = await self._source.next(free)
             except BrokerError as error:
-                self._broker_failed(error)
+                self.broker_failed(error)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 1.0)
                 continue
             pause = 0.05
-            self._broker_answered()
+            self.broker_answered()
             self._waiting.extend(found)
             self._held.update(delivery.entry for _, delivery in found)
             if not self.stopping:
@@ -284,7 +284,7 @@ class JobReceiver(Receiver):
                 try:
                     await self.jobs.store.requeue(queue, held)
                 except BrokerError as error:
-                    self._broker_failed(error)
+                    self.broker_failed(error)
                 else:
                     self._let_go([entry for entry, _ in held])
                     self._log.info("Tasks handed back", queue=queue, tasks=len(held))
@@ -321,12 +321,14 @@ class JobReceiver(Receiver):
             "Successors left out: id or lock taken", queue=queue, successors=successors
         )
 
-    def _broker_failed(self, error: BrokerError) -> None:
+    def broker_failed(self, error: Exception) -> None:
+        """Say once that the broker is away; the server's heartbeats tell it too."""
         if not self._down:
             self._down = True
             self._log.error("Broker away, trying on", error=str(error))
 
-    def _broker_answered(self) -> None:
+    def broker_answered(self) -> None:
+        """Say that the broker is back, where it had been away."""
         if self._down:
             self._down = False
             self._log.info("Broker back", broker=self.jobs.store.connection.address)

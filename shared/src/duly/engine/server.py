@@ -295,6 +295,7 @@ class Server:
         first = self._heard is None
         self._heard = self._clock.monotonic()
         self._store.saw_time(pulse.now_ms)
+        self._receiver.broker_answered()
         if pulse.paused:
             self._receiver.pause(queue)
         else:
@@ -329,7 +330,8 @@ class Server:
 
     def _missed(self, error: Exception) -> None:
         self._on_broker_error()
-        self._log.debug("Heartbeat failed", error=str(error))
+        # With every slot busy nothing is read, and only heartbeats notice.
+        self._receiver.broker_failed(error)
 
     def _retry_in(self, queue: str, wait: timedelta) -> None:
         # A little later than due: the settling has to arrive first.
