@@ -1,7 +1,7 @@
 """The producer's side: enqueue typed jobs."""
 
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Self
@@ -21,6 +21,8 @@ from duly.runtime.settings import DEFAULT_QUEUES, QueueSettings, RedisSettings
 from duly.task import Task
 
 _MAX_LENGTH = QueueSettings().max_length
+_Add = Callable[[str, list[NewTask], bool], Awaitable[list[int | str]]]
+"""Adds tasks to a queue, "all or none" if so told; answers one item a task."""
 
 
 class Client:
@@ -130,6 +132,8 @@ class Client:
     async def enqueue_many(self, requests: Sequence[Request | Job]) -> list[Task]:
         """Enqueue several jobs, all or none for each queue (in batches of 500).
 
+        Those with a group are added each for itself.
+
         Raises:
             As `enqueue`, for the first task that was refused; nothing of its batch was stored.
         """
@@ -168,47 +172,51 @@ class Client:
         return await self._add(queue, tasks, whole=False)
 
     async def _add(self, queue: str, tasks: list[NewTask], *, whole: bool) -> list[int | str]:
-        """Add tasks batch by batch; try a batch once more when the connection broke."""
-        limit, answers = self._limit(queue), list[int | str]()
+        """Add tasks batch by batch: to their groups those that have one and are due.
+
+        These enter their groups each for itself, also with `whole`.
+        """
+        answers = list[int | str]()
         for start in range(0, len(tasks), BATCH):
             batch = tasks[start : start + BATCH]
-            try:
-                answers += await self._enter(queue, batch, limit, whole=whole)
-            except BrokerDownError as error:
-                if error.timed_out:
-                    raise
-                answers += await self._add_again(queue, batch, whole=whole)
+            joining = [task for task in batch if _joins(task)]
+            if not joining:
+                answers += await self._surely(self._enter, queue, batch, whole=whole)
+                continue
+            joined = iter(await self._surely(self._join, queue, joining, whole=False))
+            others = [task for task in batch if not _joins(task)]
+            rest = iter(await self._surely(self._enter, queue, others, whole=whole))
+            answers += [next(joined if _joins(task) else rest) for task in batch]
         return answers
 
-    async def _enter(
-        self, queue: str, batch: list[NewTask], limit: int, *, whole: bool
+    async def _surely(
+        self, add: _Add, queue: str, batch: list[NewTask], *, whole: bool
     ) -> list[int | str]:
-        """Add tasks: to their groups those that have one and are due, each for itself."""
-        grouped = [task for task in batch if task.group is not None and not task.due_ms]
-        if not grouped:
-            return await self._store.add(queue, batch, max_length=limit, whole=whole)
-        keys = await self._store.register(queue)
-        found = await self._store.run(gather(keys, grouped, max_length=limit))
-        joined = iter([item if isinstance(item, int) else item.decode() for item in found])
-        others = [task for task in batch if task.group is None or task.due_ms]
-        added = await self._store.add(queue, others, max_length=limit, whole=whole)
-        rest = iter(added)
-        return [next(joined if task.group and not task.due_ms else rest) for task in batch]
-
-    async def _add_again(self, queue: str, batch: list[NewTask], *, whole: bool) -> list[int | str]:
-        """Add what the broker has not got yet of a batch whose answer was lost on the way."""
+        """Add a batch; where its answer was lost on the way, what the broker has not got yet."""
+        try:
+            return await add(queue, batch, whole)
+        except BrokerDownError as error:
+            if error.timed_out:
+                raise
         self._store.forget(queue)
         present = await self._store.present(queue, [task.id for task in batch])
         if whole and any(present):
             # All or none: those that are missing have been run already.
             return [accepted(task) for task in batch]
         missing = [task for task, there in zip(batch, present, strict=True) if not there]
-        limit = self._limit(queue)
-        later = iter(await self._store.add(queue, missing, max_length=limit, whole=whole))
+        later = iter(await add(queue, missing, whole))
         return [
             accepted(task) if there else next(later)
             for task, there in zip(batch, present, strict=True)
         ]
+
+    async def _enter(self, queue: str, batch: list[NewTask], whole: bool) -> list[int | str]:  # noqa: FBT001 - as _Add
+        return await self._store.add(queue, batch, max_length=self._limit(queue), whole=whole)
+
+    async def _join(self, queue: str, batch: list[NewTask], _: bool) -> list[int | str]:  # noqa: FBT001 - as _Add
+        keys = await self._store.register(queue)
+        found = await self._store.run(gather(keys, batch, max_length=self._limit(queue)))
+        return [item if isinstance(item, int) else item.decode() for item in found]
 
     def _limit(self, queue: str) -> int:
         return self._limits.get(queue, _MAX_LENGTH)
@@ -221,3 +229,8 @@ class Client:
             BrokerPolicyError: The broker evicts keys, and `redis.allow_eviction` is off.
         """
         await self._store.connection.check()
+
+
+def _joins(task: NewTask) -> bool:
+    """Tell whether a task enters a group now, not when it is due."""
+    return task.group is not None and not task.due_ms

@@ -7,10 +7,11 @@ from datetime import timedelta
 import pytest
 
 from duly.engine.client import Client
+from duly.engine.requests import Request
 from duly.errors import BrokerDownError, DuplicateTaskError, QueueFullError, TaskIdConflictError
 from duly.job import Job
 from duly.runtime.settings import QueueSettings
-from duly.task import Task
+from duly.task import Task, TaskState
 from duly.testing.outage import Outage
 
 
@@ -68,6 +69,50 @@ async def test_calls_together_survive_a_reply_that_is_lost(broker_settings, insp
     assert lost.is_set()
     assert len({task.id for task in tasks}) == 50
     assert (await inspector.queue("default")).waiting == 51
+
+
+def asks(*words):
+    return lambda data: all(word in data for word in words)
+
+
+async def test_a_second_try_enters_tasks_into_their_group(broker_settings, inspector):
+    """The connection breaks before the tasks came, so that all of them are added again."""
+    async with Outage.before(broker_settings) as outage, Client.connect(outage.settings) as client:
+        lost = outage.lose_next_reply(asks(b"SADD", b"duly:queues"))
+
+        task = await client.enqueue(Letter(), group="ada", task_id="first")
+
+    assert lost.is_set()
+    assert task.state is TaskState.AGGREGATING
+    assert await inspector.group_members("default", "letter", "ada") == ["first"]
+    assert (await inspector.queue("default")).waiting == 0
+
+
+async def test_members_whose_reply_is_lost_are_in_their_group_once(broker_settings, inspector):
+    async with Outage.before(broker_settings) as outage, Client.connect(outage.settings) as client:
+        await client.enqueue(Letter(), group="ada", task_id="first")
+        lost = outage.lose_next_reply(asks(b"second"))
+
+        task = await client.enqueue(Letter(), group="ada", task_id="second")
+
+    assert lost.is_set()
+    assert task.state is TaskState.AGGREGATING
+    assert await inspector.group_members("default", "letter", "ada") == ["first", "second"]
+
+
+@pytest.mark.parametrize("lost_of", [b"gathered", b"plain"])
+async def test_a_batch_of_both_sorts_loses_none_with_its_reply(broker_settings, inspector, lost_of):
+    batch = [Request(job=Letter(), task_id="plain"),
+             Request(job=Letter(), task_id="gathered", group="ada")]  # fmt: skip
+    async with Outage.before(broker_settings) as outage, Client.connect(outage.settings) as client:
+        lost = outage.lose_next_reply(asks(lost_of))
+
+        tasks = await client.enqueue_many(batch)
+
+    assert lost.is_set()
+    assert [task.state for task in tasks] == [TaskState.WAITING, TaskState.AGGREGATING]
+    report = await inspector.queue("default")
+    assert (report.waiting, report.aggregating) == (1, 1)
 
 
 async def test_a_broker_that_hangs_is_told_within_two_seconds(own_server):
