@@ -78,3 +78,30 @@ def test_many_are_run_archived_and_deleted_by_what_they_are(duly):
     assert (len(found["tasks"]), found["scanned"], found["total"]) == (5, 5, 5)
     duly("tasks", "delete", "--all", "--yes")
     assert duly("queues", "rm", "default", "--yes") == "queue default is removed, with 0 tasks\n"
+
+
+def test_groups_are_seen_and_put_right(duly):
+    for number in range(3):
+        duly("tasks", "enqueue", "check_pending_orders", "--group", "ada", "--id", f"t{number}")
+    duly("tasks", "enqueue", "check_pending_orders", "--group", "a:b", "--id", "other")
+
+    groups = json.loads(duly("groups", "ls", "--json"))["groups"]
+    assert {(group["name"], group["size"]) for group in groups} == {("ada", 3), ("a:b", 1)}
+    listed = duly("tasks", "ls", "default", "--group", "ada", "--limit", "2")
+    assert ("t2" in listed, "t1" in listed, "t0" in listed) == (True, True, False)
+    cursor = listed.split("--cursor ")[1].strip()
+    assert "t0" in duly("tasks", "ls", "default", "--group", "ada", "--cursor", cursor)
+    inspected = json.loads(duly("groups", "inspect", "default", "a:b", "--json"))
+    assert [task["id"] for task in inspected["tasks"]] == ["other"]
+
+    ran = json.loads(duly("groups", "run", "default", "ada", "--limit", "2", "--yes", "--json"))
+    assert (ran["done"], ran["complete"]) == (2, False)
+    waiting = duly("tasks", "ls", "default")
+    assert ("t0" in waiting, "t1" in waiting, "t2" in waiting) == (True, True, False)
+
+    duly("groups", "archive", "default", "check_pending_orders:ada", "--yes")
+    duly("groups", "delete", "default", "a:b", "--yes")
+    assert "t2" in duly("tasks", "ls", "default", "--state", "archived")
+    assert duly("groups", "ls") == "no tasks wait to be merged\n"
+    assert "no group 'ada'" in duly("groups", "run", "default", "ada", "--yes", exit_code=1)
+    assert duly("joins", "ls") == "no task waits for others\n"

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-from duly.cli import failures, queues, schedules, servers, tasks
+from duly.cli import failures, groups, joins, queues, schedules, servers, tasks
 from duly.cli.access import Access
 from duly.cli.dash import EPILOG as DASH_EPILOG
 from duly.cli.dash import dash
@@ -51,6 +51,8 @@ app.command(epilog=DASH_EPILOG)(dash)
 app.add_typer(queues.app, name="queues")
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(failures.app, name="failures")
+app.add_typer(groups.app, name="groups")
+app.add_typer(joins.app, name="joins")
 app.add_typer(schedules.app, name="schedules")
 app.add_typer(servers.app, name="servers")
 

@@ -96,7 +96,7 @@ def run_tasks(
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Let scheduled, retry, archived or quarantined tasks run now, attempts reset.
+    """Let scheduled, retry, aggregating, archived or quarantined tasks run now, attempts reset.
 
     JSON of many: {"operation", "matched", "done", "gone", "failed", "ineligible", "scanned", …}
     """
@@ -127,7 +127,7 @@ def archive_tasks(
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Put waiting, scheduled or retry tasks aside; `run` brings them back.
+    """Put waiting, scheduled, retry or aggregating tasks aside; `run` brings them back.
 
     JSON of many: as of `duly tasks run`.
     """
@@ -246,6 +246,12 @@ def _many(context: typer.Context, order: Order, chosen: Selection) -> None:
             inspector, order.operation, query, cap=order.limit, window=chosen.window
         )
     )
+    fulfil(context, order, planned)
+
+
+def fulfil(context: typer.Context, order: Order, planned: bulk.Plan) -> None:
+    """Ask, carry out what was planned, and tell how it went."""
+    access = access_of(context)
     progress = bulk.Progress(total=len(planned.tasks))
     if planned.tasks and not order.dry_run:
         _say(planned)

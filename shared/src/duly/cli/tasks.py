@@ -7,6 +7,7 @@ import typer
 
 from duly.cli import operations, render, reruns
 from duly.cli.access import access_of
+from duly.cli.groups import find_group
 from duly.cli.nouns import Json, MisuseError, did_you_mean, duration_of, noun, state_of
 from duly.cli.operations import Queue
 from duly.cli.payload import job_from
@@ -35,6 +36,7 @@ app = noun(
     "duly tasks ls default --state archived\n"
     "duly tasks inspect 01JZ…\n"
     "duly tasks enqueue check_pending_orders --delay 30s\n"
+    "duly tasks ls default --state aggregating --group ada\n"
     "duly tasks run 01JZ… --queue default\n"
     "duly tasks search --error timeout --after 2h\n"
     "duly tasks run --queue default --state archived --kind send_invoice --dry-run\n"
@@ -48,8 +50,11 @@ def list_tasks(
     queue: Annotated[str, typer.Argument(help="A queue.")],
     *,
     state: Annotated[
-        str, typer.Option(help=f"One of {', '.join(TaskState)}.")
-    ] = TaskState.WAITING.value,
+        str | None, typer.Option(help=f"One of {', '.join(TaskState)}; else: waiting.")
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option(help="Only those that wait in it: KIND:NAME or NAME.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Tasks in a page.")] = 30,
     cursor: Annotated[str | None, typer.Option(help="Where the page before ended.")] = None,
     oldest: Annotated[bool, typer.Option("--oldest", help="Oldest first.")] = False,
@@ -59,13 +64,22 @@ def list_tasks(
 
     JSON: {"tasks": [{"id", "kind", "state", "payload", "attempts", "history", …}], "next_cursor"}
     """
-    wanted = state_of(state)
+    wanted = state_of(state or (TaskState.AGGREGATING if group else TaskState.WAITING))
+    if group is not None and wanted is not TaskState.AGGREGATING:
+        raise MisuseError(f"--group: a task that is {wanted.value} waits in no group")
 
     async def ask(inspector: Inspector) -> TaskPage:
         known = [report.name for report in await inspector.queues()]
         if queue not in known:
             raise DulyError(f"no queue {queue!r}{did_you_mean(queue, known)}")
-        return await inspector.tasks(queue, wanted, limit=limit, cursor=cursor, newest=not oldest)
+        if group is None:
+            return await inspector.tasks(
+                queue, wanted, limit=limit, cursor=cursor, newest=not oldest
+            )
+        found = await find_group(inspector, queue, group)
+        return await inspector.group_tasks(
+            queue, found.kind, found.name, limit=limit, cursor=cursor, newest=not oldest
+        )
 
     try:
         page = access_of(context).inspect(ask)
@@ -174,6 +188,9 @@ def enqueue_task(
     header: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="May be repeated.")
     ] = None,
+    group: Annotated[
+        str | None, typer.Option(help="Let it wait for others of its kind, to be merged with.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Enqueue one job and print the task's id.
@@ -197,9 +214,15 @@ def enqueue_task(
             deadline=_instant("--deadline", deadline),
             retention=_duration(retention),
             headers=dict(map(_header, header)) if header else None,
+            group=group,
         )
 
-    task = access_of(context).produce(act)
+    try:
+        task = access_of(context).produce(act)
+    except ValueError as error:
+        if group is None:
+            raise
+        raise MisuseError(f"--{error}") from None
     if as_json:
         render.as_json(task)
         return

@@ -11,12 +11,15 @@ from functools import partial
 from typing import Literal
 
 from duly.engine.inspector import Inspector
+from duly.engine.reports import GroupReport
 from duly.engine.search import DEFAULT_WINDOW, Query, search
 from duly.errors import BrokerDownError, DulyError, IllegalTransitionError, NotFoundError
 from duly.task import Task, TaskState
 
 Operation = Literal["run", "archive", "delete", "cancel"]
 DEFAULT_CAP = 10_000
+_PAGE = 500
+"""Tasks of a group that are read at once."""
 _CHUNK = 100
 """Tasks that are operated on side by side, and between two reports of progress."""
 ELIGIBLE: dict[Operation, tuple[TaskState, ...]] = {
@@ -97,6 +100,40 @@ async def plan(
         total=found.total,
         complete=found.complete,
     )
+
+
+async def plan_group(
+    inspector: Inspector,
+    operation: Literal["run", "archive", "delete"],
+    group: GroupReport,
+    *,
+    cap: int = DEFAULT_CAP,
+) -> Plan:
+    """Collect the tasks of a group, oldest first; change nothing.
+
+    Each of them is operated on for itself: those that run do so singly, not merged. A server that
+    merges the group meanwhile either has a task or finds it gone and looks again: none is merged
+    and operated on.
+    """
+    tasks: list[Task] = []
+    cursor: str | None = None
+    while len(tasks) < cap:
+        page = await inspector.group_tasks(
+            group.queue,
+            group.kind,
+            group.name,
+            limit=min(_PAGE, cap - len(tasks)),
+            cursor=cursor,
+            newest=False,
+        )
+        tasks, cursor = [*tasks, *page.tasks], page.next_cursor
+        if cursor is None:
+            break
+    total = max(group.size, len(tasks))
+    return Plan(
+        operation=operation, tasks=tuple(tasks), ineligible=0,
+        scanned=len(tasks), total=total, complete=cursor is None or len(tasks) == total,
+    )  # fmt: skip
 
 
 async def carry_out(

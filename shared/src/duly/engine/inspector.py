@@ -121,8 +121,7 @@ class Inspector:
             NotFoundError: No such queue.
             ValueError: The cursor is not one of ours, or the limit is out of bounds.
         """
-        if not 1 <= limit <= _MOST_TASKS:
-            raise ValueError(f"limit: {limit} is not within 1 to {_MOST_TASKS}")
+        _bound(limit)
         pages = Pages(self._store, await self._queues.keys(queue))
         return await pages.page(state, limit=limit, cursor=cursor, newest=newest)
 
@@ -143,7 +142,7 @@ class Inspector:
         return await self._tasks.find(await self._queues.names(), task_id)
 
     async def run(self, queue: str, task_id: str) -> None:
-        """Make a scheduled, retry, archived or quarantined task wait again, attempts reset.
+        """Make a scheduled, retry, aggregating, archived or quarantined task wait, attempts reset.
 
         A deadline that has passed is taken from it.
 
@@ -214,7 +213,7 @@ class Inspector:
         return await Locks(self._store).page(await self._queues.keys(queue))
 
     async def archive(self, queue: str, task_id: str) -> None:
-        """Archive a waiting, scheduled or retry task; free its unique lock.
+        """Archive a waiting, scheduled, retry or aggregating task; free its unique lock.
 
         Raises:
             NotFoundError: The queue holds no such task.
@@ -257,11 +256,29 @@ class Inspector:
         """
         return await Groups(self._store).all(await self._queues.keys(queue))
 
+    async def group(self, queue: str, kind: str, name: str) -> GroupReport:
+        """Report one group; raises NotFoundError when no task is in it, too."""
+        return await Groups(self._store).one(await self._queues.keys(queue), kind, name)
+
+    async def group_tasks(
+        self,
+        queue: str,
+        kind: str,
+        name: str,
+        *,
+        limit: int = 30,
+        cursor: str | None = None,
+        newest: bool = True,
+    ) -> TaskPage:
+        """Return a page of a group's tasks, empty if there is no such group; else as `tasks`."""
+        _bound(limit)
+        keys, group, room = await self._queues.keys(queue), f"{kind}:{name}", Groups(self._store)
+        return await room.page(keys, group, limit=limit, cursor=cursor, newest=newest)
+
     async def group_members(self, queue: str, kind: str, name: str) -> list[str]:
         """Return the ids of a group's tasks, oldest first, a thousand at most.
 
-        Raises:
-            NotFoundError: No such queue.
+        Raises NotFoundError as `groups` does.
         """
         return await Groups(self._store).members(await self._queues.keys(queue), kind, name)
 
@@ -344,8 +361,7 @@ class Inspector:
             NotFoundError: No scheduler announced such an entry.
             ValueError: The limit is not within 1 to 1000.
         """
-        if not 1 <= limit <= _MOST_TASKS:
-            raise ValueError(f"limit: {limit} is not within 1 to {_MOST_TASKS}")
+        _bound(limit)
         return await self._schedules.ticks(await self._entry_keys(entry), entry, limit)
 
     async def pause_schedule(self, entry: str) -> None:
@@ -371,3 +387,9 @@ class Inspector:
 
     async def _entry_keys(self, entry: str) -> QueueKeys:
         return await self._schedules.keys(await self._queues.names(), entry)
+
+
+def _bound(limit: int) -> None:
+    """Refuse a page that is too large, or none."""
+    if not 1 <= limit <= _MOST_TASKS:
+        raise ValueError(f"limit: {limit} is not within 1 to {_MOST_TASKS}")

@@ -13,6 +13,8 @@ from duly.engine.reports import (
     BrokerReport,
     DayReport,
     EntryReport,
+    GroupReport,
+    JoinReport,
     LockPage,
     LockReport,
     MinuteReport,
@@ -51,6 +53,13 @@ class FakeInspector:
                 paused_since=NOON,
                 servers=1,
             ),
+        ]
+        self.grouped = [
+            GroupReport(
+                kind="mention", name="ada", queue="default", size=2, oldest=NOON, due=NOON, tries=1
+            ),
+            GroupReport(kind="mention", name="bob", queue="default", size=1, oldest=None, due=NOON),
+            GroupReport(kind="sms", name="bob", queue="default", size=1, oldest=NOON, due=NOON),
         ]
         self.held = [
             Task(
@@ -119,6 +128,9 @@ class FakeInspector:
         await self._do("run", queue, task_id)
 
     async def archive(self, queue, task_id):
+        if task_id.startswith("m-"):
+            self.done.append(("archive", queue, task_id))
+            return
         task = await self.task(queue, task_id)
         raise IllegalTransitionError(task_id, task.state.value, "archive")
 
@@ -142,6 +154,47 @@ class FakeInspector:
     async def locks(self, queue):
         lock = LockReport(digest="ab" * 16, task_id="0198f00d", expires_at=NOON)
         return LockPage(locks=(lock,) if queue == "default" else (), complete=queue != "default")
+
+    async def groups(self, queue):
+        await self.queue(queue)
+        return self.grouped if queue == "default" else []
+
+    async def group(self, queue, kind, name):
+        found = [report for report in self.grouped if (report.kind, report.name) == (kind, name)]
+        return _first(found, lambda report: report.queue == queue, "group", f"{kind}:{name}")
+
+    async def group_tasks(self, queue, kind, name, *, limit=30, cursor=None, newest=True):
+        self.asked = {"group": (queue, kind, name), "limit": limit, "newest": newest}
+        group = await self.group(queue, kind, name)
+        first = int(cursor or 1)
+        numbers = range(first, min(group.size + 1, first + limit))
+        last = numbers[-1] if numbers else group.size
+        more = "c2" if limit == 1 else str(last + 1)
+        return TaskPage(
+            tasks=tuple(
+                Task(
+                    id=f"m-{number}",
+                    queue=queue,
+                    kind=kind,
+                    state=TaskState.AGGREGATING,
+                    payload={"post": number},
+                    enqueued_at=NOON,
+                )
+                for number in numbers
+            ),
+            next_cursor=more if last < group.size else None,
+        )
+
+    async def joins(self, queue):
+        await self.queue(queue)
+        join = JoinReport(
+            id="flow.2", queue=queue, since=NOON, members=3, awaited=(0, 2), kind="report"
+        )
+        return [join] if queue == "default" else []
+
+    async def cancel_join(self, queue, join):
+        _first(await self.joins(queue), lambda report: report.id == join, "join", join)
+        self.done.append(("cancel_join", queue, join))
 
     async def pause(self, queue):
         self.done.append(("pause", queue))
@@ -216,7 +269,8 @@ class FakeInspector:
         return [_tick(TickOutcome.ENQUEUED)][:limit]
 
     async def _do(self, verb, queue, task_id):
-        await self.task(queue, task_id)
+        if not task_id.startswith("m-"):
+            await self.task(queue, task_id)
         self.done.append((verb, queue, task_id))
 
 

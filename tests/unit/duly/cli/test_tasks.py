@@ -143,6 +143,7 @@ def test_enqueue_hands_on_every_option(duly):
         "tasks", "enqueue", "check_pending_orders", "--queue", "low", "--delay", "5m", "--id", "x",
         "--max-attempts", "2", "--timeout", "90", "--unique-for", "1h", "--retention", "1d",
         "--deadline", "2026-02-01T10:00", "--header", "tenant=a=b",
+        "--group", "ada",
     )  # fmt: skip
 
     assert duly.client.enqueued[0][1] == {
@@ -156,6 +157,7 @@ def test_enqueue_hands_on_every_option(duly):
         "deadline": datetime(2026, 2, 1, 10, tzinfo=UTC),
         "retention": timedelta(days=1),
         "headers": {"tenant": "a=b"},
+        "group": "ada",
     }
 
 
@@ -252,3 +254,30 @@ def test_edit_shows_the_payload_as_it_is_now(duly):
 
     assert outcome.out == 'task 0198f00d has the payload {"limit": 7}\n'
     assert duly("tasks", "edit", "0198f00d", "limit").exit_code == 2
+
+
+def test_the_tasks_of_a_group_are_listed(duly):
+    out = duly("tasks", "ls", "default", "--group", "ada", "--limit", "1").out
+
+    assert "m-1" in out
+    assert "more: --cursor c2" in out
+    assert duly.inspector.asked["group"] == ("default", "mention", "ada")
+    assert duly.inspector.asked["limit"] == 1
+
+
+def test_a_group_is_of_tasks_that_are_aggregating(duly):
+    outcome = duly("tasks", "ls", "default", "--group", "ada", "--state", "archived")
+
+    assert outcome.exit_code == 2
+    assert "--group: a task that is archived waits in no group" in outcome.err
+
+
+def test_a_group_that_can_not_be_is_misuse(duly, monkeypatch):
+    async def refuse(*_args, **_options):
+        raise ValueError("group: must have 1 to 128 printable characters")
+
+    monkeypatch.setattr(duly.client, "enqueue", refuse)
+    outcome = duly("tasks", "enqueue", "check_pending_orders", "--group", "")
+
+    assert outcome.exit_code == 2
+    assert outcome.err == "duly: --group: must have 1 to 128 printable characters\n"
