@@ -147,3 +147,17 @@ async def test_every_shape_of_broker_delivers(any_lane):
     await any_lane.deliver(("q/3", arrive(0)))
 
     assert await any_lane.places() == {"one": "waiting", "last": "waiting"}
+
+
+async def test_a_strangers_join_ends_and_is_cancelled_at_once(lane):
+    """What is kept of a join is not ours, or has members without number."""
+    await lane.command(
+        "HSET", lane.keys.joins, "odd", b"\xff", "huge", b"\x92\xa11\xaf999999999999999"
+    )
+    for name in ("odd", "huge"):
+        await lane.command("HSET", lane.keys.awaited, name, 1, f"{name}\n0", "")
+
+    assert await lane.store.run(disjoin(lane.keys, "huge")) == 1
+    assert await lane.deliver(("q/1", arrive(0, "odd")), ("q/2", task())) == 0
+
+    assert await lane.places() == {"one": "waiting"}

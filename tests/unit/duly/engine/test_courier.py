@@ -1,15 +1,17 @@
 import asyncio
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from duly.engine.chores.janitor import Janitor
+from duly.engine.connection import Connection
 from duly.engine.courier import _FIELDS, Courier, launch
 from duly.engine.keys import queue_keys
 from duly.engine.scripts import Successor, post
 from duly.engine.store import Store
 from duly.errors import BrokerDownError
+from duly.testing.clock import FrozenClock
 
 
 def letter(queue, task_id, **options):
@@ -37,16 +39,24 @@ def outbox(store):
 @asynccontextmanager
 async def killed_before(store, monkeypatch, command):
     """Let nothing get through from the given command on, as when a process is killed there."""
-    real, dead = store.connection.command, []
+    real, real_many, dead = store.connection.command, store.connection.many, []
+
+    def die_before(*names):
+        if dead or command in names:
+            dead.append(names)
+            raise BrokerDownError("here", "killed")
 
     async def mortal(*args):
-        if dead or args[0] == command:
-            dead.append(args)
-            raise BrokerDownError("here", "killed")
+        die_before(args[0])
         return await real(*args)
+
+    async def mortal_many(commands):
+        die_before(*(name for name, *_ in commands))
+        return await real_many(commands)
 
     with monkeypatch.context() as patch:
         patch.setattr(store.connection, "command", mortal)
+        patch.setattr(store.connection, "many", mortal_many)
         yield
     assert dead
 
@@ -123,6 +133,8 @@ async def test_what_a_client_launched_and_could_not_deliver_is_delivered_later(
         ("queue", "Not A Queue"),
         ("queue", "a", "what", "task"),
         ("queue", "a", *(text for name in _FIELDS for text in (name, "-1"))),
+        ("queue", "a", *(text for name in _FIELDS for text in (name, "1"))),
+        ("queue", "a", "what", "join", *(t for name in _FIELDS[1:] for t in (name, "9" * 15))),
     ],
 )
 async def test_what_is_not_ours_is_dropped_and_holds_up_nobody(store, outbox, fields):
@@ -168,3 +180,13 @@ async def test_a_delivery_is_forgotten_after_a_while_and_not_while_its_letter_is
     await janitor.turn()
 
     assert await store.connection.command("ZRANGE", delivered, 0, -1) == [first]
+
+
+async def test_a_machine_whose_clock_is_off_delivers(broker_settings, store, outbox):
+    """A client hears no heartbeats, so it does not know how far its clock is off the broker's."""
+    late = FrozenClock(datetime.now(UTC) - timedelta(hours=1))
+    async with Connection.open(broker_settings) as connection, asyncio.timeout(5):
+        await launch(Store(connection, late), [letter("home", "one"), letter("a", "two")])
+
+    assert await outbox() == 0
+    assert await finish_all(store, "a") == ["two"]

@@ -50,8 +50,8 @@ local function arrive(join, number)
   redis.call('HDEL', KEYS[7], join)
   local kept = redis.call('HGET', KEYS[6], join)
   redis.call('HDEL', KEYS[6], join)
-  if not kept then return end
-  local task = cmsgpack.unpack(kept)
+  local ok, task = pcall(cmsgpack.unpack, kept or '')
+  if not ok or type(task) ~= 'table' or #task ~= 8 then return end
   admit(task[3], task[4], tonumber(task[5]), tonumber(task[6]), task[7], tonumber(task[8]))
 end
 
