@@ -96,3 +96,35 @@ async def test_no_time_is_lost_far_in_the_future(lane):
 
     assert await lane.score("scheduled") == far
     assert await lane.move() == [0, far - lane.now]
+
+
+async def doubled(lane):
+    """Have a stranger add our active task again; return both entries, ours first."""
+    await lane.add(NewTask(id="one", data=lane.message("one")))
+    (ours,) = await lane.claim()
+    await lane.command("XADD", lane.keys.stream, "*", "data", ours.data)
+    (double,) = await lane.claim()
+    await lane.end(double.entry, verdict="retry")
+    lane.now += 1
+    return ours.entry, double.entry
+
+
+async def test_a_double_leaves_nothing_of_its_stand_in(lane):
+    ours, _ = await doubled(lane)
+
+    assert await lane.move() == [1, -1]
+
+    (again,) = await lane.claim()
+    await lane.finish((again.entry, "one"), (ours, "one"))
+    assert await lane.places() == {}
+    assert await lane.stream() == {}
+
+
+async def test_a_double_whose_name_is_free_takes_it(lane):
+    ours, _ = await doubled(lane)
+    await lane.finish((ours, "one"))
+
+    await lane.move()
+
+    assert await lane.places() == {"one": "waiting"}
+    assert await lane.map("history")

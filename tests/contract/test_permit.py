@@ -244,3 +244,24 @@ async def test_a_strangers_task_of_the_same_id_is_set_aside_beside_ours(lane):
 
     other = f"one#{strangers.entry.decode()}"
     assert await lane.places() == {"one": "active", other: "scheduled"}
+
+    await lane.finish((ours.entry, "one"))
+    assert await lane.wake(1) == 1
+    assert await lane.places() == {"one": "waiting"}
+
+
+async def test_a_member_that_an_operator_ran_does_not_join_its_group_again(lane):
+    labels = {"group": ["greet:a", 1_000, 0, 5]}
+    data = lane.message("two", **labels)
+    await lane.gather(NewTask(id="two", data=data, group=tuple(labels["group"])))
+    await lane.operate("run", "two")
+    first = await lane.active()
+    held = {d: e for e, d in [(first, "one")]}
+    assert await lane.permit(held, Limit(1)) == [0]
+    (run,) = [entry for entry, fields in (await lane.stream()).items() if fields[b"data"] == data]
+
+    assert await lane.permit({"two": run}, Limit(1)) == [REST]
+    lane.now += REST
+    await lane.move()
+
+    assert await lane.places() == {"one": "active", "two": "waiting"}

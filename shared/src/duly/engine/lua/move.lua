@@ -1,5 +1,6 @@
 -- Move what is due from scheduled and retry to the stream, or to the group it belongs to.
 -- KEYS  stream index scheduled retry records tries quarantined aggregating groups members claims
+--       history
 -- ARGV  now-ms (0: the server's), most tasks to move
 -- Returns  how many moved, ms until the next is due (-1: none is scheduled)
 -- Invariant  atomic and idempotent, so any number of processes may run it
@@ -36,6 +37,23 @@ local function group_of(data, tries)
   return group
 end
 
+-- A double was kept under a stand-in for its name, which nobody would ever remove.
+local function place(id, entry, data)
+  local name = id
+  if string.find(id, '#%d+%-%d+$') then
+    local ok, message = pcall(cjson.decode, data)
+    name = ok and type(message) == 'table' and message.task_id
+  end
+  if name ~= id then
+    local history = redis.call('HGET', KEYS[12], id)
+    redis.call('HDEL', KEYS[2], id)
+    redis.call('HDEL', KEYS[12], id)
+    if type(name) ~= 'string' or redis.call('HEXISTS', KEYS[2], name) == 1 then return end
+    if history then redis.call('HSET', KEYS[12], name, history) end
+  end
+  redis.call('HSET', KEYS[2], name, entry)
+end
+
 local left, moved = tonumber(ARGV[2]), 0
 for k = 3, 4 do
   local ids = redis.call('ZRANGEBYSCORE', KEYS[k], '-inf', now, 'LIMIT', 0, left)
@@ -58,7 +76,7 @@ for k = 3, 4 do
         entry = redis.call('XADD', KEYS[1], '*', 'data', data)
       end
       redis.call('HDEL', KEYS[5], id)
-      redis.call('HSET', KEYS[2], id, entry)
+      place(id, entry, data)
       moved = moved + 1
     else
       -- Somebody deleted the record by hand: keep the id where people look.

@@ -46,7 +46,8 @@ local function set_aside(entry, id, tries, due)
   if place and place ~= entry then id = id .. '#' .. entry end
   redis.call('ZADD', KEYS[3], due, id)
   redis.call('HSET', KEYS[4], id, data or '')
-  if tries ~= '0 0' then redis.call('HSET', KEYS[5], id, tries) end
+  -- Always: without tries a task with a group would be taken for one that is to join it.
+  redis.call('HSET', KEYS[5], id, tries)
   redis.call('HSET', KEYS[2], id, 'scheduled')
   return id
 end

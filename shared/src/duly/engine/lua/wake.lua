@@ -1,8 +1,25 @@
 -- Take permits of one kind back, and let parked tasks wait again, as many as there are free ones.
--- KEYS  stream index scheduled records tries limits permits parked
+-- KEYS  stream index scheduled records tries limits permits parked history
 -- ARGV  group, kind, most tasks to wake, then the entries whose permits are given back
 -- Returns  how many wait again
 -- Invariant  what was moved, run or deleted since it was parked is left as it is
+-- A double was kept under a stand-in for its name, which nobody would ever remove.
+local function place(id, entry, data)
+  local name = id
+  if string.find(id, '#%d+%-%d+$') then
+    local ok, message = pcall(cjson.decode, data)
+    name = ok and type(message) == 'table' and message.task_id
+  end
+  if name ~= id then
+    local history = redis.call('HGET', KEYS[9], id)
+    redis.call('HDEL', KEYS[2], id)
+    redis.call('HDEL', KEYS[9], id)
+    if type(name) ~= 'string' or redis.call('HEXISTS', KEYS[2], name) == 1 then return end
+    if history then redis.call('HSET', KEYS[9], name, history) end
+  end
+  redis.call('HSET', KEYS[2], name, entry)
+end
+
 local group, kind = ARGV[1], ARGV[2]
 for i = 4, #ARGV do redis.call('ZREM', KEYS[7], ARGV[i]) end
 if redis.call('EXISTS', KEYS[8]) == 0 then return 0 end
@@ -32,7 +49,7 @@ for _ = 1, 200 do
     end
     redis.call('ZREM', KEYS[3], id)
     redis.call('HDEL', KEYS[4], id)
-    redis.call('HSET', KEYS[2], id, entry)
+    place(id, entry, data)
     woken = woken + 1
   end
 end

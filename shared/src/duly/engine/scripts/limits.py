@@ -53,7 +53,8 @@ def permit(
 
 def wake(keys: QueueKeys, kind: str, *, most: int, entries: Sequence[bytes] = ()) -> Call:
     """Take permits back, wake tasks that wait for one. Answers how many wait in the stream now."""
-    return Call(script("wake"), _keys(keys, kind), (GROUP, kind, most, *entries))
+    names = (*_keys(keys, kind), keys.history)
+    return Call(script("wake"), names, (GROUP, kind, most, *entries))
 
 
 def _keys(keys: QueueKeys, kind: str) -> tuple[str, ...]:

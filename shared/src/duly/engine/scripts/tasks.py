@@ -114,5 +114,6 @@ def move(keys: QueueKeys, *, most: int = 200, now_ms: int = 0) -> Call:
         keys.groups,
         keys.members,
         keys.claims,
+        keys.history,
     )
     return Call(script("move"), names, (now_ms, most))
