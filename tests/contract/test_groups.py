@@ -217,3 +217,16 @@ async def test_every_shape_of_broker_merges(any_lane):
 
     assert await any_lane.merge("sms:a", members=["1", "2"], merged=merged()) == "ok"
     assert await any_lane.places() == {"all": "waiting"}
+
+
+async def test_a_merged_task_may_take_the_lock_of_its_member(lane):
+    """A function that returns a unique member's own payload asks for the lock that it holds."""
+    await lane.gather(member("1", lock="digest", lock_ttl_ms=3_600_000))
+    lane.now += GRACE
+    await lane.glean()
+
+    new = merged(lock="digest", lock_ttl_ms=60_000)
+    assert await lane.merge("sms:a", members=[("1", "digest")], merged=new) == "ok"
+
+    assert await lane.places() == {"all": "waiting"}
+    assert (await lane.map("locks"))["digest"].endswith(b" all")

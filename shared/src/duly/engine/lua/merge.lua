@@ -19,9 +19,10 @@ if outcome == 'back' then
   return 'ok'
 end
 
-local joined = {}
+local joined, leaves = {}, {}
 for a = 11, #ARGV, 2 do
   joined[a] = redis.call('ZSCORE', KEYS[5], ARGV[a])
+  leaves[ARGV[a]] = true
   if not joined[a] and outcome == 'merge' then
     redis.call('ZADD', KEYS[6], string.format('%.0f', now), group)
     return 'changed'
@@ -29,15 +30,15 @@ for a = 11, #ARGV, 2 do
 end
 if outcome == 'merge' then
   local taken = lock ~= '' and redis.call('HGET', KEYS[3], lock)
-  if taken and tonumber(string.match(taken, '^%d+') or 0) > now then
-    return string.sub(taken, string.find(taken, ' ', 1, true) + 1)
-  end
+  local ends, holder = string.match(taken or '', '^(%d+) (.*)$')
+  -- What a member holds is free once it leaves.
+  if ends and tonumber(ends) > now and not leaves[holder] then return holder end
   if redis.call('HEXISTS', KEYS[2], merged) == 1 then return merged end
 end
 
 local function unlock(digest, id)
   local owner = digest ~= '' and redis.call('HGET', KEYS[3], digest)
-  if owner and string.sub(owner, string.find(owner, ' ', 1, true) + 1) == id then
+  if owner and string.match(owner, ' (.*)') == id then
     redis.call('HDEL', KEYS[3], digest)
   end
 end
