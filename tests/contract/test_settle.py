@@ -3,7 +3,7 @@
 import pytest
 
 from duly.engine.replies import attempts_of
-from duly.engine.scripts import ATTEMPTS_KEPT, Settlement
+from duly.engine.scripts import ATTEMPTS_KEPT, NewTask, Settlement
 
 
 def line(number):
@@ -179,3 +179,20 @@ async def test_a_task_whose_entry_was_deleted_by_hand_does_not_block_its_id(lane
     assert await lane.command("HLEN", lane.keys.index) == 0
     assert await lane.map("locks") == {}
     assert await lane.add("one") == [1]
+
+
+@pytest.mark.parametrize("verdict", ["archived", "finish", "operate"])
+async def test_a_strangers_lock_holds_nobody_up(lane, verdict):
+    """A lock without an end or an owner; the sweep drops it some time later."""
+    entry = await lane.active()
+    await lane.command("HSET", lane.keys.locks, "digest", "99999999999999")
+
+    if verdict == "finish":
+        assert await lane.finish((entry, "one"), locks=["digest"]) == []
+    else:
+        assert await lane.end(entry, lock="digest") == []
+    if verdict == "operate":
+        assert await lane.operate("delete", lock="digest") == "ok"
+
+    new = NewTask(id="two", data=b"{}", lock="digest", lock_ttl_ms=1_000)
+    assert await lane.add(new) == [1]

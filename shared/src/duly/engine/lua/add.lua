@@ -32,10 +32,8 @@ for i = 1, count do
     local held = redis.call('HGET', KEYS[4], lock)
     local holder
     if held then
-      local space = string.find(held, ' ', 1, true)
-      if tonumber(string.sub(held, 1, space - 1)) > now then
-        holder = string.sub(held, space + 1)
-      end
+      local ends, owner = string.match(held, '^(%d+) (.*)$')
+      if ends and tonumber(ends) > now then holder = owner end
     end
     holder = holder or locked[lock]
     if holder then

@@ -21,8 +21,8 @@ if redis.call('HGET', KEYS[2], id) ~= ARGV[4] then return { 'changed', '' } end
 local function held(lock)
   local value = lock ~= '' and redis.call('HGET', KEYS[3], lock)
   if not value then return end
-  local space = string.find(value, ' ', 1, true)
-  if tonumber(string.sub(value, 1, space - 1)) > now then return value, string.sub(value, space + 1) end
+  local ends, holder = string.match(value, '^(%d+) (.*)$')
+  if ends and tonumber(ends) > now then return value, holder end
 end
 
 if old ~= new then

@@ -23,7 +23,7 @@ for i = 1, n do
     counts[kind] = (counts[kind] or 0) + 1
     if lock ~= '' then
       local held = redis.call('HGET', KEYS[3], lock)
-      if held and string.sub(held, string.find(held, ' ', 1, true) + 1) == ids[i] then
+      if held and string.match(held, ' (.*)') == ids[i] then
         redis.call('HDEL', KEYS[3], lock)
       end
     end

@@ -52,7 +52,7 @@ local function settle(entry, id, lock, keep, tries, result)
   if redis.call('XACK', KEYS[1], group, entry) == 0 then return false end
   redis.call('XDEL', KEYS[1], entry)
   local held = lock ~= '' and redis.call('HGET', KEYS[3], lock)
-  if held and string.sub(held, string.find(held, ' ', 1, true) + 1) == id then
+  if held and string.match(held, ' (.*)') == id then
     redis.call('HDEL', KEYS[3], lock)
   end
   redis.call('HDEL', KEYS[11], id)

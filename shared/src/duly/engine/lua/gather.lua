@@ -35,7 +35,7 @@ for a = 3, #ARGV, 8 do
   elseif redis.call('ZCARD', KEYS[4]) >= tonumber(ARGV[2]) then
     answers[#answers + 1] = -3
   elseif held and tonumber(string.match(held, '^%d+') or 0) > now then
-    answers[#answers + 1] = string.sub(held, string.find(held, ' ', 1, true) + 1)
+    answers[#answers + 1] = string.match(held, ' (.*)') or ''
   else
     redis.call('HSET', KEYS[1], id, 'aggregating')
     redis.call('HSET', KEYS[3], id, ARGV[a + 1])

@@ -86,7 +86,7 @@ else
 end
 if operation ~= 'run' and ARGV[5] ~= '' then
   local held = redis.call('HGET', KEYS[12], ARGV[5])
-  if held and string.sub(held, string.find(held, ' ', 1, true) + 1) == id then
+  if held and string.match(held, ' (.*)') == id then
     redis.call('HDEL', KEYS[12], ARGV[5])
   end
 end

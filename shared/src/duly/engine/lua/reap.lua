@@ -52,7 +52,7 @@ for i = 1, #held do
       redis.call('HDEL', KEYS[11], id)
       local lock = ok and type(message) == 'table' and type(message.labels) == 'table' and message.labels.lock
       local holder = type(lock) == 'string' and redis.call('HGET', KEYS[10], lock)
-      if holder and string.sub(holder, string.find(holder, ' ', 1, true) + 1) == id then
+      if holder and string.match(holder, ' (.*)') == id then
         redis.call('HDEL', KEYS[10], lock)
       end
       quarantined = quarantined + 1

@@ -38,7 +38,7 @@ end
 local function unlock(lock, id)
   if lock == '' then return end
   local held = redis.call('HGET', KEYS[3], lock)
-  if held and string.sub(held, string.find(held, ' ', 1, true) + 1) == id then
+  if held and string.match(held, ' (.*)') == id then
     redis.call('HDEL', KEYS[3], lock)
   end
 end
