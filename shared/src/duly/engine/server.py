@@ -15,12 +15,10 @@ import structlog
 
 from duly import __version__
 from duly.clock import Clock, SystemClock, to_ms
-from duly.engine.adoption import adopt
 from duly.engine.broker import Handler, JobBroker
 from duly.engine.chores.aggregator import Aggregator, Merge, Merger
 from duly.engine.chores.duties import Duties
 from duly.engine.chores.heartbeat import Heartbeat
-from duly.engine.chores.janitor import Janitor
 from duly.engine.chores.mover import Mover
 from duly.engine.chores.reaper import Reaper
 from duly.engine.commands import Command
@@ -31,6 +29,7 @@ from duly.engine.receiver import JobReceiver
 from duly.engine.replies import ServerRecord
 from duly.engine.source import LONGEST_BLOCK_MS
 from duly.engine.store import Pulse, Store
+from duly.engine.upkeep import EVERY, Upkeep
 from duly.errors import BrokerDownError, BrokerError, BrokerWriteError
 from duly.job import Job
 from duly.runtime.service import repeat
@@ -43,8 +42,6 @@ _RETRY_START = 1.0
 _COMPLAIN_EVERY = 5.0
 _LAST_BEAT = 3.0
 _NEVER = timedelta(days=1)
-_TIDY_EVERY = timedelta(minutes=1)
-_ADOPTIONS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +123,6 @@ class Server:
         self._mergers: dict[str, Merger] = {}
         self._heard: float | None = None
         self._stopping = False
-        self._adoptions = dict.fromkeys(options.queues, _ADOPTIONS)
         self._stop: asyncio.Event | None = None
         self._told_ms = 0
 
@@ -242,7 +238,10 @@ class Server:
         for queue in self._options.queues:
             merger = Aggregator(self._store, queue, self._mergers, server=self.id)
             chores.append(loop.create_task(merger.run(stop)))
-        chores += [loop.create_task(self._tidy(queue, stop)) for queue in self._options.queues]
+            tidy = self._upkeep(queue).turn
+            chores.append(
+                loop.create_task(repeat(tidy, name=f"upkeep {queue}", every=EVERY, stop=stop))
+            )
         watching = loop.create_task(self._watch(stop))
         try:
             await self._receiver.listen(stop)
@@ -254,6 +253,15 @@ class Server:
             # A beat that is under way would bring the lease back after the good-bye.
             await asyncio.to_thread(heartbeat.join, _LAST_BEAT)
         await self._leave()
+
+    def _upkeep(self, queue: str) -> Upkeep:
+        return Upkeep(
+            self._store,
+            queue,
+            bounds=self._options.archive,
+            kinds=self._jobs.plans,
+            duties=self._duties[queue],
+        )
 
     async def _watch(self, stop: asyncio.Event) -> None:
         await stop.wait()
@@ -359,26 +367,6 @@ class Server:
             running=[described(task) for task in running[:_MOST_SHOWN]],
         )
         return msgspec.json.encode(record)
-
-    async def _tidy(self, queue: str, stop: asyncio.Event) -> None:
-        """Keep the queue known and within its bounds, now and then; schedulers do it more often."""
-        janitor = Janitor(self._store, queue, bounds=self._options.archive, every=_TIDY_EVERY)
-
-        async def turn() -> timedelta:
-            self._store.forget(queue)
-            await self._store.register(queue)
-            await self._adopt(queue)
-            return await janitor.turn()
-
-        await repeat(turn, name=f"janitor {queue}", every=_TIDY_EVERY, stop=stop)
-
-    async def _adopt(self, queue: str) -> None:
-        """Take back what nobody knew: on arrival, and once more for what came aside just then."""
-        if self._adoptions[queue]:
-            self._adoptions[queue] -= 1
-            adopted = await adopt(self._store, queue, self._jobs.plans)
-            if adopted:
-                self._log.info("Quarantined tasks wait again", queue=queue, tasks=adopted)
 
     async def _leave(self) -> None:
         for queue in self._options.queues:

@@ -157,7 +157,8 @@ class Settler:
                 )
                 if left_out:
                     self._on_left_out(left_out)
-                if posted:
+                # What is refused may have been posted by a first write whose answer was lost.
+                if posted or refused:
                     self._on_posted()
                 return cast("list[bytes]", refused)
 

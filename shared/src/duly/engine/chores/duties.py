@@ -55,6 +55,10 @@ class Duties:
         """Note that something lies in the outbox."""
         self._post.set()
 
+    def look(self) -> None:
+        """Look for dead servers and in the outbox, though nobody has told of any."""
+        self._dead.set()
+
     async def run(self) -> None:
         """Do what was noted, until cancelled."""
         async with asyncio.TaskGroup() as group:

@@ -1,0 +1,80 @@
+"""Upkeep: workers alone find what nobody tells them of."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from duly.engine import scripts
+from duly.engine.chores.duties import Duties
+from duly.engine.chores.mover import Mover
+from duly.engine.chores.reaper import Reaper
+from duly.engine.courier import Courier
+from duly.engine.keys import GROUP, queue_keys
+from duly.engine.scripts import Successor
+from duly.engine.store import Store
+from duly.engine.upkeep import Upkeep
+from duly.job import Job
+from duly.runtime.settings import ArchiveSettings
+from duly.testing.waiting import until
+
+
+class Note(Job, kind="note"):
+    pass
+
+
+@pytest.fixture
+async def store(broker_settings):
+    async with Store.open(broker_settings) as store:
+        yield store
+
+
+async def test_workers_alone_recover_tasks_of_a_consumer_without_a_lease(client, store, serving):
+    """Whoever reads the stream by hand, or dies before its first heartbeat, has no lease."""
+    await client.enqueue(Note())
+    keys, seen = queue_keys("default"), []
+    reader = store.reader("default")
+    (taken,) = await reader.read(server="no-lease", count=1, block_ms=1)
+    await reader.close()
+    await store.connection.command(
+        "XCLAIM", keys.stream, GROUP, "no-lease", 0, taken.entry, "IDLE", 3_600_000
+    )
+
+    async def handler(_, context):
+        seen.append(context.crashes)
+
+    async with serving({Note: handler}):
+        await until(lambda: seen, timeout=5)
+
+    assert seen == [1]
+
+
+async def test_what_a_dead_client_left_in_the_outbox_is_delivered(store):
+    keys = await store.register("home")
+    duties = Duties(
+        Mover(store, "home"),
+        Reaper(store, "home", lease=timedelta(seconds=2)),
+        Courier(store, "home"),
+        horizon=timedelta(seconds=1),
+    )
+    upkeep = Upkeep(store, "home", bounds=ArchiveSettings(), kinds=(), duties=duties)
+    running = asyncio.create_task(duties.run())
+
+    async def letters():
+        return await store.connection.command("XLEN", keys.outbox)
+
+    async def delivered():
+        return not await letters()
+
+    try:
+        for task_id in ("one", "two"):  # the first may be what they look for as they begin
+            data = b'{"task_id":"%s","task_name":"note"}' % task_id.encode()
+            letter = Successor("task", "away", id=task_id, data=data)
+            await store.run(scripts.post(keys, [letter]))
+            await upkeep.turn()
+            await until(delivered, timeout=5)
+    finally:
+        running.cancel()
+        await asyncio.wait({running})
+
+    assert await store.present("away", ["one", "two"]) == [True, True]
