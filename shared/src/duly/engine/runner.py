@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from duly.clock import Clock
-from duly.engine import attempt, threads
+from duly.engine import attempt, settlements, threads
 from duly.engine.attempt import Running, UnknownKindError
 from duly.engine.broker import JobBroker, Plan
 from duly.engine.delivery import Delivery
@@ -161,7 +161,7 @@ class Runner:
     def _quarantine(self, queue: str, delivery: Delivery, reason: str) -> None:
         store, task_id = self._jobs.store, attempt.task_id_of(delivery) or delivery.entry.decode()
         self._settlers[queue].settle(
-            attempt.quarantine(
+            settlements.quarantine(
                 delivery, task_id, reason, now_ms=store.now_ms(), server=self._jobs.server
             )
         )
@@ -171,7 +171,7 @@ class Runner:
         """Archive a task whose deadline had passed before this attempt could begin."""
         now_ms, context = self._jobs.store.now_ms(), running.context
         self._settlers[running.queue].settle(
-            attempt.expired(running, now_ms=now_ms, server=self._jobs.server)
+            settlements.expired(running, now_ms=now_ms, server=self._jobs.server)
         )
         self._log.error(
             "Task archived, its deadline had passed",
@@ -212,7 +212,7 @@ class Runner:
         except asyncio.CancelledError as error:
             self._cancelled(running, error)
         except HandBack:
-            self._settlers[running.queue].settle(attempt.hand_back(running))
+            self._settlers[running.queue].settle(settlements.hand_back(running))
             self._end(running, Outcome.HANDED_BACK)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a handler may raise anything
             self._failed(running, error)
@@ -243,9 +243,9 @@ class Runner:
                 encoded = running.context.draft or b""
                 if result is not None:
                     encoded = msgspec.json.encode(result)
-                kept = attempt.success(running, encoded)
+                kept = settlements.success(running, encoded)
             if running.flow is not None or running.context.successors:
-                followed = attempt.followed(running, kept, now_ms=self._jobs.store.now_ms())
+                followed = settlements.followed(running, kept, now_ms=self._jobs.store.now_ms())
         except Exception as error:  # noqa: BLE001 - results and successors are the handler's
             self._failed(running, error)
             return
@@ -265,7 +265,7 @@ class Runner:
 
     def _failed(self, running: Running, error: BaseException) -> None:
         store = self._jobs.store
-        settlement, end = attempt.failure(
+        settlement, end = settlements.failure(
             running,
             error,
             now_ms=store.now_ms(),
@@ -286,7 +286,7 @@ class Runner:
         if running.interrupted is Outcome.LOST:
             self._on_lost(running.delivery.entry)
         elif running.interrupted is Outcome.CANCELLED:
-            settlement = attempt.cancelled(
+            settlement = settlements.cancelled(
                 running,
                 now_ms=self._jobs.store.now_ms(),
                 seconds=self._seconds(running),
