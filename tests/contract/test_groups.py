@@ -230,3 +230,30 @@ async def test_a_merged_task_may_take_the_lock_of_its_member(lane):
 
     assert await lane.places() == {"all": "waiting"}
     assert (await lane.map("locks"))["digest"].endswith(b" all")
+
+
+async def test_a_member_deleted_by_hand_keeps_no_group_due_for_ever(lane):
+    await lane.gather(member("1"), member("2", name="sms:b"))
+    await lane.command("HDEL", lane.keys.records, "1")
+    await lane.operate("delete", "1")
+    lane.now += GRACE
+
+    assert await lane.glean() == {"sms:b": (1, ["2"])}
+    await lane.glean()
+
+    assert await lane.places() == {"2": "aggregating"}
+    assert await lane.members("groups") == ["sms:b"]
+
+
+async def test_large_members_are_claimed_part_by_part(lane):
+    large = b'{"task_id":"x","task_name":"sms","kwargs":{"text":"%s"}}' % (b"x" * 250_000)
+    tasks = [NewTask(id=str(n), data=large, group=("sms:a", 0, 0, 100)) for n in range(100, 140)]
+    await lane.gather(*tasks)
+
+    ((times, ids),) = (await lane.glean()).values()
+    assert await lane.merge("sms:a", members=ids, merged=merged(), in_ms=0) == "ok"
+    ((_, rest),) = (await lane.glean()).values()
+
+    assert times == 1
+    assert 30 < len(ids) < 40
+    assert ids + rest == [task.id for task in tasks]

@@ -36,7 +36,8 @@ def glean(
 ) -> Call:
     """Claim groups that are due. Answers [name, times claimed, id, data, id, data, …] of each."""
     args: list[Argument] = [now_ms, token, hold_ms, most_groups, most_members, *kinds]
-    return Call(script("glean"), (keys.groups, keys.members, keys.records, keys.claims), args)
+    names = (keys.groups, keys.members, keys.records, keys.claims, keys.aggregating)
+    return Call(script("glean"), names, args)
 
 
 def merge(
