@@ -341,3 +341,16 @@ async def test_a_command_that_is_none_of_ours_is_read_as_nothing(lane):
     await lane.command("HSET", lane.keys.commands, "alice", b"\xff" * 50)
 
     assert (await beat(lane)).command_ms == 0
+
+
+async def test_a_strangers_kind_is_no_name_of_a_counter(lane):
+    await lane.store.register("lane")
+    data = b'{"task_id":"one","task_name":"no:name\\n"}'
+    await lane.command("XADD", lane.keys.stream, "*", "data", data)
+    await lane.beat()
+    await lane.claim()
+    lane.now += LEASE
+
+    assert await lane.reap() == [1, 0, 1]
+
+    assert await lane.counts() == {"-:crashed": 1}

@@ -34,7 +34,8 @@ for i = 1, #held do
     local ok, message = pcall(cjson.decode, data or '')
     local id, kind, ours = entry, '-', false
     if ok and type(message) == 'table' then
-      if type(message.task_name) == 'string' and #message.task_name <= 64 then kind = message.task_name end
+      local name = message.task_name
+      if type(name) == 'string' and #name <= 64 and string.find(name, '^[a-z0-9_.%-]+$') then kind = name end
       if type(message.task_id) == 'string' and redis.call('HGET', KEYS[2], message.task_id) == entry then
         id, ours = message.task_id, true
       end
