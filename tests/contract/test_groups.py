@@ -124,6 +124,32 @@ async def test_a_member_that_has_left_meanwhile_is_not_merged(lane, operation):
     assert await lane.glean() == {"sms:a": (2, ["2"])}
 
 
+@pytest.mark.parametrize("group", ["sms:a", "sms:b"])
+@pytest.mark.parametrize(("outcome", "answer"), [("merge", "changed"), ("archive", "ok")])
+async def test_a_new_task_with_a_members_id_is_not_taken_for_it(lane, group, outcome, answer):
+    await lane.gather(member("1", size=1))
+    await lane.glean()
+    await lane.operate("delete", "1")
+    lane.now += 1
+    await lane.gather(member("1", name=group))
+
+    assert await lane.merge("sms:a", outcome, ["1"], merged=merged()) == answer
+
+    assert await lane.places() == {"1": "aggregating"}
+    lane.now += 60_000
+    assert list(await lane.glean()) == [group]
+
+
+async def test_a_clock_that_was_set_back_hinders_no_merge(lane):
+    await lane.gather(member("1", size=1))
+    await lane.gather(member("2", size=1))
+    lane.now -= 3_600_000
+    await lane.command("ZADD", lane.keys.groups, lane.now, "sms:a")
+    await lane.glean()
+
+    assert await lane.merge("sms:a", members=["1", "2"], merged=merged()) == "ok"
+
+
 async def test_a_group_whose_merging_failed_waits(lane):
     await lane.gather(member("1", size=1))
     await lane.glean()

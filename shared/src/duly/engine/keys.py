@@ -44,7 +44,7 @@ class QueueKeys:
     | aggregating | ZSET | task ids by the ms they joined their group |
     | groups | ZSET | group, "kind:name", by the ms it is due |
     | members | ZSET | "group⏎ms joined⏎task id", all of score 0 |
-    | claims | HASH | group → who merges it, and how often it was tried |
+    | claims | HASH | group → who merges it, since when, how often tried |
     | ticks | HASH | entry id → "slot-ms task-id"; `entry id:outcome` → count |
     """
 

@@ -36,7 +36,10 @@ for _, group in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT'
     elseif #members > 0 then
       local held = redis.call('HGET', KEYS[4], group)
       local times = tonumber(held and string.match(held, ' (%d+)$') or 0) + 1
-      redis.call('HSET', KEYS[4], group, ARGV[2] .. ' ' .. times)
+      -- Who joins later is not claimed; a clock that was set back does not make these later.
+      local last = tonumber(string.sub(names[#names], #group + 2, #group + 14)) or 0
+      local since = string.format('%.0f', math.max(now, last))
+      redis.call('HSET', KEYS[4], group, ARGV[2] .. ' ' .. since .. ' ' .. times)
       redis.call('ZADD', KEYS[1], string.format('%.0f', now + ARGV[3]), group)
       found[#found + 1] = { group, times, unpack(members) }
     end

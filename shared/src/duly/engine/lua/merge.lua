@@ -13,16 +13,25 @@ if now == 0 then
 end
 local group, outcome, merged, lock = ARGV[3], ARGV[4], ARGV[6], ARGV[8]
 local held = redis.call('HGET', KEYS[8], group)
-if not held or string.match(held, '^(.*) %d+$') ~= ARGV[2] then return 'lost' end
+local token, since = string.match(held or '', '^(.*) (%d+) %d+$')
+if token ~= ARGV[2] then return 'lost' end
 if outcome == 'back' then
   redis.call('ZADD', KEYS[6], string.format('%.0f', now + ARGV[5]), group)
   return 'ok'
 end
 
+local function name(time, id)
+  return group .. '\n' .. string.format('%013.0f', time) .. '\n' .. id
+end
+
 local joined, leaves = {}, {}
 for a = 11, #ARGV, 2 do
-  joined[a] = redis.call('ZSCORE', KEYS[5], ARGV[a])
-  leaves[ARGV[a]] = true
+  -- Another task may have its id by now, in another group or in this one since the claim.
+  local time = redis.call('ZSCORE', KEYS[5], ARGV[a])
+  if time and tonumber(time) <= tonumber(since)
+    and redis.call('ZSCORE', KEYS[7], name(time, ARGV[a])) then
+    joined[a], leaves[ARGV[a]] = time, true
+  end
   if not joined[a] and outcome == 'merge' then
     redis.call('ZADD', KEYS[6], string.format('%.0f', now), group)
     return 'changed'
@@ -47,7 +56,7 @@ for a = 11, #ARGV, 2 do
   local id = ARGV[a]
   if joined[a] then
     redis.call('ZREM', KEYS[5], id)
-    redis.call('ZREM', KEYS[7], group .. '\n' .. string.format('%013.0f', joined[a]) .. '\n' .. id)
+    redis.call('ZREM', KEYS[7], name(joined[a], id))
     unlock(ARGV[a + 1], id)
     if outcome == 'merge' then
       redis.call('HDEL', KEYS[2], id)
