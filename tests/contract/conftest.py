@@ -126,10 +126,10 @@ class Lane:
         answers = await self.store.run(call)
         return [answer if isinstance(answer, int) else answer.decode() for answer in answers]
 
-    async def glean(self, *kinds, token="alice", **options):
+    async def glean(self, *kinds, token="alice", hold_ms=60_000, **options):
         """Claim what is due; return group → (times claimed, ids)."""
         call = scripts.glean(
-            self.keys, kinds or ("sms",), token=token, hold_ms=60_000, now_ms=self.now, **options
+            self.keys, kinds or ("sms",), token=token, hold_ms=hold_ms, now_ms=self.now, **options
         )
         return {
             name.decode(): (times, [task_id.decode() for task_id in members[::2]])
@@ -143,6 +143,12 @@ class Lane:
             now_ms=self.now, **{"in_ms": 7_000} | options,
         )  # fmt: skip
         return bytes(await self.store.run(call)).decode()
+
+    async def due_groups(self):
+        """Return group → when it is due."""
+        found = await self.command("ZRANGE", self.keys.groups, 0, -1, "WITHSCORES")
+        flat = [part for pair in found for part in (pair if isinstance(pair, list) else (pair,))]
+        return {name.decode(): float(due) for name, due in zip(flat[::2], flat[1::2], strict=True)}
 
     async def letters(self):
         """Return the fields of what lies in the outbox."""

@@ -26,6 +26,8 @@ SERVERS = st.sampled_from(["alice", "bob"])
 LEASE, WAIT, LOCK_TTL, CRASHES, BATCH = 10_000, 7_000, 20_000, 3, 2
 AGES = st.sampled_from([-1, 0, 1, WAIT])
 COUNTS = st.sampled_from([-1, 0, 1])
+GROUPS = st.sampled_from(["", "", "greet:x", "greet:y"])
+GRACE, DELAY, FULL, HOLD = 5_000, 8_000, 3, 15_000
 ENDED = ("archived", "quarantined", "completed")
 
 
@@ -42,7 +44,17 @@ class Ticket:
     entry: bytes = b""
     """The entry by which its server holds it; any other is an old one."""
     score: int = 0
-    """When it ended; of a completed one: when it is forgotten."""
+    """When it ended; of a completed one: when it is forgotten; of a member: when it joined."""
+    group: str = ""
+
+
+@dataclass
+class Claim:
+    """What the model knows of who merges a group."""
+
+    token: str
+    at: int
+    tries: int
 
 
 class Queue(RuleBasedStateMachine):
@@ -51,6 +63,7 @@ class Queue(RuleBasedStateMachine):
     lane = None
     run = None
     held = Bundle("held")
+    gleaned = Bundle("gleaned")
 
     def __init__(self):
         super().__init__()
@@ -59,6 +72,9 @@ class Queue(RuleBasedStateMachine):
         self.locks: dict[str, tuple[str, int]] = {}
         self.leases: dict[str, int] = {}
         self.cancels: dict[str, str] = {}
+        self.groups: dict[str, int] = {}
+        self.claims: dict[str, Claim] = {}
+        self.tokens = self.merged = 0
         self.paused = False
         self.ended = self.failed = self.crashed = self.dropped = 0
         self.run(self.lane.command("DEL", *self.lane.keys.everything()))
@@ -85,26 +101,51 @@ class Queue(RuleBasedStateMachine):
         if lock and self.locks.get(lock, ("", 0))[0] == task_id:
             del self.locks[lock]
 
+    def members(self, group):
+        """Return the ids of a group in their order."""
+        joined = [
+            (task.score, name)
+            for name, task in self.tasks.items()
+            if task.state == "aggregating" and task.group == group
+        ]
+        return [name for _, name in sorted(joined)]
+
+    def join(self, group):
+        """Set when a group is due, one having joined it."""
+        if group in self.claims:
+            return
+        members = self.members(group)
+        due = self.lane.now + (GRACE if len(members) < FULL else 0)
+        self.groups[group] = min(due, self.tasks[members[0]].score + DELAY)
+
     def owned(self, item):
         """Return the task that a held entry still gives a right to, or None."""
         task = self.tasks.get(item[0])
         return task if task and task.state == "active" and task.entry == item[1] else None
 
-    @rule(task_id=IDS, lock=LOCKS, later=st.booleans())
-    def enqueue(self, task_id, lock, later):
+    @rule(task_id=IDS, lock=LOCKS, later=st.booleans(), name=GROUPS)
+    def enqueue(self, task_id, lock, later, name):
         due = self.lane.now + WAIT if later else 0
-        data = self.lane.message(task_id, lock=lock)
-        new = NewTask(id=task_id, data=data, due_ms=due, lock=lock, lock_ttl_ms=LOCK_TTL)
-        (answer,) = self.run(self.lane.add(new))
+        group = (name, GRACE, DELAY, FULL) if name else None
+        labels = {"group": group} if name else {}
+        data = self.lane.message(task_id, lock=lock, **labels)
+        new = NewTask(
+            id=task_id, data=data, due_ms=due, lock=lock, lock_ttl_ms=LOCK_TTL, group=group
+        )
+        joins = name and not later
+        (answer,) = self.run(self.lane.gather(new) if joins else self.lane.add(new))
         holder, end = self.locks.get(lock, ("", 0))
         if task_id in self.tasks:
             assert answer == -2
         elif lock and end > self.lane.now:
             assert answer == holder
         else:
-            assert answer == (2 if later else 1)
-            self.tasks[task_id] = Ticket("scheduled" if later else "waiting", lock, due)
-            if not later:
+            state = "scheduled" if later else "aggregating" if name else "waiting"
+            assert answer == {"waiting": 1, "scheduled": 2, "aggregating": 3}[state]
+            self.tasks[task_id] = Ticket(state, lock, due, score=self.lane.now, group=name)
+            if joins:
+                self.join(name)
+            elif not later:
                 self.line.append(task_id)
             if lock:
                 self.locks[lock] = (task_id, self.lane.now + LOCK_TTL)
@@ -273,7 +314,12 @@ class Queue(RuleBasedStateMachine):
         ]
         assert moved == len(due)
         for task_id in due:
-            self.to(task_id, "waiting")
+            task = self.tasks[task_id]
+            if task.state == "scheduled" and task.group and not task.attempts:
+                self.to(task_id, "aggregating")
+                self.join(task.group)
+            else:
+                self.to(task_id, "waiting")
         waits = [task.due for task in self.tasks.values() if task.state in {"scheduled", "retry"}]
         assert wait == (min(waits) - self.lane.now if waits else -1)
 
@@ -299,6 +345,79 @@ class Queue(RuleBasedStateMachine):
             else:
                 self.forget(task_id)
 
+    @rule(target=gleaned)
+    def glean(self):
+        self.tokens += 1
+        token, expected = f"t{self.tokens}", {}
+        for group in sorted(self.groups, key=lambda name: (self.groups[name], name)):
+            members = self.members(group)
+            if self.groups[group] > self.lane.now:
+                continue
+            if not members:
+                self.claims.pop(group, None)
+                del self.groups[group]
+                continue
+            tries = self.claims[group].tries + 1 if group in self.claims else 1
+            self.claims[group] = Claim(token, self.lane.now, tries)
+            self.groups[group] = self.lane.now + HOLD
+            expected[group] = (tries, members)
+        assert self.run(self.lane.glean("greet", token=token, hold_ms=HOLD)) == expected
+        return multiple(*((name, token, tuple(ids)) for name, (_, ids) in expected.items()))
+
+    def unmerged(self, item, members, new, lock):
+        """Return why a claimed group is not merged, or None."""
+        group = item[0]
+        if len(members) < len(item[2]):
+            self.groups[group] = self.lane.now
+            return "changed"
+        holder, end = self.locks.get(lock, ("", 0))
+        if lock and end > self.lane.now and holder not in members:
+            return holder
+        return new if new in self.tasks else None
+
+    @rule(item=gleaned, outcome=st.sampled_from(["merge", "merge", "archive", "back"]),
+          new=st.sampled_from(["a", "m", "n"]), lock=LOCKS)  # fmt: skip
+    def merge(self, item, outcome, new, lock):
+        group, token, ids = item
+        data = self.lane.message(new, lock=lock)
+        merged = NewTask(id=new, data=data, lock=lock, lock_ttl_ms=LOCK_TTL)
+        claim = self.claims.get(group)
+        members = [
+            name
+            for name in self.members(group)
+            if name in ids and claim and self.tasks[name].score <= claim.at
+        ]
+        locks = [self.tasks[name].lock if name in self.tasks else "" for name in ids]
+        answer = self.run(self.lane.merge(
+            group, outcome, tuple(zip(ids, locks, strict=True)), token=token, merged=merged,
+        ))  # fmt: skip
+        if claim is None or claim.token != token:
+            assert answer == "lost"
+            return
+        refused = self.unmerged(item, members, new, lock) if outcome == "merge" else None
+        assert answer == (refused or "ok")
+        if outcome == "back":
+            self.groups[group] = self.lane.now + WAIT
+        elif not refused:
+            self.end_claim(group, outcome, members)
+            if outcome == "merge":
+                self.merged += len(members)
+                self.tasks[new] = Ticket("waiting", lock)
+                self.line.append(new)
+                if lock:
+                    self.locks[lock] = (new, self.lane.now + LOCK_TTL)
+
+    def end_claim(self, group, outcome, members):
+        for task_id in members:
+            self.unlock(task_id, self.tasks[task_id].lock)
+            if outcome == "merge":
+                self.forget(task_id)
+            else:
+                self.to(task_id, "archived")
+        del self.claims[group], self.groups[group]
+        if self.members(group):
+            self.groups[group] = self.lane.now + WAIT
+
     @rule()
     def pause_or_resume(self):
         self.paused = not self.paused
@@ -319,6 +438,9 @@ class Queue(RuleBasedStateMachine):
         assert counts.get("greet:failed", 0) == self.failed
         assert sum(n for name, n in counts.items() if name.endswith(":crashed")) == self.crashed
         assert counts.get("-:dropped", 0) == self.dropped
+        assert counts.get("greet:aggregated", 0) == self.merged
+        assert self.run(self.lane.due_groups()) == self.groups
+        assert self.run(self.lane.map("claims")).keys() == self.claims.keys()
         holders = {
             lock: text.split(b" ")[1] for lock, text in self.run(self.lane.map("locks")).items()
         }
