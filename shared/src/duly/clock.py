@@ -4,6 +4,8 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+_FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_000
+
 
 class Clock(Protocol):
     """What needs the time is given a clock; tests give a frozen one."""
@@ -32,9 +34,13 @@ def to_unix_ms(instant: datetime) -> int:
     return round(instant.timestamp() * 1000)
 
 
-def from_unix_ms(unix_ms: int) -> datetime:
-    """Return the aware UTC instant of whole milliseconds since 1970."""
-    return datetime.fromtimestamp(unix_ms / 1000, UTC)
+def from_unix_ms(unix_ms: float) -> datetime:
+    """Return the aware UTC instant of milliseconds since 1970.
+
+    What is beyond the years that a datetime has is their first or last second: what the broker
+    holds may say anything.
+    """
+    return datetime.fromtimestamp(min(max(unix_ms, _FIRST_MS), _LAST_MS) / 1000, UTC)
 
 
 def to_ms(duration: timedelta) -> int:

@@ -128,7 +128,7 @@ def _report(
         queue=keys.name,
         size=count,
         oldest=from_unix_ms(oldest) if oldest else None,
-        due=from_unix_ms(round(due_ms)),
+        due=from_unix_ms(due_ms),
         tries=_tries(claim or b""),
     )
 

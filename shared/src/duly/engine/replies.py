@@ -127,7 +127,7 @@ def task_from(
     message = _message(data)
     kind = message.task_name[:_NAME_LIMIT] if message else ""
     attempts, crashes = tries_of(tries)
-    instant = from_unix_ms(round(score_ms)) if score_ms is not None else None
+    instant = from_unix_ms(score_ms) if score_ms is not None else None
     due = state in {TaskState.SCHEDULED, TaskState.RETRY, TaskState.COMPLETED}
     ended = state in {TaskState.ARCHIVED, TaskState.QUARANTINED}
     limit = message.labels.get("max_attempts") if message else None
@@ -204,7 +204,7 @@ def server_from(server_id: str, description: bytes, lease_end_ms: float | None, 
     if lease_end_ms is None or lease_end_ms <= now_ms:
         status = ServerStatus.LOST
     else:
-        beat_ms = round(lease_end_ms) - record.lease_ms
+        beat_ms = round(min(lease_end_ms, 2**53)) - record.lease_ms
     return ServerReport(
         id=server_id,
         host=record.host,

@@ -174,3 +174,19 @@ async def test_an_attempts_own_span_names_its_trace(client, inspector, serving):
         end = await archived(inspector, task)
 
     assert len(end.history[0].trace_id) == 32
+
+
+async def test_times_beyond_the_calendar_run_and_are_shown(client, inspector, serving):
+    """A client may ask for a retention of 200,000 years, and a stranger may write anything."""
+    seen = []
+
+    async def handler(_, context):
+        seen.append(context.deadline)
+
+    for_ever = timedelta(days=100_000_000)
+    task = await client.enqueue(Errand(), retention=for_ever, timeout=for_ever)
+    async with serving({Errand: handler}):
+        await until(lambda: seen)
+
+    (shown,) = (await inspector.tasks("default", TaskState.COMPLETED)).tasks
+    assert (shown.id, shown.due_at.year, seen[0].year) == (task.id, 9999, 9999)
