@@ -283,3 +283,15 @@ async def test_large_members_are_claimed_part_by_part(lane):
     assert times == 1
     assert 30 < len(ids) < 40
     assert ids + rest == [task.id for task in tasks]
+
+
+async def test_members_that_leave_are_no_failures_of_the_group(lane):
+    await lane.gather(*[member(str(n), size=100) for n in range(8)])
+    lane.now += GRACE
+    for n in range(7):
+        ((times, ids),) = (await lane.glean()).values()
+        await lane.operate("delete", str(n))
+        assert await lane.merge("sms:a", members=ids, merged=merged()) == "changed"
+        assert times == 1
+
+    assert await lane.glean() == {"sms:a": (1, ["7"])}
