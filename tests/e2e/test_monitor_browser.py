@@ -33,6 +33,7 @@ PAGES = [
     "/queues/default",
     "/queues/default?state=archived",
     "/queues/low?state=quarantined",
+    "/queues/critical?state=aggregating",
     "/failures",
     "/tasks/default/0f1e2d3c4b5a6978",
     "/tasks/default/9f2c41d8e0b70",

@@ -27,8 +27,14 @@ TRACEBACK = """Traceback (most recent call last):
     raise GatewayError(f"{status}: {body[:80]}")
 duly_worker.gateway.GatewayError: 502: upstream connect error
 """
-RUNNABLE = {TaskState.SCHEDULED, TaskState.RETRY, TaskState.ARCHIVED, TaskState.QUARANTINED}
-ARCHIVABLE = {TaskState.WAITING, TaskState.SCHEDULED, TaskState.RETRY}
+RUNNABLE = {
+    TaskState.SCHEDULED,
+    TaskState.RETRY,
+    TaskState.AGGREGATING,
+    TaskState.ARCHIVED,
+    TaskState.QUARANTINED,
+}
+ARCHIVABLE = {TaskState.WAITING, TaskState.SCHEDULED, TaskState.RETRY, TaskState.AGGREGATING}
 
 
 class FrozenClock:
@@ -332,6 +338,15 @@ def sample_tasks(now):
             enqueued_at=now - timedelta(minutes=1),
             ended_at=now - timedelta(seconds=50),
             due_at=now + timedelta(hours=1),
+        ),
+        Task(
+            id="ada0000000000001",
+            queue="critical",
+            kind="mention",
+            state=TaskState.AGGREGATING,
+            payload={"post": 7},
+            labels={"group": [f"mention:{XSS}", 60_000, 0, 500]},
+            enqueued_at=now - timedelta(seconds=20),
         ),
     ]
     waiting = [

@@ -1,6 +1,7 @@
 """The overview and the page of one queue."""
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -73,3 +74,23 @@ async def test_pause_and_resume_by_form(client, inspector):
 async def test_pausing_a_queue_that_does_not_exist_is_a_404(client, inspector):
     assert (await client.post("/monitoring/queues/none/pause")).status_code == 404
     assert "none" not in inspector.paused
+
+
+async def test_tasks_of_groups_have_a_tab_a_count_and_their_group(client):
+    text = (await client.get("/monitoring/queues/critical")).text
+
+    assert re.search(r'aria-current="page">aggregating <span class="number">1<', text)
+    assert "<code>mention:&lt;img src=x" in text
+    assert ">Run now<" in text
+    assert ">Joined<" in text
+
+
+@pytest.mark.parametrize("label", [7, {"a": 1}, [], [None], [["x"]], "text", None])
+async def test_a_strangers_group_breaks_no_page(client, inspector, label):
+    place = next(i for i, task in enumerate(inspector.held) if task.kind == "mention")
+    inspector.held[place] = replace(inspector.held[place], labels={"group": label})
+
+    response = await client.get("/monitoring/queues/critical?state=aggregating")
+
+    assert response.status_code == 200
+    assert "ada0000000000001" in response.text

@@ -19,6 +19,13 @@ from duly_monitor.render import Renderer
 
 SHOWN_MINUTES = 60
 """How far back the charts go."""
+_WORTH_SEEING = (
+    TaskState.ARCHIVED,
+    TaskState.RETRY,
+    TaskState.ACTIVE,
+    TaskState.SCHEDULED,
+    TaskState.AGGREGATING,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +157,7 @@ def _finished(queues: list[list[MinuteReport]]) -> list[list[MinuteReport]]:
 
 def _worth_seeing(report: QueueReport) -> TaskState:
     """Return the state to open with: what went wrong, else what runs, else what waits."""
-    for state in (TaskState.ARCHIVED, TaskState.RETRY, TaskState.ACTIVE, TaskState.SCHEDULED):
+    for state in _WORTH_SEEING:
         if getattr(report, state.value):
             return state
     return TaskState.WAITING
