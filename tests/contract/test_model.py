@@ -369,6 +369,8 @@ class Queue(RuleBasedStateMachine):
         group = item[0]
         if len(members) < len(item[2]):
             self.groups[group] = self.lane.now
+            # The claim is over, and counts as no try.
+            self.claims[group] = Claim("", 0, self.claims[group].tries - 1)
             return "changed"
         holder, end = self.locks.get(lock, ("", 0))
         if lock and end > self.lane.now and holder not in members:

@@ -34,7 +34,7 @@ for a = 11, #ARGV, 2 do
   end
   if not joined[a] and outcome == 'merge' then
     redis.call('ZADD', KEYS[6], string.format('%.0f', now), group)
-    -- Nobody's failure, so it does not count as a try.
+    -- Nobody's failure, so it does not count as a try. Without its time the claim is over.
     redis.call('HSET', KEYS[8], group, ARGV[2] .. ' ' .. string.match(held, '%d+$') - 1)
     return 'changed'
   end
