@@ -12,7 +12,7 @@ PYPROJECTS := $(PACKAGES:%=%/pyproject.toml)
 
 # What the tests run on beside .venv; PostgreSQL keeps its binaries off the PATH.
 PYTEST_ARGS ?=
-PYTEST_WORKERS := $(if $(CI),-n 2,)
+PYTEST_WORKERS := -n auto --maxprocesses 4
 
 # Prints the first usable interpreter, or says what is missing.
 define find_python
