@@ -75,6 +75,7 @@ class JobReceiver(Receiver):
         self.paused: set[str] = set()
         self.is_quiet = False
         self.stopping = False
+        self._clock = clock or SystemClock()
         self._drain = drain.total_seconds()
         self._log = structlog.get_logger("duly.engine")
         self._held: set[bytes] = set()
@@ -106,7 +107,7 @@ class JobReceiver(Receiver):
             on_lost=self._lose,
             stopping=self._is_stopping,
             unknown_grace=unknown_grace,
-            clock=clock or SystemClock(),
+            clock=self._clock,
         )
         self._source = Source(
             broker.store,
@@ -229,10 +230,12 @@ class JobReceiver(Receiver):
         )
 
     def _launch_waiting(self) -> None:
-        now_ms = self.jobs.store.now_ms()
+        if not self._waiting:
+            return
+        now_ms, started = self.jobs.store.now_ms(), self._clock.monotonic()
         while self._waiting and len(self._runner) < self.concurrency and not self.stopping:
             queue, delivery = self._waiting.popleft()
-            self._runner.launch(queue, delivery, now_ms)
+            self._runner.launch(queue, delivery, now_ms=now_ms, started=started)
 
     def _is_stopping(self) -> bool:
         return self.stopping

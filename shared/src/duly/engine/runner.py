@@ -94,15 +94,18 @@ class Runner:
         """Return what runs now. May be called from any thread."""
         return list(self._running.values())
 
-    def launch(self, queue: str, delivery: Delivery, now_ms: int) -> None:
-        """Start one task, or quarantine what can not be run."""
+    def launch(self, queue: str, delivery: Delivery, *, now_ms: int, started: float) -> None:
+        """Start one task, or quarantine what can not be run.
+
+        Args:
+            queue: Where it was read.
+            delivery: What was read.
+            now_ms: The broker's time; one look at it serves a batch.
+            started: The same instant on the monotonic clock.
+        """
         try:
             running, plan = attempt.start(
-                delivery,
-                queue,
-                self._jobs.plans,
-                now_ms=now_ms,
-                started=self._clock.monotonic(),
+                delivery, queue, self._jobs.plans, now_ms=now_ms, started=started
             )
         except UnknownKindError as error:
             self.strangers.put(queue, delivery, error.message)
