@@ -157,6 +157,10 @@ class JobReceiver(Receiver):
         for running in self.running():
             if running.queue == queue:
                 self._runner.interrupt(running, Outcome.LOST)
+        # What waits for a slot would run twice; what is still ours is read again.
+        lost = {delivery.entry for name, delivery in self._waiting if name == queue}
+        self._waiting = deque(item for item in self._waiting if item[1].entry not in lost)
+        self._held -= lost
 
     def cancel(self, queue: str, wanted: Mapping[str, str]) -> None:
         """Stop running tasks as operators want: task id → what is to become of it."""
