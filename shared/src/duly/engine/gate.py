@@ -34,8 +34,8 @@ class Gate:
         self._asking: defaultdict[
             tuple[_Group, Limit], list[tuple[Running, asyncio.Future[int]]]
         ] = defaultdict(list)
-        self.holding: dict[bytes, _Group] = {}
-        """Entries that hold a permit until their outcome is written."""
+        self.holding: dict[tuple[str, bytes], _Group] = {}
+        """Entries of queues that hold a permit until their outcome is written."""
         self._errands: set[asyncio.Task[None]] = set()
 
     async def lets(self, running: Running, limit: Limit) -> bool:
@@ -51,19 +51,19 @@ class Gate:
             self._spawn(self._ask(group, limit))
         if limit.most:
             # From now on: whatever becomes of it, the permit it may have got is given back.
-            self.holding[running.delivery.entry] = group
+            self.holding[running.queue, running.delivery.entry] = group
         wait_ms = await answer
         if wait_ms:
-            self.holding.pop(running.delivery.entry, None)
+            self.holding.pop((running.queue, running.delivery.entry), None)
         if wait_ms > 0:
             self._on_aside(running.queue, timedelta(milliseconds=wait_ms))
         return not wait_ms
 
-    def settled(self, entries: Iterable[bytes]) -> None:
+    def settled(self, queue: str, entries: Iterable[bytes]) -> None:
         """Give back the permits of tasks whose outcome is written, or that were handed back."""
         free: defaultdict[_Group, list[bytes]] = defaultdict(list)
         for entry in entries:
-            group = self.holding.pop(entry, None)
+            group = self.holding.pop((queue, entry), None)
             if group is not None:
                 free[group].append(entry)
         for group, given in free.items():

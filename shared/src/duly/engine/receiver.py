@@ -78,7 +78,8 @@ class JobReceiver(Receiver):
         self._clock = clock or SystemClock()
         self._drain = drain.total_seconds()
         self._log = structlog.get_logger("duly.engine")
-        self._held: set[bytes] = set()
+        # By queue: two queues may give entries the same id, in the same millisecond.
+        self._held: dict[str, set[bytes]] = {queue: set() for queue in broker.queues}
         self._waiting: deque[tuple[str, Delivery]] = deque()
         self._room = asyncio.Event()
         self._room.set()
@@ -89,7 +90,7 @@ class JobReceiver(Receiver):
             queue: Settler(
                 broker.store,
                 queue,
-                on_written=self._let_go,
+                on_written=partial(self._let_go, queue),
                 on_refused=self._refused,
                 on_posted=partial(on_posted, queue),
                 on_left_out=partial(self._left_out, queue),
@@ -117,7 +118,7 @@ class JobReceiver(Receiver):
             block_ms=block_ms,
             paused=self._is_closed,
             room=self._room_of if self._most else None,
-            held=lambda: frozenset(self._held),
+            held=lambda queue: frozenset(self._held[queue]),
             leased=leased,
         )
 
@@ -158,9 +159,10 @@ class JobReceiver(Receiver):
             if running.queue == queue:
                 self._runner.interrupt(running, Outcome.LOST)
         # What waits for a slot would run twice; what is still ours is read again.
-        lost = {delivery.entry for name, delivery in self._waiting if name == queue}
-        self._waiting = deque(item for item in self._waiting if item[1].entry not in lost)
-        self._held -= lost
+        self._held[queue].difference_update(
+            delivery.entry for name, delivery in self._waiting if name == queue
+        )
+        self._waiting = deque(item for item in self._waiting if item[0] != queue)
 
     def cancel(self, queue: str, wanted: Mapping[str, str]) -> None:
         """Stop running tasks as operators want: task id → what is to become of it."""
@@ -214,7 +216,8 @@ class JobReceiver(Receiver):
             pause = 0.05
             self.broker_answered()
             self._waiting.extend(found)
-            self._held.update(delivery.entry for _, delivery in found)
+            for queue, delivery in found:
+                self._held[queue].add(delivery.entry)
             if not self.stopping:
                 self._launch_waiting()
 
@@ -277,7 +280,7 @@ class JobReceiver(Receiver):
             [
                 (running.queue, running.delivery)
                 for running in late
-                if running.handed_back or running.delivery.entry in self._runner
+                if running.handed_back or running in self._runner
             ]
         )
 
@@ -293,7 +296,7 @@ class JobReceiver(Receiver):
                 except BrokerError as error:
                     self.broker_failed(error)
                 else:
-                    self._let_go([entry for entry, _ in held])
+                    self._let_go(queue, [entry for entry, _ in held])
                     self._log.info("Tasks handed back", queue=queue, tasks=len(held))
 
     async def _write_rest(self, settling: list[asyncio.Task[None]]) -> None:
@@ -302,23 +305,25 @@ class JobReceiver(Receiver):
             settler.close()
         _, pending = await asyncio.wait(settling, timeout=_SETTLE_BUDGET)
         if pending:
-            self._log.error("Outcomes not written: the broker is away", tasks=len(self._held))
+            self._log.error(
+                "Outcomes not written: the broker is away", tasks=sum(map(len, self._held.values()))
+            )
         for task in pending:
             task.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_GIVE_BACK_BUDGET):
                 await self._runner.gate.close()
 
-    def _let_go(self, entries: list[bytes]) -> None:
+    def _let_go(self, queue: str, entries: list[bytes]) -> None:
         """Forget tasks whose outcome is written."""
-        self._held.difference_update(entries)
+        self._held[queue].difference_update(entries)
         if self._runner.gate.holding:
-            self._runner.gate.settled(entries)
+            self._runner.gate.settled(queue, entries)
 
-    def _lose(self, entry: bytes) -> None:
+    def _lose(self, queue: str, entry: bytes) -> None:
         """Forget a task that other servers have now, and its permit with it."""
-        self._held.discard(entry)
-        self._runner.gate.holding.pop(entry, None)
+        self._held[queue].discard(entry)
+        self._runner.gate.holding.pop((queue, entry), None)
 
     def _refused(self, entries: list[bytes]) -> None:
         self._log.warning("Outcomes refused: the lease had run out", tasks=len(entries))

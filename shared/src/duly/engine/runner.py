@@ -43,7 +43,7 @@ class Runner:
         middlewares: Told when attempts begin and end.
         on_retry: Called with (queue, wait) when a task goes to retry.
         on_free: Called when a slot becomes free.
-        on_lost: Called with the entry of a task that other servers have now.
+        on_lost: Called with (queue, entry) of a task that other servers have now.
         stopping: Whether the worker drains.
         unknown_grace: How long a task waits for a server that knows its kind.
         clock: For durations.
@@ -57,7 +57,7 @@ class Runner:
         middlewares: Iterable[Middleware],
         on_retry: Callable[[str, timedelta], None],
         on_free: Callable[[], None],
-        on_lost: Callable[[bytes], None],
+        on_lost: Callable[[str, bytes], None],
         stopping: Callable[[], bool],
         unknown_grace: timedelta,
         clock: Clock,
@@ -71,7 +71,7 @@ class Runner:
         self._outside = Outside(jobs.store.now_ms, drafted=self.drafts.noticed)
         self._processes = Processes(jobs.store.now_ms, clock=clock)
         self._log = structlog.get_logger("duly.engine")
-        self._running: dict[bytes, Running] = {}
+        self._running: dict[Running, None] = {}
         self.gate = Gate(jobs.store, on_aside=on_retry)
         self.strangers = Strangers(
             jobs.store,
@@ -86,13 +86,13 @@ class Runner:
         """Return how many tasks run now."""
         return len(self._running)
 
-    def __contains__(self, entry: bytes) -> bool:
-        """Tell whether the task of an entry runs now."""
-        return entry in self._running
+    def __contains__(self, running: Running) -> bool:
+        """Tell whether a task still runs."""
+        return running in self._running
 
     def running(self) -> list[Running]:
         """Return what runs now. May be called from any thread."""
-        return list(self._running.values())
+        return list(self._running)
 
     def launch(self, queue: str, delivery: Delivery, *, now_ms: int, started: float) -> None:
         """Start one task, or quarantine what can not be run.
@@ -118,7 +118,7 @@ class Runner:
             return
         running.context.stopping = self._stopping
         running.context.outside = self._outside
-        self._running[delivery.entry] = running
+        self._running[running] = None
         work = self._work(running, plan) if plan.limit is None else self._ask(running, plan)
         running.task = asyncio.get_running_loop().create_task(work)
 
@@ -194,14 +194,14 @@ class Runner:
             self._cancelled(running, error)
         else:
             if not lets:
-                self._on_lost(running.delivery.entry)
+                self._on_lost(running.queue, running.delivery.entry)
         if lets:
             running.timeout = timeout
             now_ms = self._jobs.store.now_ms()
             attempt.begin_anew(running, now_ms=now_ms, started=self._clock.monotonic())
             await self._work(running, plan)
         else:
-            del self._running[running.delivery.entry]
+            del self._running[running]
             self._on_free()
 
     async def _work(self, running: Running, plan: Plan) -> None:
@@ -224,7 +224,7 @@ class Runner:
         finally:
             if alarm is not None:
                 alarm.cancel()
-            del self._running[running.delivery.entry]
+            del self._running[running]
             self._on_free()
 
     def _time_out(self, running: Running) -> None:
@@ -287,7 +287,7 @@ class Runner:
             return
         running.handed_back = running.interrupted is Outcome.HANDED_BACK
         if running.interrupted is Outcome.LOST:
-            self._on_lost(running.delivery.entry)
+            self._on_lost(running.queue, running.delivery.entry)
         elif running.interrupted is Outcome.CANCELLED:
             settlement = settlements.cancelled(
                 running,

@@ -38,7 +38,7 @@ class Source:
         block_ms: Longest wait.
         paused: Tells of a queue whether nothing is to be taken of it.
         room: Tells how many more tasks of a queue may be taken; None: as many as are free.
-        held: The entries that this server knows it has.
+        held: Tells the entries of a queue that this server knows it has.
         leased: Tells whether this server's lease stands.
     """
 
@@ -52,7 +52,7 @@ class Source:
         block_ms: int = LONGEST_BLOCK_MS,
         paused: Callable[[str], bool] = lambda _: False,
         room: Callable[[str], int] | None = None,
-        held: Callable[[], frozenset[bytes]] = frozenset,
+        held: Callable[[str], frozenset[bytes]] = lambda _: frozenset(),
         leased: Callable[[], bool] = lambda: True,
     ) -> None:
         self._leased = leased
@@ -150,9 +150,10 @@ class Source:
 
     async def recover(self) -> Deliveries:
         """Return the tasks that are this server's although it never got to see them."""
-        held = self._held()
         found: Deliveries = []
         for name, reader in self._readers.items():
+            # Before the look: what is written meanwhile is in the answer, and held no more.
+            held = self._held(name)
             pending = await reader.pending(server=self._server)
             found += [(name, delivery) for delivery in pending if delivery.entry not in held]
         self._lost = False

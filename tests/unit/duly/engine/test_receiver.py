@@ -1,12 +1,19 @@
 """The receiver's own part: what it does with tasks that it has read and not begun."""
 
+import asyncio
+from datetime import timedelta
+
 import pytest
 
 from duly.engine.broker import JobBroker
-from duly.engine.client import Client
+from duly.engine.codec import Message, encode
+from duly.engine.keys import queue_keys
 from duly.engine.receiver import JobReceiver
 from duly.engine.store import Store
 from duly.job import Job
+
+SAME = "1767614400000-0"
+"""Two queues may give entries the same id: it is a millisecond and a number."""
 
 
 class Slow(Job, kind="slow"):
@@ -14,25 +21,31 @@ class Slow(Job, kind="slow"):
 
 
 @pytest.fixture
-async def receiver(broker_settings):
-    """A receiver that has read two tasks and has a slot for neither."""
-    async with (
-        Store.open(broker_settings) as store,
-        Client.connect(broker_settings) as client,
-    ):
-        jobs = JobBroker(store, {"default": 1, "low": 1}, server="one")
-        await jobs.startup()
-        await client.enqueue(Slow(number=1))
-        await client.enqueue(Slow(number=2), queue="low")
-        receiver = JobReceiver(jobs, concurrency=1)
-        for queue in jobs.queues:
-            reader = store.reader(queue)
-            for delivery in await reader.read(server="one", count=1, block_ms=1_000):
-                receiver._waiting.append((queue, delivery))
-                receiver._held.add(delivery.entry)
-            await reader.close()
-        yield receiver
-        await receiver._source.close()
+async def store(broker_settings):
+    """A store of two queues, each with a task whose entry has the same id."""
+    async with Store.open(broker_settings) as store:
+        for number, queue in enumerate(("default", "low")):
+            await store.register(queue)
+            message = Message(task_id=queue, task_name="slow", kwargs={"number": number})
+            await store.connection.command(
+                "XADD", queue_keys(queue).stream, SAME, "data", encode(message)
+            )
+            await store.connection.command("HSET", queue_keys(queue).index, queue, SAME)
+        yield store
+
+
+@pytest.fixture
+async def receiver(store):
+    """A receiver that has read both tasks and has begun neither."""
+    receiver = JobReceiver(JobBroker(store, {"default": 1, "low": 1}, server="one"), concurrency=1)
+    for queue in ("default", "low"):
+        reader = store.reader(queue)
+        for delivery in await reader.read(server="one", count=1, block_ms=1_000):
+            receiver._waiting.append((queue, delivery))
+            receiver._held[queue].add(delivery.entry)
+        await reader.close()
+    yield receiver
+    await receiver._source.close()
 
 
 async def test_what_waits_for_a_slot_is_let_go_when_the_lease_is_lost(receiver):
@@ -42,9 +55,29 @@ async def test_what_waits_for_a_slot_is_let_go_when_the_lease_is_lost(receiver):
 
 
 async def test_what_was_let_go_is_read_again_where_it_is_still_ours(receiver):
-    (lost,) = (delivery.entry for queue, delivery in receiver._waiting if queue == "low")
-
     receiver.lose_lease("low")
 
     found = await receiver._source.next(1)
-    assert [(queue, delivery.entry) for queue, delivery in found] == [("low", lost)]
+    assert [(queue, delivery.entry.decode()) for queue, delivery in found] == [("low", SAME)]
+
+
+async def test_entries_of_two_queues_with_one_id_run_side_by_side(store, until):
+    begun, go_on, stop = [], asyncio.Event(), asyncio.Event()
+
+    async def handler(job, context):
+        begun.append(context.queue)
+        await go_on.wait()
+
+    jobs = JobBroker(store, {"default": 1, "low": 1}, server="one")
+    jobs.handle(Slow, handler)
+    receiver = JobReceiver(jobs, concurrency=2, drain=timedelta(seconds=5))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(receiver.listen(stop))
+        await until(lambda: len(begun) == 2)
+
+        assert len(receiver.running()) == 2
+        go_on.set()
+        await until(lambda: not receiver.running())
+        stop.set()
+    lengths = [await store.connection.command("XLEN", queue_keys(q).stream) for q in jobs.queues]
+    assert lengths == [0, 0]
