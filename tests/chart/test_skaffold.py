@@ -81,8 +81,12 @@ def test_the_verification_job_uses_what_the_release_has(root, config, render):
     (container,) = job["spec"]["template"]["spec"]["containers"]
     (volume,) = job["spec"]["template"]["spec"]["volumes"]
     host, password = container["env"]
+    # skaffold replaces the job's image, command and arguments, also by nothing.
+    command = config["verify"][0]["container"]["command"]
 
-    assert documents.one("ConfigMap", volume["configMap"]["name"])
+    script = command[-1].removeprefix(container["volumeMounts"][0]["mountPath"] + "/")
+    assert script in documents.one("ConfigMap", volume["configMap"]["name"])["data"]
+    assert not {"command", "args"} & set(container)
     assert documents.one("Service", host["value"])
     reference = password["valueFrom"]["secretKeyRef"]
     assert reference["key"] in documents.one("Secret", reference["name"])["stringData"]
