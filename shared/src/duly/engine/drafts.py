@@ -29,7 +29,8 @@ class Drafts:
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._noticed = False
-        self._written: dict[bytes, bytes] = {}
+        # By the attempt: entries of two queues may have the same id.
+        self._written: dict[Running, bytes] = {}
 
     def noticed(self, _: TaskContext) -> None:
         """Have a look soon. May be called from any thread, as often as a handler likes."""
@@ -53,20 +54,21 @@ class Drafts:
             await asyncio.sleep(_EVERY)
 
     async def _write(self) -> None:
-        current: dict[bytes, bytes] = {}
-        news: dict[str, list[tuple[bytes, str, bytes]]] = {}
+        current: dict[Running, bytes] = {}
+        news: dict[str, list[tuple[Running, bytes]]] = {}
         for running in self._running():
-            entry, draft = running.delivery.entry, running.context.draft
+            draft = running.context.draft
             if draft is None:
                 continue
-            if self._written.get(entry) is draft:
-                current[entry] = draft
+            if self._written.get(running) is draft:
+                current[running] = draft
             else:
-                news.setdefault(running.queue, []).append((entry, running.context.id, draft))
+                news.setdefault(running.queue, []).append((running, draft))
         self._written = current
         for queue, drafts in news.items():
             for start in range(0, len(drafts), _AT_ONCE):
                 part = drafts[start : start + _AT_ONCE]
                 # Refused ones are not repeated: their tasks have ended, or are others' by now.
-                await self._store.run(scripts.draft(queue_keys(queue), part))
-                current.update((entry, draft) for entry, _, draft in part)
+                rows = [(one.delivery.entry, one.context.id, draft) for one, draft in part]
+                await self._store.run(scripts.draft(queue_keys(queue), rows))
+                current.update(part)
