@@ -169,14 +169,13 @@ _KEYS = uuid.UUID("5f9e1b52-6a3c-5d84-9f0e-2c7b8d1a4e63")
 """The namespace of idempotency keys. Never to change: keys of tasks under way would."""
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class TaskContext:
+class TaskContext(msgspec.Struct, kw_only=True, eq=False):
     """What a handler may know of the task it runs, and tell. Its fields are to be read only.
 
     Every method may be called from any thread.
 
-    Not frozen and with instants as integers, since one is made for every attempt: frozen fields
-    and datetimes took a tenth of a worker's time.
+    A struct with instants as integers, since one is made for every attempt: a dataclass takes
+    five times as long, and datetimes as long again.
     """
 
     id: str
@@ -193,7 +192,7 @@ class TaskContext:
     deadline_ms: int = 0
     """When this attempt will be cancelled, by its timeout or the deadline of the whole task,
     whichever is first, on the broker's clock; 0: never."""
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
     stopping: Callable[[], bool] = lambda: False
     """True once the worker drains: long handlers should come to an end."""
     cancelled: bool = False

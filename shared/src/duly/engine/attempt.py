@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from duly.engine.broker import Plan
 from duly.engine.codec import Message, decode, payload_of, whole
@@ -26,8 +27,7 @@ class UnknownKindError(MalformedTaskError):
         self.message = message
 
 
-@dataclass(slots=True, eq=False)
-class Running:
+class Running(msgspec.Struct, eq=False):
     """A task that runs now."""
 
     delivery: Delivery

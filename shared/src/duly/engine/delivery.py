@@ -1,13 +1,13 @@
 """A delivery: one entry of the stream, handed to this server, with what is kept beside it."""
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 _TRIES = re.compile(rb"(\d{1,9}) (\d{1,9})(?: (\d{1,9}))?(?: (\d{1,9}) (\d{1,15}))?(?: (1))?")
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(msgspec.Struct, frozen=True):
     """One entry of the stream, handed to this server."""
 
     entry: bytes

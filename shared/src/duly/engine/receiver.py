@@ -7,9 +7,10 @@ and loses what it does not understand, so `listen` is replaced whole.
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import structlog
 from taskiq.receiver import Receiver
@@ -23,6 +24,7 @@ from duly.engine.middleware import Hooks, Middleware, Outcome
 from duly.engine.runner import Runner
 from duly.engine.settler import Settler
 from duly.engine.source import LONGEST_BLOCK_MS, Source
+from duly.engine.turns import Turns
 from duly.errors import BrokerError
 
 _SETTLE_BUDGET = 5.0
@@ -109,6 +111,9 @@ class JobReceiver(Receiver):
             stopping=self._is_stopping,
             unknown_grace=unknown_grace,
             clock=self._clock,
+        )
+        self._turns = Turns(
+            self._begin_next, monotonic=self._clock.monotonic, on_turn=self._runner.look_at_clock
         )
         self._source = Source(
             broker.store,
@@ -237,12 +242,19 @@ class JobReceiver(Receiver):
         )
 
     def _launch_waiting(self) -> None:
-        if not self._waiting:
-            return
-        now_ms, started = self.jobs.store.now_ms(), self._clock.monotonic()
+        if self._waiting:
+            self._turns.go_on()
+
+    def _begin_next(self, task: asyncio.Task[None]) -> Coroutine[Any, Any, None] | None:
+        """Return what runs the next task that waits for a slot, when there are both."""
         while self._waiting and len(self._runner) < self.concurrency and not self.stopping:
             queue, delivery = self._waiting.popleft()
-            self._runner.launch(queue, delivery, now_ms=now_ms, started=started)
+            work = self._runner.begin(queue, delivery, task)
+            if work is not None:
+                return work
+            # It holds no slot here, or frees it by itself: there may be room for another.
+            self._room.set()
+        return None
 
     def _is_stopping(self) -> bool:
         return self.stopping
@@ -314,7 +326,7 @@ class JobReceiver(Receiver):
             async with asyncio.timeout(_GIVE_BACK_BUDGET):
                 await self._runner.gate.close()
 
-    def _let_go(self, queue: str, entries: list[bytes]) -> None:
+    def _let_go(self, queue: str, entries: Sequence[bytes]) -> None:
         """Forget tasks whose outcome is written."""
         self._held[queue].difference_update(entries)
         if self._runner.gate.holding:

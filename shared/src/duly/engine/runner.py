@@ -1,9 +1,9 @@
-"""Runs attempts: each task in a coroutine of its own, and settles what became of it."""
+"""Runs attempts: each in a coroutine of its own, and settles what became of it."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 import structlog
@@ -16,7 +16,7 @@ from duly.engine.delivery import Delivery
 from duly.engine.drafts import Drafts
 from duly.engine.gate import Gate
 from duly.engine.middleware import Ended, Hooks, Middleware, Outcome
-from duly.engine.processes import HardTimeoutError, Processes
+from duly.engine.processes import HardTimeoutError, Processes, Target
 from duly.engine.scripts import Settlement, Success
 from duly.engine.settler import Settler
 from duly.engine.strangers import Strangers
@@ -72,6 +72,8 @@ class Runner:
         self._processes = Processes(jobs.store.now_ms, clock=clock)
         self._log = structlog.get_logger("duly.engine")
         self._running: dict[Running, None] = {}
+        self._seen_ms, self._seen_at = jobs.store.now_ms(), clock.monotonic()
+        self._instant = self._seen_at
         self.gate = Gate(jobs.store, on_aside=on_retry)
         self.strangers = Strangers(
             jobs.store,
@@ -94,33 +96,47 @@ class Runner:
         """Return what runs now. May be called from any thread."""
         return list(self._running)
 
-    def launch(self, queue: str, delivery: Delivery, *, now_ms: int, started: float) -> None:
-        """Start one task, or quarantine what can not be run.
+    def look_at_clock(self) -> None:
+        """Note what time it is, for what begins from now on. One look serves many."""
+        self._seen_ms, self._seen_at = self._jobs.store.now_ms(), self._clock.monotonic()
+        self._instant = self._seen_at
+
+    def begin(
+        self, queue: str, delivery: Delivery, task: asyncio.Task[None]
+    ) -> Coroutine[Any, Any, None] | None:
+        """Return what runs a task, to be awaited at once.
+
+        None where nothing is to be awaited: it can not be run and is settled as that, or it has
+        to ask first and does so in a task of its own.
 
         Args:
             queue: Where it was read.
             delivery: What was read.
-            now_ms: The broker's time; one look at it serves a batch.
-            started: The same instant on the monotonic clock.
+            task: Where it is awaited; what may cancel it.
         """
+        started = self._instant
+        now_ms = self._seen_ms + int((started - self._seen_at) * 1000)
         try:
             running, plan = attempt.start(
                 delivery, queue, self._jobs.plans, now_ms=now_ms, started=started
             )
         except UnknownKindError as error:
             self.strangers.put(queue, delivery, error.message)
-            return
+            return None
         except MalformedTaskError as error:
             self._quarantine(queue, delivery, error.reason)
-            return
+            return None
         if running.expires_ms and now_ms >= running.expires_ms:
             self._expire(running)
-            return
+            return None
         running.context.stopping = self._stopping
         running.context.outside = self._outside
         self._running[running] = None
-        work = self._work(running, plan) if plan.limit is None else self._ask(running, plan)
-        running.task = asyncio.get_running_loop().create_task(work)
+        if plan.limit is None:
+            running.task = task
+            return self._work(running, plan)
+        running.task = asyncio.get_running_loop().create_task(self._ask(running, plan))
+        return None
 
     def stop(self) -> None:
         """Tell handlers in processes that the worker stops; those here ask."""
@@ -224,6 +240,7 @@ class Runner:
         finally:
             if alarm is not None:
                 alarm.cancel()
+            running.task = None
             del self._running[running]
             self._on_free()
 
@@ -257,12 +274,9 @@ class Runner:
         elif kept is not None:
             settler.settle(kept)
         else:
+            lock = running.lock if message.labels else ""
             settler.succeeded(
-                running.delivery.entry,
-                message.task_id,
-                message.task_name,
-                running.lock,
-                dirty=running.dirty,
+                running.delivery.entry, message.task_id, message.task_name, lock, running.dirty
             )
         self._end(running, Outcome.SUCCEEDED)
 
@@ -302,20 +316,25 @@ class Runner:
         self._hooks.ended(Ended(running.context, outcome, self._seconds(running)))
 
     def _seconds(self, running: Running) -> float:
-        return self._clock.monotonic() - running.started
+        self._instant = self._clock.monotonic()
+        return self._instant - running.started
 
     async def _wrapped(self, plan: Plan, running: Running) -> Any:  # noqa: ANN401
         async with self._hooks.around(running.context):
             return await self._call(plan, running)
 
-    async def _call(self, plan: Plan, running: Running) -> Any:  # noqa: ANN401 - what it returns
+    def _call(self, plan: Plan, running: Running) -> Awaitable[Any]:
+        """Return what runs the handler. Not a coroutine itself: that would be one more a task."""
         if plan.is_async:
-            return await plan.handler(running.job, running.context)
+            return cast("Awaitable[Any]", plan.handler(running.job, running.context))
         if plan.target is None:
-            return await threads.run(plan.handler, running.job, running.context)
+            return threads.run(plan.handler, running.job, running.context)
+        return self._in_process(plan.target, running)
+
+    async def _in_process(self, target: Target, running: Running) -> Any:  # noqa: ANN401
         try:
             return await self._processes.run(
-                plan.target,
+                target,
                 running.job,
                 running.context,
                 timeout_s=running.timeout,

@@ -1,9 +1,9 @@
 """Writes what became of tasks, in batches, and never gives up while the broker is away."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import cast
 
 from duly.engine.keys import queue_keys
@@ -14,17 +14,8 @@ from duly.errors import BrokerError
 from duly.task import TaskState
 
 _LONGEST_PAUSE = timedelta(seconds=1)
-
-
-@dataclass(slots=True)
-class _Successes:
-    """Tasks that succeeded, column by column as the script takes them."""
-
-    entries: list[bytes]
-    ids: list[str]
-    kinds: list[str]
-    locks: list[str]
-    dirty: bool = False
+_Succeeded = tuple[bytes, str, str, str, bool]
+"""Entry, task id, kind, lock, and whether it had failed or crashed before."""
 
 
 class Settler:
@@ -50,7 +41,7 @@ class Settler:
         store: Store,
         queue: str,
         *,
-        on_written: Callable[[list[bytes]], None] = lambda _: None,
+        on_written: Callable[[Sequence[bytes]], None] = lambda _: None,
         on_refused: Callable[[list[bytes]], None] = lambda _: None,
         on_posted: Callable[[], None] = lambda: None,
         on_left_out: Callable[[int], None] = lambda _: None,
@@ -61,20 +52,15 @@ class Settler:
         self._on_posted, self._on_left_out = on_posted, on_left_out
         self._on_written, self._on_dead = on_written, on_dead
         self._on_refused, self._on_error = on_refused, on_error
-        self._successes = _Successes([], [], [], [])
+        self._successes: list[_Succeeded] = []
         self._settlements: list[Settlement] = []
         self._followed: list[Success] = []
         self._wake = asyncio.Event()
         self._closed = False
 
-    def succeeded(self, entry: bytes, task_id: str, kind: str, lock: str, *, dirty: bool) -> None:
+    def succeeded(self, entry: bytes, task_id: str, kind: str, lock: str, dirty: bool) -> None:  # noqa: FBT001 - the hot path
         """Note that a task succeeded. `dirty`: it had failed or crashed before."""
-        batch = self._successes
-        batch.entries.append(entry)
-        batch.ids.append(task_id)
-        batch.kinds.append(kind)
-        batch.locks.append(lock)
-        batch.dirty = batch.dirty or dirty
+        self._successes.append((entry, task_id, kind, lock, dirty))
         self._wake.set()
 
     def settle(self, settlement: Settlement) -> None:
@@ -90,7 +76,7 @@ class Settler:
     @property
     def backlog(self) -> int:
         """Outcomes not written yet."""
-        return len(self._successes.entries) + len(self._settlements) + len(self._followed)
+        return len(self._successes) + len(self._settlements) + len(self._followed)
 
     async def run(self) -> None:
         """Write outcomes as they come, until closed and everything is written."""
@@ -116,22 +102,20 @@ class Settler:
                 await self._write_followed()
 
     async def _write_successes(self) -> None:
-        batch, self._successes = self._successes, _Successes([], [], [], [])
-        for start in range(0, len(batch.entries), BATCH):
-            part = slice(start, start + BATCH)
-
-            async def write(part: slice = part) -> list[bytes]:
-                return await self._store.finish(
-                    self._queue,
-                    entries=batch.entries[part],
-                    ids=batch.ids[part],
-                    kinds=batch.kinds[part],
-                    locks=batch.locks[part],
-                    dirty=batch.dirty,
-                )
-
+        batch, self._successes = self._successes, []
+        for start in range(0, len(batch), BATCH):
+            entries, ids, kinds, locks, dirty = zip(*batch[start : start + BATCH], strict=True)
+            write = partial(
+                self._store.finish,
+                self._queue,
+                entries=entries,
+                ids=ids,
+                kinds=kinds,
+                locks=locks,
+                dirty=any(dirty),
+            )
             await self._persist(write)
-            self._on_written(batch.entries[part])
+            self._on_written(entries)
 
     async def _write_settlements(self) -> None:
         batch, self._settlements = self._settlements, []

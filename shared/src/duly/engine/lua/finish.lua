@@ -1,34 +1,58 @@
 -- Settle tasks that succeeded: acknowledge, delete, free their locks, count.
 -- KEYS  stream index locks totals hour records tries history cancels day results
 -- ARGV  group, minute of the hour, dirty ("1": some have tries, history or a draft), n,
---       then n entry ids, n task ids, n kinds, n lock digests ("": none)
+--       locked ("1": some have locks), then n entry ids, n task ids, when locked n lock digests
+--       ("": none), then kinds in the order of the tasks: kind, how many of it one after the other
 -- Returns  the entry ids that were refused: their server had lost its lease
 -- Invariant  whoever acknowledges an entry owns it; nobody else may count or delete it
-local group, minute, dirty, n = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
-local entries, ids = {}, {}
+local group, minute, n, locked = ARGV[1], ARGV[2], tonumber(ARGV[4]), ARGV[5] == '1'
+local entry, id = 5, 5 + n
+local lock = locked and id + n or nil
+local kind = (lock or id) + n
+
+local places = redis.call('HMGET', KEYS[2], unpack(ARGV, id + 1, id + n))
+local all = true
 for i = 1, n do
-  entries[i] = ARGV[4 + i]
-  ids[i] = ARGV[4 + n + i]
+  if places[i] ~= ARGV[entry + i] then
+    all = false
+    break
+  end
 end
-local places = redis.call('HMGET', KEYS[2], unpack(ids))
-local refused, owned, gone, counts = {}, {}, {}, {}
-for i = 1, n do
-  -- What the index still names by this entry has not changed hands. Entries of strangers are in
-  -- no index: there the acknowledgement itself tells.
-  local indexed = places[i] == entries[i]
-  if indexed or redis.call('XACK', KEYS[1], group, entries[i]) == 1 then
-    owned[#owned + 1] = entries[i]
-    if indexed then gone[#gone + 1] = ids[i] end
-    local kind, lock = ARGV[4 + 2 * n + i], ARGV[4 + 3 * n + i]
-    counts[kind] = (counts[kind] or 0) + 1
-    if lock ~= '' then
-      local held = redis.call('HGET', KEYS[3], lock)
-      if held and string.match(held, ' (.*)') == ids[i] then
-        redis.call('HDEL', KEYS[3], lock)
+
+local refused, lost, owned, gone, counts = {}, {}, {}, {}, {}
+if all then
+  owned, gone = { unpack(ARGV, entry + 1, entry + n) }, { unpack(ARGV, id + 1, id + n) }
+end
+local i = 0
+for k = kind + 1, #ARGV, 2 do
+  local count = tonumber(ARGV[k + 1])
+  if not all then
+    local given = count
+    for j = i + 1, i + given do
+      -- What the index still names by this entry has not changed hands. Entries of strangers are
+      -- in no index: there the acknowledgement itself tells.
+      local indexed = places[j] == ARGV[entry + j]
+      if indexed or redis.call('XACK', KEYS[1], group, ARGV[entry + j]) == 1 then
+        owned[#owned + 1] = ARGV[entry + j]
+        if indexed then gone[#gone + 1] = ARGV[id + j] end
+      else
+        refused[#refused + 1] = ARGV[entry + j]
+        lost[j] = true
+        count = count - 1
       end
     end
-  else
-    refused[#refused + 1] = entries[i]
+    i = i + given
+  end
+  if count > 0 then counts[ARGV[k]] = (counts[ARGV[k]] or 0) + count end
+end
+
+for j = 1, locked and n or 0 do
+  local digest = ARGV[lock + j]
+  if digest ~= '' and not lost[j] then
+    local held = redis.call('HGET', KEYS[3], digest)
+    if held and string.match(held, ' (.*)') == ARGV[id + j] then
+      redis.call('HDEL', KEYS[3], digest)
+    end
   end
 end
 if #owned > 0 then
@@ -37,7 +61,7 @@ if #owned > 0 then
 end
 if #gone > 0 then
   redis.call('HDEL', KEYS[2], unpack(gone))
-  if dirty == '1' then
+  if ARGV[3] == '1' then
     redis.call('HDEL', KEYS[6], unpack(gone))
     redis.call('HDEL', KEYS[7], unpack(gone))
     redis.call('HDEL', KEYS[8], unpack(gone))
@@ -45,11 +69,11 @@ if #gone > 0 then
   end
   if redis.call('EXISTS', KEYS[9]) == 1 then redis.call('HDEL', KEYS[9], unpack(gone)) end
 end
-for kind, count in pairs(counts) do
-  redis.call('HINCRBY', KEYS[4], kind .. ':processed', count)
-  redis.call('HINCRBY', KEYS[5], minute .. ':' .. kind .. ':processed', count)
+for name, count in pairs(counts) do
+  redis.call('HINCRBY', KEYS[4], name .. ':processed', count)
+  redis.call('HINCRBY', KEYS[5], minute .. ':' .. name .. ':processed', count)
   -- Only a field's first count can be a key's first.
-  if redis.call('HINCRBY', KEYS[10], kind .. ':processed', count) == count then
+  if redis.call('HINCRBY', KEYS[10], name .. ':processed', count) == count then
     redis.call('EXPIRE', KEYS[10], 7948800)
   end
 end

@@ -7,10 +7,10 @@ the handler runs, is put around it.
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
-from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
+import msgspec
 import structlog
 
 from duly.engine.reports import DeadLetter
@@ -35,8 +35,7 @@ class Outcome(StrEnum):
     """The worker had lost its lease: another server runs the task, this outcome was dropped."""
 
 
-@dataclass(slots=True, eq=False)
-class Ended:
+class Ended(msgspec.Struct, eq=False):
     """The end of one attempt. To be read only; one is made for every attempt."""
 
     context: TaskContext

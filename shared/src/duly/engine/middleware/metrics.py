@@ -42,6 +42,11 @@ class _Timings:
         self.counts[bisect_left(self.bounds, seconds)] += 1
         self.total += seconds
 
+    def add(self, other: "_Timings") -> None:
+        """Count what another of the same bounds has counted."""
+        self.counts = [here + there for here, there in zip(self.counts, other.counts, strict=True)]
+        self.total += other.total
+
     def buckets(self) -> list[tuple[str, float]]:
         """Return cumulative counts by upper bound, as the exposition format wants them."""
         found, running = [], 0
@@ -51,6 +56,18 @@ class _Timings:
         return found
 
 
+class _Tally:
+    """What is counted of one kind in one queue."""
+
+    __slots__ = ("durations", "outcomes", "running", "waits")
+
+    def __init__(self) -> None:
+        self.running = 0
+        self.outcomes: defaultdict[str, int] = defaultdict(int)
+        self.waits = _Timings(WAIT_BUCKETS)
+        self.durations = _Timings(DURATION_BUCKETS)
+
+
 class CountTasks(Middleware, Collector):
     """Counts attempts by outcome, and times how long tasks waited and ran.
 
@@ -58,30 +75,28 @@ class CountTasks(Middleware, Collector):
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._outcomes: defaultdict[tuple[str, str, str], int] = defaultdict(int)
-        self._running: defaultdict[str, int] = defaultdict(int)
+        self._tallies: defaultdict[tuple[str, str], _Tally] = defaultdict(_Tally)
         self._quarantined: defaultdict[str, int] = defaultdict(int)
-        self._waits: defaultdict[str, _Timings] = defaultdict(lambda: _Timings(WAIT_BUCKETS))
-        self._durations: defaultdict[tuple[str, str], _Timings] = defaultdict(
-            lambda: _Timings(DURATION_BUCKETS)
-        )
         registry.register(self)
 
     @override
     def began(self, context: TaskContext) -> None:
         """Count a running attempt; note how long its task had waited."""
-        self._running[context.queue] += 1
+        tally = self._tallies[context.queue, context.kind]
+        tally.running += 1
         if context.waiting_since_ms:
             waited_ms = context.started_ms - context.waiting_since_ms
-            self._waits[context.queue].observe(max(0.0, waited_ms / 1000))
+            tally.waits.observe(waited_ms / 1000 if waited_ms > 0 else 0.0)
 
     @override
     def ended(self, end: Ended) -> None:
         """Count how it ended."""
         context = end.context
-        self._running[context.queue] -= 1
-        self._outcomes[context.queue, context.kind, end.outcome.value] += 1
-        self._durations[context.queue, context.kind].observe(end.seconds)
+        tally = self._tallies[context.queue, context.kind]
+        tally.running -= 1
+        # Not `.value` nor the member itself: both go through Python code of enum's.
+        tally.outcomes[end.outcome._value_] += 1
+        tally.durations.observe(end.seconds)
 
     @override
     def quarantined(self, queue: str, task_id: str, reason: str) -> None:
@@ -91,30 +106,9 @@ class CountTasks(Middleware, Collector):
     @override
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics; called in the thread of whoever scrapes."""
-        tasks = CounterMetricFamily(
-            "duly_tasks",
-            "Attempts that ended, by what became of the task.",
-            labels=("queue", "kind", "outcome"),
-        )
-        for labels, count in list(self._outcomes.items()):
-            tasks.add_metric(labels, count)
-        duration = HistogramMetricFamily(
-            "duly_task_duration_seconds", "How long attempts ran.", labels=("queue", "kind")
-        )
-        for both, timings in list(self._durations.items()):
-            duration.add_metric(both, timings.buckets(), timings.total)
-        wait = HistogramMetricFamily(
-            "duly_task_wait_seconds",
-            "How long tasks waited until an attempt began.",
-            labels=("queue",),
-        )
-        for queue, timings in list(self._waits.items()):
-            wait.add_metric((queue,), timings.buckets(), timings.total)
-        running = GaugeMetricFamily(
-            "duly_tasks_running", "Attempts that run now.", labels=("queue",)
-        )
-        for queue, count in list(self._running.items()):
-            running.add_metric((queue,), count)
+        tallies = list(self._tallies.items())
+        yield from _by_kind(tallies)
+        yield from _by_queue(tallies)
         quarantined = CounterMetricFamily(
             "duly_tasks_quarantined",
             "Entries set aside without running: malformed, or of an unknown kind.",
@@ -122,4 +116,41 @@ class CountTasks(Middleware, Collector):
         )
         for queue, count in list(self._quarantined.items()):
             quarantined.add_metric((queue,), count)
-        yield from (tasks, duration, wait, running, quarantined)
+        yield quarantined
+
+
+_Tallies = list[tuple[tuple[str, str], _Tally]]
+
+
+def _by_kind(tallies: _Tallies) -> Iterator[Metric]:
+    tasks = CounterMetricFamily(
+        "duly_tasks",
+        "Attempts that ended, by what became of the task.",
+        labels=("queue", "kind", "outcome"),
+    )
+    duration = HistogramMetricFamily(
+        "duly_task_duration_seconds", "How long attempts ran.", labels=("queue", "kind")
+    )
+    for both, tally in tallies:
+        for outcome, count in list(tally.outcomes.items()):
+            tasks.add_metric((*both, outcome), count)
+        if tally.outcomes:
+            duration.add_metric(both, tally.durations.buckets(), tally.durations.total)
+    yield from (tasks, duration)
+
+
+def _by_queue(tallies: _Tallies) -> Iterator[Metric]:
+    waits: defaultdict[str, _Timings] = defaultdict(lambda: _Timings(WAIT_BUCKETS))
+    counts: defaultdict[str, int] = defaultdict(int)
+    for (queue, _), tally in tallies:
+        counts[queue] += tally.running
+        waits[queue].add(tally.waits)
+    wait = HistogramMetricFamily(
+        "duly_task_wait_seconds", "How long tasks waited until an attempt began.", labels=("queue",)
+    )
+    running = GaugeMetricFamily("duly_tasks_running", "Attempts that run now.", labels=("queue",))
+    for queue, count in counts.items():
+        running.add_metric((queue,), count)
+        if any(waits[queue].counts):
+            wait.add_metric((queue,), waits[queue].buckets(), waits[queue].total)
+    yield from (wait, running)

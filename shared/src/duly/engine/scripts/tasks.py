@@ -1,6 +1,7 @@
 """What clients and workers do to tasks: one function a script, whose head says more."""
 
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 
 from duly.engine.keys import GROUP, QueueKeys
 from duly.engine.scripts.call import Argument, Call, NewTask, Settlement, minute_of_hour, script
@@ -30,11 +31,14 @@ def finish(
     now_ms: int,
 ) -> Call:
     """Settle tasks that succeeded. Answers the entry ids that were refused."""
-    args: list[Argument] = [GROUP, minute_of_hour(now_ms), int(dirty), len(entries)]
+    locked = any(locks)
+    args: list[Argument] = [GROUP, minute_of_hour(now_ms), int(dirty), len(entries), int(locked)]
     args += entries
     args += ids
-    args += kinds
-    args += locks
+    if locked:
+        args += locks
+    for kind, together in groupby(kinds):
+        args += (kind, sum(1 for _ in together))
     names = (
         keys.stream,
         keys.index,
