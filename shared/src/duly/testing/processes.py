@@ -1,5 +1,7 @@
 """Child processes that do not outlive the tests, and free ports for them."""
 
+import errno
+import random
 import shutil
 import signal
 import socket
@@ -9,27 +11,52 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
+from duly.testing.environment import worker_number
+
+_LOWEST, _HIGHEST = 10_240, 22_239
+"""Below what kernels give to whoever asks for any port, and so are the bus ports 10,000 above."""
+_BUS = 10_000
+_SHARES = 16
+_given: set[int] = set()
+
 
 def free_port() -> int:
-    """Return a TCP port of the loopback that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a TCP port of the loopback that nobody listens on right now.
+
+    It stays free while its server is down or not there yet: no outgoing connection takes it, and
+    neither this process nor another one of pytest-xdist is given it a second time.
+    """
+    return _free_port()
 
 
 def free_port_with_bus() -> int:
     """Return a free port whose cluster bus port (10,000 above) is free too."""
-    while True:
-        port = free_port()
-        if port + 10_000 > 65_535:  # noqa: PLR2004 - the last port there is
-            continue
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port + 10_000))
-            except OSError:
-                continue
+    return _free_port(_BUS)
+
+
+def _free_port(*above: int) -> int:
+    ports = list(range(_LOWEST + worker_number() % _SHARES, _HIGHEST + 1, _SHARES))
+    random.shuffle(ports)
+    for port in ports:
+        wanted = {port, *(port + each for each in above)}
+        if not wanted & _given and all(map(_is_free, wanted)):
+            _given.update(wanted)
             return port
+    if not _given:
+        raise OSError(errno.EADDRINUSE, "no port is free")
+    _given.clear()
+    return _free_port(*above)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        # As servers do: what a connection of a moment ago still holds is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 @cache
