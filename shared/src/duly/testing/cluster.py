@@ -9,11 +9,12 @@ from redis.crc import key_slot
 
 from duly.runtime.settings import RedisSettings
 from duly.testing.processes import free_port_with_bus
-from duly.testing.servers import HOST, BrokerServer, valkey_program
+from duly.testing.servers import ANSWER_TIMEOUT, HOST, BrokerServer, valkey_program
 from duly.testing.waiting import wait_until
 
 SLOTS = 16_384
-READY_SECONDS = 30.0
+READY_SECONDS = 120.0
+NODE_TIMEOUT_MS = 2_000
 
 
 @dataclass(kw_only=True, eq=False)
@@ -33,6 +34,7 @@ class RedisCluster:
         masters: int = 3,
         replicas: int = 0,
         durable: bool = False,
+        node_timeout_ms: int = NODE_TIMEOUT_MS,
         program: Path | None = None,
     ) -> Self:
         """Return one that is not started yet, of Valkey servers unless told otherwise.
@@ -42,10 +44,11 @@ class RedisCluster:
             masters: How many there are.
             replicas: So many for each master.
             durable: Log every write to a file, so that a restart keeps the data.
+            node_timeout_ms: After so long without an answer a node counts as dead.
             program: The server to run.
         """
         options = (
-            "--cluster-enabled", "yes", "--cluster-node-timeout", "2000",
+            "--cluster-enabled", "yes", "--cluster-node-timeout", str(node_timeout_ms),
             "--repl-diskless-sync-delay", "0",
         )  # fmt: skip
         nodes = [
@@ -62,7 +65,8 @@ class RedisCluster:
 
     def settings(self) -> RedisSettings:
         """Return what a service needs to find every node."""
-        return RedisSettings(host=HOST, port=self.servers[0].port, cluster=True)
+        port = self.servers[0].port
+        return RedisSettings(host=HOST, port=port, cluster=True, timeout=ANSWER_TIMEOUT)
 
     def start(self) -> Self:
         """Start all, deal out the slots, and return when every node sees a whole cluster."""

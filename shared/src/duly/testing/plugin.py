@@ -26,12 +26,14 @@ from duly.testing.postgres import (  # noqa: F401 - fixtures
     postgres_url,
     sqlite_url,
 )
-from duly.testing.servers import BrokerServer, ServerMissingError
+from duly.testing.servers import ANSWER_TIMEOUT, BrokerServer, ServerMissingError
 from duly.testing.topologies import SentinelCluster
 from duly.testing.waiting import until as wait_for
 
 BROKERS = ("valkey", "redis")
 PROTOCOLS = ("resp2", "resp3")
+STALLED_MS = 30_000
+"""How long a node that others watch may stand still, where no test kills one."""
 SHAPES = (*BROKERS, "sentinel", "cluster", "tls", "acl", *PROTOCOLS)
 Started = TypeVar("Started", BrokerServer, SentinelCluster, RedisCluster)
 
@@ -80,13 +82,20 @@ def acl_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerServe
 @pytest.fixture(scope="session")
 def sentinel_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SentinelCluster]:
     """A Valkey master, a replica and three sentinels. Whoever kills one starts a set of its own."""
-    yield from _served(SentinelCluster.create, tmp_path_factory.mktemp("sentinel"))
+    # Nobody fails over by mistake: a master that stalls is no dead one.
+    yield from _served(
+        lambda folder: SentinelCluster.create(folder, down_after_ms=STALLED_MS),
+        tmp_path_factory.mktemp("sentinel"),
+    )
 
 
 @pytest.fixture(scope="session")
 def cluster_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
     """A cluster of three Valkey masters."""
-    yield from _served(RedisCluster.create, tmp_path_factory.mktemp("cluster"))
+    yield from _served(
+        lambda folder: RedisCluster.create(folder, node_timeout_ms=STALLED_MS),
+        tmp_path_factory.mktemp("cluster"),
+    )
 
 
 @pytest.fixture
@@ -123,7 +132,8 @@ def every_broker(request: pytest.FixtureRequest) -> RedisSettings:
     if request.param in PROTOCOLS:
         valkey: BrokerServer = request.getfixturevalue("valkey_server")
         valkey.flush()
-        return RedisSettings(url=SecretStr(f"{valkey.url}?protocol={request.param[-1]}"))
+        url = SecretStr(f"{valkey.url}?protocol={request.param[-1]}")
+        return RedisSettings(url=url, timeout=ANSWER_TIMEOUT)
     server: BrokerServer | SentinelCluster | RedisCluster = request.getfixturevalue(
         f"{request.param}_server"
     )

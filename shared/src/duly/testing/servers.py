@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
@@ -18,7 +19,9 @@ from duly.testing.processes import free_port, spawn, stop
 from duly.testing.waiting import wait_until
 
 HOST = "127.0.0.1"
-READY_SECONDS = 20.0
+READY_SECONDS = 60.0
+ANSWER_TIMEOUT = timedelta(seconds=20)
+"""For tests that ask nothing about outages: on a machine that stalls a reply may take seconds."""
 Words = tuple[str, ...]
 DULY_RULES = "~duly:* &duly:* +@all -@dangerous +info +client|unblock"
 """The rights of the user of `BrokerServer.acl`, in the words of ACL SETUSER."""
@@ -119,7 +122,11 @@ class BrokerServer:
         )
 
     def settings(self) -> RedisSettings:
-        """Return what a service needs to connect."""
+        """Return what a service needs to connect.
+
+        Replies are waited for longer than by default, since machines that run tests stall. A test
+        of a broker that hangs sets its own: `settings().model_copy(update={"timeout": …})`.
+        """
         keys = self.certificates
         tls = TlsSettings()
         if keys is not None:
@@ -135,6 +142,7 @@ class BrokerServer:
             username=self.username,
             password=self.password,
             tls=tls,
+            timeout=ANSWER_TIMEOUT,
         )
 
     @property
@@ -143,7 +151,7 @@ class BrokerServer:
         log_in = f"{self.username}:{self.password}@" if self.username else ""
         return f"redis://{log_in}{HOST}:{self.port}/0"
 
-    def client(self, *, timeout_seconds: float = 5.0, admin: bool = False) -> Redis:
+    def client(self, *, timeout_seconds: float = 20.0, admin: bool = False) -> Redis:
         """Return a blocking client with text answers; close it, or use it in a `with`.
 
         Args:

@@ -9,11 +9,12 @@ from redis import exceptions
 from typing_extensions import override
 
 from duly.runtime.settings import RedisSettings, SentinelSettings
-from duly.testing.servers import HOST, BrokerServer, valkey_program
+from duly.testing.servers import ANSWER_TIMEOUT, HOST, BrokerServer, valkey_program
 from duly.testing.waiting import wait_until
 
 MASTER = "duly"
-READY_SECONDS = 30.0
+READY_SECONDS = 120.0
+"""A sentinel that stalls for two seconds trusts its clock no more, and rests for thirty."""
 DOWN_AFTER_MS = 500
 """How long a sentinel waits for an answer before it calls the master down."""
 
@@ -25,9 +26,18 @@ class SentinelCluster:
     servers: list[BrokerServer]
     """The master first, as of the start."""
     sentinels: list[BrokerServer]
+    down_after_ms: int = DOWN_AFTER_MS
+    """How long a master that does not answer counts as living."""
 
     @classmethod
-    def create(cls, folder: Path, *, replicas: int = 1, program: Path | None = None) -> Self:
+    def create(
+        cls,
+        folder: Path,
+        *,
+        replicas: int = 1,
+        program: Path | None = None,
+        down_after_ms: int = DOWN_AFTER_MS,
+    ) -> Self:
         """Return one that is not started yet, of Valkey servers unless told otherwise."""
         chosen = program or valkey_program()
         master = BrokerServer(program=chosen, folder=folder / "server-0")
@@ -37,12 +47,13 @@ class SentinelCluster:
             for number in range(1, replicas + 1)
         ]
         sentinels = [_Sentinel(program=chosen, folder=folder / f"sentinel-{n}") for n in range(3)]
-        return cls(servers=servers, sentinels=list(sentinels))
+        return cls(servers=servers, sentinels=list(sentinels), down_after_ms=down_after_ms)
 
     def settings(self) -> RedisSettings:
         """Return what a service needs to find the master."""
         nodes = tuple(f"{HOST}:{sentinel.port}" for sentinel in self.sentinels)
-        return RedisSettings(sentinel=SentinelSettings(master=MASTER, nodes=nodes))
+        sentinel = SentinelSettings(master=MASTER, nodes=nodes)
+        return RedisSettings(sentinel=sentinel, timeout=ANSWER_TIMEOUT)
 
     def master(self) -> BrokerServer:
         """Return the server that the sentinels now call the master.
@@ -64,7 +75,7 @@ class SentinelCluster:
             server.start()
         for sentinel in self.sentinels:
             sentinel.folder.mkdir(parents=True, exist_ok=True)
-            _write_sentinel(sentinel, self.servers[0].port)
+            _write_sentinel(sentinel, self.servers[0].port, self.down_after_ms)
             sentinel.start()
             _hurry(sentinel)
         wait_until(self._settled, timeout=READY_SECONDS, what="the sentinels agree")
@@ -130,13 +141,13 @@ class _Sentinel(BrokerServer):
         return [str(self.program), str(self.folder / "sentinel.conf"), "--sentinel"]
 
 
-def _write_sentinel(sentinel: BrokerServer, master_port: int) -> None:
+def _write_sentinel(sentinel: BrokerServer, master_port: int, down_after_ms: int) -> None:
     lines = (
         f"port {sentinel.port}",
         f"bind {HOST}",
         f"dir {sentinel.folder}",
         f"sentinel monitor {MASTER} {HOST} {master_port} 2",
-        f"sentinel down-after-milliseconds {MASTER} {DOWN_AFTER_MS}",
+        f"sentinel down-after-milliseconds {MASTER} {down_after_ms}",
         f"sentinel failover-timeout {MASTER} 3000",
         f"sentinel parallel-syncs {MASTER} 1",
     )

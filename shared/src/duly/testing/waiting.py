@@ -11,6 +11,8 @@ from typing import TypeVar
 T = TypeVar("T")
 Seconds = timedelta | float
 POLL_SECONDS = 0.007
+PATIENCE_SECONDS = 60.0
+"""What a passing test never waits for, and a stalled machine may well need."""
 
 
 class NotInTimeError(AssertionError):
@@ -32,7 +34,7 @@ def _name(condition: object, what: str) -> str:
 async def until(
     condition: Callable[[], T | Awaitable[T]],
     *,
-    timeout: Seconds = 10.0,  # noqa: ASYNC109 - it ends with an error that tells what was seen
+    timeout: Seconds = PATIENCE_SECONDS,  # noqa: ASYNC109 - it ends with an error that tells what was seen
     what: str = "",
 ) -> T:
     """Return the condition's first true answer; it is asked every few milliseconds.
@@ -57,7 +59,9 @@ async def until(
         await asyncio.sleep(POLL_SECONDS)
 
 
-def wait_until(condition: Callable[[], T], *, timeout: Seconds = 10.0, what: str = "") -> T:
+def wait_until(
+    condition: Callable[[], T], *, timeout: Seconds = PATIENCE_SECONDS, what: str = ""
+) -> T:
     """Do what `until` does, blocking: for code that has no event loop.
 
     Raises:

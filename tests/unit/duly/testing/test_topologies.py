@@ -13,9 +13,9 @@ PROGRAMS = [pytest.param(valkey_program, id="valkey"), pytest.param(redis_progra
 def test_killed_master_is_replaced_by_its_replica_with_the_data(tmp_path, program):
     with SentinelCluster.create(tmp_path, program=program()) as cluster:
         first = cluster.master()
-        with first.client() as client:
+        with first.client(timeout_seconds=90) as client:
             client.set("a", "1")
-            assert client.wait(1, 5000) == 1
+            assert client.wait(1, 60_000) == 1
 
         second = cluster.fail_over()
 
