@@ -2,8 +2,15 @@
 
 import os
 import sys
+import threading
+import time
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes is the machine's affair.
+settings.register_profile("duly", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("duly")
 
 LOOPBACK = ("127.", "::1", "localhost")
 
@@ -25,3 +32,39 @@ def no_settings_from_outside(monkeypatch, tmp_path_factory):
     """Take away the developer's own DULY_ variables."""
     for name in [name for name in os.environ if name.startswith("DULY_")]:
         monkeypatch.delenv(name)
+
+
+class Stopwatch:
+    """Counts the seconds in which this process had its turns: `stopwatch()` gives them.
+
+    A machine that stalls, or has too much to do, keeps everybody waiting, and says nothing about
+    the speed of what is tested. So a pause between two looks at the time counts a little only.
+    """
+
+    EVERY, MOST = 0.01, 0.03
+
+    def __init__(self):
+        self._seconds, self._ended = 0.0, threading.Event()
+        self._thread = threading.Thread(target=self._run, name="stopwatch", daemon=True)
+        self._thread.start()
+
+    def _run(self):
+        last = time.monotonic()
+        while not self._ended.wait(self.EVERY):
+            now = time.monotonic()
+            self._seconds += min(now - last, self.MOST)
+            last = now
+
+    def __call__(self):
+        return self._seconds
+
+    def end(self):
+        self._ended.set()
+        self._thread.join()
+
+
+@pytest.fixture
+def stopwatch():
+    watch = Stopwatch()
+    yield watch
+    watch.end()

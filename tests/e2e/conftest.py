@@ -17,6 +17,8 @@ from duly.testing.processes import spawn
 from duly.testing.waiting import wait_until
 
 STAND_INS = Path(__file__).parent / "stand_ins"
+SECONDS = 120.0
+"""A process of Python starts in a second or two, on a machine under load in twenty."""
 
 
 class LocalRun:
@@ -45,7 +47,9 @@ class LocalRun:
     def facts(self) -> dict[str, object]:
         return json.loads((self.folder / ".duly/run.json").read_text())
 
-    def until(self, pattern: str, *, times: int = 1, timeout: float = 30) -> list[re.Match[str]]:
+    def until(
+        self, pattern: str, *, times: int = 1, timeout: float = SECONDS
+    ) -> list[re.Match[str]]:
         """Return the matches once there are so many of them in the output."""
 
         def enough() -> list[re.Match[str]] | None:
@@ -61,7 +65,7 @@ class LocalRun:
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
-    def ended(self, *, timeout: float = 30) -> int:
+    def ended(self, *, timeout: float = SECONDS) -> int:
         return self.process.wait(timeout)
 
     def alive(self) -> dict[int, str]:

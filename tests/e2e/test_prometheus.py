@@ -47,7 +47,7 @@ def answer(port: int, expression: str) -> list[dict]:
     address = f"http://127.0.0.1:{port}/api/v1/query?"
     try:
         with urllib.request.urlopen(
-            address + urllib.parse.urlencode({"query": expression}), timeout=10
+            address + urllib.parse.urlencode({"query": expression}), timeout=60
         ) as reply:
             return json.load(reply)["data"]["result"]
     except urllib.error.HTTPError as error:
@@ -64,7 +64,7 @@ def ask(local_run, tmp_path):
             pytest.fail("CI must have Prometheus (Debian's package prometheus)")
         pytest.skip("Prometheus is not installed (Debian's package prometheus)")
     run = local_run("--port", "0")
-    run.until("Pending orders checked", times=2, timeout=60)
+    run.until("Pending orders checked", times=2)
     (tmp_path / "prometheus.yaml").write_text(yaml.safe_dump(scrape_config(run.text)))
     port = free_port()
     server = spawn(
@@ -86,11 +86,11 @@ def ask(local_run, tmp_path):
             return False
 
     try:
-        wait_until(scraped, timeout=60, what="seven scrapes of five targets")
+        wait_until(scraped, timeout=180, what="seven scrapes of five targets")
         yield query
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(60)
 
 
 @pytest.mark.slow

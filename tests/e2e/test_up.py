@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from datetime import datetime
 
@@ -24,7 +23,7 @@ DEFAULT_WORKER = "duly_worker --queue default"
 @pytest.fixture
 def up(local_run):
     run = local_run("--port", "0")
-    run.until(FOUND, timeout=60)
+    run.until(FOUND)
     return run
 
 
@@ -35,7 +34,7 @@ def _duly(run, *words):
         cwd=run.folder,
         env=run.environment,
         capture_output=True,
-        timeout=30,
+        timeout=120,
         check=True,
     )
     return json.loads(done.stdout)
@@ -46,17 +45,24 @@ def _ticks(run):
     return [tick for tick in ticks if tick["outcome"] == "enqueued"]
 
 
-def test_orders_are_logged_on_the_grid_and_shown_by_the_monitor(up):
-    wait_until(lambda: len(_ticks(up)) >= 3, timeout=30)
-    slots = sorted(datetime.fromisoformat(tick["slot"]).timestamp() for tick in _ticks(up))
+def _slots(run):
+    return sorted(datetime.fromisoformat(tick["slot"]).timestamp() for tick in _ticks(run))
 
-    assert {slot % PERIOD_SECONDS for slot in slots} == {0}
+
+def _gaps(run):
+    return [after - before for before, after in itertools.pairwise(_slots(run))]
+
+
+def test_orders_are_logged_on_the_grid_and_shown_by_the_monitor(up):
     # A machine under load may miss a slot, never have one twice.
-    assert min(b - a for a, b in itertools.pairwise(slots)) == PERIOD_SECONDS
+    wait_until(lambda: PERIOD_SECONDS in _gaps(up), timeout=120)
+
+    assert {slot % PERIOD_SECONDS for slot in _slots(up)} == {0}
+    assert min(_gaps(up)) == PERIOD_SECONDS
     checks = set(re.findall(CHECKED, up.text, re.MULTILINE))
     assert checks
     assert checks <= {tick["task_id"] for tick in _ticks(up)}
-    page = urllib.request.urlopen(up.facts["monitor"], timeout=10).read().decode()
+    page = urllib.request.urlopen(up.facts["monitor"], timeout=60).read().decode()
     assert {name for name in ("critical", "default", "low") if name in page} == {
         "critical",
         "default",
@@ -64,36 +70,36 @@ def test_orders_are_logged_on_the_grid_and_shown_by_the_monitor(up):
     }
 
 
-def test_killed_worker_is_replaced_and_the_check_goes_on(up):
+def test_killed_worker_is_replaced_and_the_check_goes_on(up, stopwatch):
     before = len(re.findall(FOUND, up.text))
     os.kill(up.pid_of(DEFAULT_WORKER), signal.SIGKILL)
-    killed = time.monotonic()
+    killed = stopwatch()
 
     up.until("worker-default was killed by SIGKILL: restarting")
-    up.until(FOUND, times=before + 1, timeout=20)
+    up.until(FOUND, times=before + 1)
 
-    assert time.monotonic() - killed < 15
+    assert stopwatch() - killed < 15
     assert _duly(up, "queues", "inspect", "default")["queues"][0]["archived"] == 0
 
 
-def test_sigterm_ends_everything_in_time_and_keeps_the_data(up, local_run):
+def test_sigterm_ends_everything_in_time_and_keeps_the_data(up, local_run, stopwatch):
     ticks = len(_ticks(up))
-    started = time.monotonic()
+    started = stopwatch()
 
     up.send(signal.SIGTERM)
 
     assert up.ended() == 0
-    assert time.monotonic() - started < 10
+    assert stopwatch() - started < 10
     assert not up.alive()
     again = local_run("--port", "0", folder=up.folder)
-    again.until(FOUND, timeout=60)
+    again.until(FOUND)
     assert len(_ticks(again)) > ticks
 
 
 def test_debug_logs_the_items_too(local_run):
     run = local_run("--port", "0", DULY_LOG__LEVEL="DEBUG")
 
-    run.until(r"Order item details product_name=.+ quantity=\d+ unit_price=\d+\.\d\d", timeout=60)
+    run.until(r"Order item details product_name=.+ quantity=\d+ unit_price=\d+\.\d\d")
 
 
 def test_unreadable_database_is_one_clear_line(local_run, tmp_path):

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -60,13 +59,13 @@ def test_database_is_prepared_before_the_services_start(up):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_signal_stops_everything_and_exits_zero(up, number):
-    started = time.monotonic()
+def test_signal_stops_everything_and_exits_zero(up, number, stopwatch):
+    started = stopwatch()
 
     up.send(number)
 
     assert up.ended() == 0
-    assert time.monotonic() - started < 10
+    assert stopwatch() - started < 10
     assert not up.alive()
     assert up.text.index("stopped words='duly_scheduler'") < up.text.index("stopped words='duly_w")
 
@@ -91,15 +90,15 @@ def test_signal_during_the_start_leaves_nothing(stand_in_run):
     assert not run.alive()
 
 
-def test_deaf_service_is_killed_within_ten_seconds(stand_in_run):
+def test_deaf_service_is_killed_within_ten_seconds(stand_in_run, stopwatch):
     run = stand_in_run(deaf=["duly_scheduler", DEFAULT_WORKER, "duly_monitor"])
     run.until(STARTED, times=SERVICES)
-    started = time.monotonic()
+    started = stopwatch()
 
     run.send(signal.SIGTERM)
 
     assert run.ended() == 0
-    assert time.monotonic() - started < 10
+    assert stopwatch() - started < 10
     assert not run.alive()
     assert "worker-default does not stop: killing it" in run.text
 
@@ -129,7 +128,7 @@ def test_kill_of_duly_up_itself_leaves_no_orphan(up):
 def test_service_that_never_stays_up_ends_everything(stand_in_run):
     run = stand_in_run(fails={"duly_monitor": "no module named jinja"})
 
-    assert run.ended(timeout=60) == 1
+    assert run.ended() == 1
     assert not run.alive()
     assert run.text.count("monitor exited with code 1: restarting") == 4
     assert run.text.splitlines()[-1] == (
@@ -231,7 +230,7 @@ def test_reader_that_went_away_ends_everything(local_run, stand_in_run, tmp_path
     # The next line that anybody writes finds nobody.
     os.kill(wait_until(lambda: _pid(run, DEFAULT_WORKER)), signal.SIGKILL)
 
-    piped.wait(20)
+    piped.wait(120)
     wait_until(lambda: not run.alive())
 
 
@@ -255,7 +254,7 @@ def test_output_that_nobody_reads_does_not_hold_up_the_end(stand_in_run, tmp_pat
 
     piped.send_signal(signal.SIGTERM)
 
-    assert piped.wait(15) == 0
+    assert piped.wait(120) == 0
     assert not run.alive()
     os.close(reading)
     os.close(writing)

@@ -30,7 +30,7 @@ def test_the_examples_of_the_document_pass(tmp_path):
         [sys.executable, "-m", "pytest", "-q", "-p", "duly.testing.plugin", "-W", "error",
          "-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function",
          "test_jobs.py"],
-        cwd=tmp_path, env=inherited(), capture_output=True, text=True, timeout=100, check=False,
+        cwd=tmp_path, env=inherited(), capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
 
     assert done.returncode == 0, done.stdout

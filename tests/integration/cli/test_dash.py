@@ -90,7 +90,7 @@ async def test_what_can_not_be_done_is_said(client, inspector):
     async with app.run_test(size=(80, 24)) as pilot:
         await until(lambda: rows(app))
         await pilot.press("enter")
-        await until(lambda: rows(app))
+        await until(lambda: rows(app) and rows(app)[0][1] == "dash_letter")
         await pilot.press("r", "y")
         await until(lambda: "run does not apply" in text(app, "#line"))
 

@@ -10,7 +10,8 @@ from duly.engine.client import Client
 from duly.engine.inspector import Inspector
 from duly.engine.server import Server, ServerOptions
 
-LEASE = timedelta(seconds=2)
+LEASE = timedelta(seconds=10)
+"""More than any machine stalls."""
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ async def serve(broker_settings):
                 await server.running
 
             stack.push_async_callback(end)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while server.ready():
                     await asyncio.sleep(0.01)
             return server

@@ -35,7 +35,7 @@ def parts(job):
 async def main(folder, port):
     settings, stop = RedisSettings(port=port), asyncio.Event()
     options = ServerOptions(
-        queues={"default": 1, "far": 1}, concurrency=8, lease=timedelta(seconds=1)
+        queues={"default": 1, "far": 1}, concurrency=8, lease=timedelta(seconds=3)
     )
     with History(folder) as history:
 

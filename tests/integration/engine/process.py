@@ -1,4 +1,4 @@
-"""A worker process for tests: `process.py PORT FOLDER`; tells in the folder what it does.
+"""A worker process for tests: `process.py PORT FOLDER LEASE-SECONDS`; tells what it does.
 
 Each task appends "begin NUMBER" to the file named as the process, waits for a file `go`, and
 appends "end NUMBER".
@@ -15,8 +15,6 @@ from duly.job import Job
 from duly.runtime import logs, service
 from duly.runtime.settings import LogSettings, RedisSettings
 
-LEASE = timedelta(seconds=2)
-
 
 class Held(Job, kind="held"):
     """Runs until the test lets it go."""
@@ -24,9 +22,9 @@ class Held(Job, kind="held"):
     number: int
 
 
-async def work(port: int, folder: Path, stop: asyncio.Event) -> int:
+async def work(port: int, folder: Path, lease: float, stop: asyncio.Event) -> int:
     """Work until told to stop."""
-    options = ServerOptions(queues={"default": 1}, concurrency=2, lease=LEASE)
+    options = ServerOptions(queues={"default": 1}, concurrency=2, lease=timedelta(seconds=lease))
 
     def tell(words: str) -> None:
         with (folder / str(os.getpid())).open("a", encoding="utf-8") as told:
@@ -48,4 +46,5 @@ async def work(port: int, folder: Path, stop: asyncio.Event) -> int:
 
 if __name__ == "__main__":
     logs.configure(LogSettings(level="DEBUG"), service="test")
-    raise SystemExit(service.run(lambda stop: work(int(sys.argv[1]), Path(sys.argv[2]), stop)))
+    given = int(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
+    raise SystemExit(service.run(lambda stop: work(*given, stop)))

@@ -1,7 +1,6 @@
 """Pause and resume take effect within a second, and a pause outlives the workers."""
 
 import asyncio
-import time
 
 import pytest
 
@@ -21,12 +20,12 @@ class Marker(Job, kind="marker", policy=Policy(queue="critical")):
 class Steps:
     """Notes when each task began; a task takes some milliseconds."""
 
-    def __init__(self):
-        self.at = []
+    def __init__(self, stopwatch):
+        self.now, self.at = stopwatch, []
         self.markers = 0
 
     async def step(self, _job, _context):
-        self.at.append(time.monotonic())
+        self.at.append(self.now())
         await asyncio.sleep(0.005)
 
     async def marker(self, _job, _context):
@@ -34,8 +33,8 @@ class Steps:
 
 
 @pytest.fixture
-def steps():
-    return Steps()
+def steps(stopwatch):
+    return Steps(stopwatch)
 
 
 async def test_no_task_begins_a_second_after_a_pause(client, inspector, serve, steps, until):
@@ -43,12 +42,12 @@ async def test_no_task_begins_a_second_after_a_pause(client, inspector, serve, s
     await client.enqueue_many([Step(number=number) for number in range(2_000)])
     await until(lambda: len(steps.at) > 20, what="a busy worker")
 
-    paused = time.monotonic()
+    paused = steps.now()
     await inspector.pause("default")
 
     await until(lambda: idle_with_tasks(inspector), what="nothing active, something waiting")
-    assert time.monotonic() - paused < 1
-    await until(lambda: time.monotonic() - paused > 1.5, what="some time")
+    assert steps.now() - paused < 1
+    await until(lambda: steps.now() - paused > 1.5, what="some time")
     assert max(steps.at) - paused < 1
 
 
@@ -72,7 +71,7 @@ async def test_a_pause_outlives_the_workers_and_a_resume_is_heard_within_a_secon
     await until(lambda: steps.markers == 50, what="50 tasks of the other queue")
     assert steps.at == []
 
-    resumed = time.monotonic()
+    resumed = steps.now()
     await inspector.resume("default")
     await until(lambda: steps.at, what="the task")
     assert steps.at[0] - resumed < 1

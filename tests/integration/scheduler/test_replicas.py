@@ -1,6 +1,7 @@
 """Several schedulers on one broker: each slot once, whoever comes and goes."""
 
 import asyncio
+import time
 from datetime import timedelta
 from itertools import pairwise
 
@@ -21,7 +22,7 @@ SECOND = timedelta(seconds=1)
 ENTRY = Entry(
     id="often", job=CheckPendingOrders(), interval=SECOND, overlap=Overlap.ALLOW, queue="default"
 )
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 
 def settings(broker):
@@ -29,10 +30,12 @@ def settings(broker):
 
 
 async def test_processes_that_are_killed_and_started_again_go_on_and_double_no_slot(
-    start, own_server
+    start, own_server, stopwatch
 ):
+    began, counted = time.monotonic(), stopwatch()
     replicas = [start(own_server.port) for _ in range(2)]
-    replicas[0].ready()
+    for replica in replicas:
+        replica.ready()
 
     async with Inspector.connect(own_server.settings()) as inspector:
 
@@ -43,20 +46,27 @@ async def test_processes_that_are_killed_and_started_again_go_on_and_double_no_s
                 return []
             return sorted(tick.slot for tick in found)
 
-        async def has(count):
-            return len(await ticks()) >= count
+        async def more():
+            count = len(await ticks()) + 4
 
-        await until(lambda: has(4), timeout=30)
+            async def so():
+                return len(await ticks()) >= count
+
+            await until(so)
+
+        await more()
         replicas[0].process.kill()
-        await until(lambda: has(8), timeout=30)
+        await more()
         replicas.append(start(own_server.port))
+        replicas[2].ready()
         replicas[1].process.terminate()
-        await until(lambda: has(12), timeout=30)
+        await more()
         slots = await ticks()
 
     assert len(set(slots)) == len(slots)
-    # A second each on an idle machine; one that is starved may be late by a slot or two.
-    assert max(after - before for before, after in pairwise(slots)) <= 3 * SECOND
+    # A second each on an idle machine; one that stalls or is starved may be late by some slots.
+    stalled = time.monotonic() - began - (stopwatch() - counted)
+    assert max(after - before for before, after in pairwise(slots)) <= (3 + stalled) * SECOND
     claimed = [slot for replica in replicas for slot in replica.claimed()]
     assert len(set(claimed)) == len(claimed)
 
@@ -75,7 +85,7 @@ async def test_each_slot_becomes_one_task_however_many_replicas_run(broker_setti
                 return None
             return page.tasks if len(page.tasks) >= count else None
 
-        tasks = await until(lambda: enqueued(6), timeout=60)
+        tasks = await until(lambda: enqueued(6))
         stop.set()
 
     ids = [task.id for task in tasks]
@@ -93,7 +103,7 @@ async def test_an_entry_is_announced_and_its_ticks_can_be_looked_at(broker_setti
             found = await inspector.schedules()
             return found if found and found[0].last else None
 
-        (report,) = await until(announced, timeout=30)
+        (report,) = await until(announced)
         stop.set()
 
     assert (report.id, report.interval, report.queue) == ("often", SECOND, "default")
@@ -123,21 +133,21 @@ async def test_entries_of_a_file_come_change_and_go_while_replicas_run(start, ow
             return "added" in found and found["added"].description == description
 
         say("{kind: check_pending_orders, interval: 1s, overlap: allow, queue: low}")
-        await until(lambda: known("every second"), timeout=30)
+        await until(lambda: known("every second"))
 
         async def ticked(count):
             ticks = await inspector.ticks("added", limit=100)
             return ticks if len(ticks) >= count else None
 
-        ticks = await until(lambda: ticked(3), timeout=30)
+        ticks = await until(lambda: ticked(3))
         say('{kind: check_pending_orders, cron: "@daily", timezone: Europe/Berlin, queue: low}')
-        await until(lambda: known("At 00:00 every day (Europe/Berlin)"), timeout=30)
+        await until(lambda: known("At 00:00 every day (Europe/Berlin)"))
         say("{kind: nope}")
         for replica in replicas:
             replica.said("Entries can not be read, going on with the last ones")
         assert await known("At 00:00 every day (Europe/Berlin)")
         say("")
-        await until(lambda: known(None), timeout=30)
+        await until(lambda: known(None))
 
     assert len({tick.slot for tick in ticks}) == len(ticks)
     _, text = replicas[0].ask("/metrics")
@@ -162,5 +172,5 @@ async def test_a_task_that_is_due_is_moved_without_any_worker(broker_settings):
         async def waits():
             return (await inspector.task("low", task.id)).state is TaskState.WAITING
 
-        await until(waits, timeout=30)
+        await until(waits)
         stop.set()

@@ -30,5 +30,5 @@ async def test_serving_ends_once_told_to(build):
     app, stop = build(), asyncio.Event()
     stop.set()
     with listen("127.0.0.1", 0) as listener:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await serve(app, listener, stop, app.state.feed.close)

@@ -18,7 +18,7 @@ def serving(broker_settings):
 
     @asynccontextmanager
     async def serve(handlers, *, middlewares=(), handle=None, merge=None, **options):
-        given = {"queues": {"default": 1}, "concurrency": 4, "lease": timedelta(seconds=2)}
+        given = {"queues": {"default": 1}, "concurrency": 4, "lease": timedelta(seconds=10)}
         stop = asyncio.Event()
         async with Server.open(
             broker_settings, ServerOptions(**given | options), middlewares=middlewares
@@ -33,7 +33,7 @@ def serving(broker_settings):
                 yield server
             finally:
                 stop.set()
-                await asyncio.wait_for(running, 20)
+                await asyncio.wait_for(running, 90)
 
     return serve
 

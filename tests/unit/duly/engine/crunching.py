@@ -17,7 +17,7 @@ from duly.job import Job, Policy
 class Crunch(
     Job,
     kind="crunch",
-    policy=Policy(max_attempts=1, timeout=timedelta(seconds=20), retention=timedelta(hours=1)),
+    policy=Policy(max_attempts=1, timeout=timedelta(seconds=120), retention=timedelta(hours=1)),
 ):
     how: str
     file: str = ""

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
+from duly.clock import from_unix_ms
 from duly.engine.middleware.tracing import TraceTasks
 from duly.engine.ticks import Ticks
 from duly.errors import DeadlinePassedError
@@ -55,8 +56,9 @@ async def test_a_running_attempt_is_cancelled_at_the_deadline(client, inspector,
         deadlines.append(context.deadline)
         await asyncio.Event().wait()
 
-    deadline = soon(milliseconds=400)
-    async with serving({Errand: hang}):
+    async with serving({Errand: hang}) as server:
+        await until(lambda: server.ready() is None)
+        deadline = soon(seconds=3)  # so that it has surely begun
         task = await client.enqueue(Errand(), deadline=deadline)
         end = await archived(inspector, task)
 
@@ -84,7 +86,7 @@ async def test_the_timeout_of_the_attempt_comes_first_where_it_is_shorter(
 
 async def test_a_task_that_waited_past_its_deadline_is_archived_unrun(client, inspector, serving):
     ran = []
-    deadline = soon(milliseconds=50)
+    deadline = soon(seconds=2)  # so that it is surely taken
     task = await client.enqueue(Errand(), deadline=deadline)
     await until(lambda: datetime.now(UTC) > deadline)
 
@@ -101,13 +103,14 @@ async def test_a_task_that_waited_past_its_deadline_is_archived_unrun(client, in
 
 
 async def test_the_policys_lifetime_begins_when_the_task_may_first_run(client):
-    now, later = soon(), soon(hours=1)
+    lifetime, later, before = timedelta(milliseconds=300), soon(hours=1), soon()
 
     waiting, scheduled = await client.enqueue(Short()), await client.enqueue(Short(), due=later)
 
-    for task, first in ((waiting, now), (scheduled, later)):
-        expected = (first + timedelta(milliseconds=300)).timestamp()
-        assert task.labels["deadline_ms"] / 1000 == pytest.approx(expected, abs=0.2)
+    ends = [from_unix_ms(task.labels["deadline_ms"]) for task in (waiting, scheduled)]
+    rounded = timedelta(milliseconds=1)
+    assert before - rounded <= ends[0] - lifetime <= soon()
+    assert abs(ends[1] - lifetime - later) <= rounded
 
 
 async def test_a_ticks_task_has_the_policys_lifetime(broker_settings, inspector):
@@ -161,7 +164,7 @@ async def test_an_attempt_is_kept_with_its_start_and_its_trace(client, inspector
 
     (attempt,) = end.history
     assert (attempt.trace_id, attempt.server) == (parent, server.id)
-    assert attempt.started_at <= attempt.at <= attempt.started_at + timedelta(seconds=5)
+    assert attempt.started_at <= attempt.at <= attempt.started_at + timedelta(minutes=1)
     assert "duly/engine/runner.py" not in attempt.traceback
 
 

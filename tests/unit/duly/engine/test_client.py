@@ -10,7 +10,7 @@ from duly.engine.client import Client
 from duly.engine.requests import Request
 from duly.errors import BrokerDownError, DuplicateTaskError, QueueFullError, TaskIdConflictError
 from duly.job import Job
-from duly.runtime.settings import QueueSettings
+from duly.runtime.settings import QueueSettings, RedisSettings
 from duly.task import Task, TaskState
 from duly.testing.outage import Outage
 
@@ -115,30 +115,32 @@ async def test_a_batch_of_both_sorts_loses_none_with_its_reply(broker_settings, 
     assert (report.waiting, report.aggregating) == (1, 1)
 
 
-async def test_a_broker_that_hangs_is_told_within_two_seconds(own_server):
-    async with Client.connect(own_server.settings()) as client:
+async def test_a_broker_that_hangs_is_told_within_two_seconds(own_server, stopwatch):
+    settings = own_server.settings().model_copy(update={"timeout": RedisSettings().timeout})
+    async with Client.connect(settings) as client:
         await client.enqueue(Letter())
         own_server.pause()
         try:
-            begun = time.monotonic()
+            begun, counted = time.monotonic(), stopwatch()
             answers = await together(client, 20)
-            seconds = time.monotonic() - begun
+            seconds, running = time.monotonic() - begun, stopwatch() - counted
         finally:
             own_server.resume()
         again = await client.enqueue(Letter())
 
     assert {type(answer) for answer in answers} == {BrokerDownError}
     assert all(answer.timed_out for answer in answers)
-    assert 1.9 < seconds < 2.25
+    assert seconds > 1.9
+    assert running < 2.25
     assert isinstance(again, Task)
 
 
-async def test_a_broker_that_is_not_there_is_told_at_once(own_server):
+async def test_a_broker_that_is_not_there_is_told_at_once(own_server, stopwatch):
     settings = own_server.settings()
     own_server.kill9()
     async with Client.connect(settings) as client:
-        begun = time.monotonic()
+        begun = stopwatch()
         with pytest.raises(BrokerDownError):
             await client.enqueue(Letter())
 
-    assert time.monotonic() - begun < 2.0
+    assert stopwatch() - begun < 2.0

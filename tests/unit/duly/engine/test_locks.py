@@ -34,7 +34,7 @@ async def test_locks_are_listed_with_holder_and_end(client, inspector, store):
     assert [lock.task_id for lock in page.locks] == [sooner.id, later.id]
     assert page.complete
     wait = page.locks[0].expires_at - sooner.enqueued_at
-    assert abs(wait - hour) < timedelta(seconds=2)
+    assert abs(wait - hour) < timedelta(minutes=1)
 
 
 async def test_a_listing_is_bounded_and_says_so(store):

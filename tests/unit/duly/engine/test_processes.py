@@ -14,7 +14,7 @@ from duly.engine.processes import Processes, Target
 from duly.errors import NotFoundError, QueueFullError
 from duly.task import AttemptOutcome, TaskState
 
-SOON = timedelta(milliseconds=300)
+SOON = timedelta(seconds=1)
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def ended(inspector, until):
                 found = await inspector.task("default", task.id)
                 return found if found.state in wanted else None
 
-        return await until(look, timeout=20, what=f"the end of {task.id}")
+        return await until(look, timeout=120, what=f"the end of {task.id}")
 
     return wait
 
@@ -105,7 +105,7 @@ async def test_a_process_gets_the_facts_gives_the_result_and_is_used_again(
     assert first.result["headers"] == {"trace": "7"}
     assert first.result["pid"] == second.result["pid"] != os.getpid()
     assert first.result["key"] != second.result["key"]
-    assert 10 < first.result["remaining"] <= 20
+    assert 30 < first.result["remaining"] <= 120
     assert not alive(first.result["pid"])
 
 
@@ -222,7 +222,7 @@ async def test_a_handler_sees_its_timeout_and_may_end_by_itself(
 async def test_a_handler_that_does_not_end_is_killed_at_the_hard_timeout(
     server_with, crunch, begun, ended, how
 ):
-    async with server_with(hard_timeout=timedelta(seconds=2), concurrency=1):
+    async with server_with(hard_timeout=timedelta(seconds=3), concurrency=1):
         await ended(await crunch("facts"))  # which has the process started
         task = await crunch(how, timeout=SOON)
         pid = await begun(how)
@@ -231,8 +231,8 @@ async def test_a_handler_that_does_not_end_is_killed_at_the_hard_timeout(
         assert (await ended(await crunch("facts"))).state is TaskState.COMPLETED
 
     assert attempt.outcome is AttemptOutcome.TIMED_OUT
-    assert attempt.error == "TimeoutError: not done within 0.3 s"
-    assert timedelta(seconds=1.9) < attempt.duration < timedelta(seconds=6)
+    assert attempt.error == "TimeoutError: not done within 1 s"
+    assert timedelta(seconds=2.9) < attempt.duration < timedelta(minutes=1)
 
 
 async def test_a_hard_timeout_may_come_before_the_timeout(server_with, crunch, ended):
@@ -253,13 +253,15 @@ async def test_a_cancelled_task_is_over_at_once_with_all_it_started(
         assert not alive(grandchild)
 
     assert attempt.outcome is AttemptOutcome.CANCELLED
-    assert attempt.duration < timedelta(seconds=10)
+    assert attempt.duration < timedelta(minutes=1)
 
 
-async def test_the_drain_lets_handlers_hand_back_and_ends_those_that_go_on(
-    server_with, crunch, begun, inspector, tmp_path
+async def test_the_drain_lets_handlers_hand_back_and_ends_those_that_go_on(  # noqa: PLR0917
+    server_with, crunch, begun, inspector, tmp_path, monkeypatch
 ):
-    async with server_with(drain=timedelta(seconds=0.5)) as server:
+    # "wait" shall have the time to say how it ended, however slow this machine is.
+    monkeypatch.setattr("duly.engine.offspring._AFTER_SIGTERM", 5.0)
+    async with server_with(drain=timedelta(seconds=1)) as server:
         tasks = [await crunch(how) for how in ("polite", "wait", "lock")]
         pids = [await begun(how) for how in ("polite", "wait", "lock")]
         server.stop()
@@ -280,7 +282,6 @@ async def test_a_lost_lease_ends_them(server_with, crunch, begun, until):
 
 
 async def test_processes_are_replaced_and_let_go(crunching, until, monkeypatch):
-    monkeypatch.setattr("duly.engine.processes._IDLE_SECONDS", 0.05)
     from duly.clock import SystemClock
     from duly.task import TaskContext
 
@@ -302,6 +303,10 @@ async def test_processes_are_replaced_and_let_go(crunching, until, monkeypatch):
         for _ in range(2):
             group.create_task(run())
     assert len(children.pids()) == 2
+    monkeypatch.setattr("duly.engine.processes._IDLE_SECONDS", 0.05)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(2):
+            group.create_task(run())
     await until(lambda: children.pids() == [], what="idle ones are let go")
 
     monkeypatch.setattr("duly.engine.processes._IDLE_SECONDS", 60)

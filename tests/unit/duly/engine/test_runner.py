@@ -33,11 +33,11 @@ async def test_progress_shows_where_running_tasks_are_shown(
 
     def work(job, context):
         context.progress(0.4, "rows 400 of 1000")
-        release.wait(10)
+        release.wait(90)
 
     async def asynchronous(job, context):
         context.progress(0.4, "rows 400 of 1000")
-        await asyncio.to_thread(release.wait, 10)
+        await asyncio.to_thread(release.wait, 90)
 
     async with serving({Import: work if in_thread else asynchronous}):
         task = await client.enqueue(Import())
@@ -92,7 +92,7 @@ async def test_a_result_is_seen_before_the_end_and_the_last_word_is_kept(  # noq
     def work(job, context):
         for rows in range(1000):
             context.write_result({"rows": rows})
-        release.wait(10)
+        release.wait(90)
         if job.fails:
             raise LookupError
         return job.returns

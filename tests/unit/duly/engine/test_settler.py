@@ -108,7 +108,7 @@ async def test_the_crash_that_is_one_too_many_is_told_of_by_whoever_reaps(
                 await store.beat("default", server=f"s{number}", lease_ms=50, description=b"{}")
                 held = await reader.read(server=f"s{number}", count=1, block_ms=20)
             await reader.close()
-        await until(lambda: letters.found, timeout=20)
+        await until(lambda: letters.found)
         stop.set()
 
     (letter,) = letters.found

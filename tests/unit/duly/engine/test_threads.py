@@ -21,11 +21,11 @@ async def test_cancelling_waits_for_the_end_of_the_function():
 
     def work():
         begun.set()
-        release.wait(10)
+        release.wait(90)
         ended.append(True)
 
     task = asyncio.create_task(threads.run(work))
-    await asyncio.to_thread(begun.wait, 10)
+    await asyncio.to_thread(begun.wait, 90)
     task.cancel()
     done, _ = await asyncio.wait({task}, timeout=0.05)
     assert not done

@@ -44,7 +44,7 @@ async def test_workers_alone_recover_tasks_of_a_consumer_without_a_lease(client,
         seen.append(context.crashes)
 
     async with serving({Note: handler}):
-        await until(lambda: seen, timeout=5)
+        await until(lambda: seen, timeout=30)  # sooner than by a later look
 
     assert seen == [1]
 
@@ -72,7 +72,7 @@ async def test_what_a_dead_client_left_in_the_outbox_is_delivered(store):
             letter = Successor("task", "away", id=task_id, data=data)
             await store.run(scripts.post(keys, [letter]))
             await upkeep.turn()
-            await until(delivered, timeout=5)
+            await until(delivered)
     finally:
         running.cancel()
         await asyncio.wait({running})

@@ -25,7 +25,7 @@ def test_names_are_padded_to_one_width(pipe):
 
     console.offer("a", b"one\ntwo\n")
     console.say("hello", name="longer")
-    console.close()
+    console.close(timeout_seconds=60)
 
     assert pipe[0].read(999) == b"a      | one\na      | two\nlonger | hello\n"
 
@@ -36,7 +36,7 @@ def test_names_have_different_colours_and_lines_have_none(pipe):
 
     console.say("x", name="a")
     console.say("y", name="b")
-    console.close()
+    console.close(timeout_seconds=60)
 
     first, second = pipe[0].read(999).splitlines()
     assert first.startswith(b"\x1b[36ma |\x1b[0m x")
@@ -63,7 +63,7 @@ def test_reader_that_went_away_is_told_once(pipe):
 
     console.say("x")
 
-    assert told.acquire(timeout=10)
+    assert told.acquire(timeout=60)
     console.say("y")
     console.close()
     assert not told.acquire(blocking=False)

@@ -194,7 +194,7 @@ async def test_exclusive_transactions_take_turns(database):
     async with (
         open_engine(database) as one,
         open_engine(database) as other,
-        asyncio.timeout(30),
+        asyncio.timeout(90),
         asyncio.TaskGroup() as group,
     ):
         for engine in (one, other) * 4:

@@ -259,7 +259,7 @@ def test_a_closed_pipe_does_not_end_the_service():
     errors = child.stderr.read()
     child.stderr.close()
 
-    assert (child.wait(20), errors) == (0, b"alive\n")
+    assert (child.wait(90), errors) == (0, b"alive\n")
 
 
 def test_a_locale_without_unicode_does_not_end_the_service():
@@ -269,7 +269,7 @@ def test_a_locale_without_unicode_does_not_end_the_service():
         [sys.executable, "-c", code],
         input=b"",
         capture_output=True,
-        timeout=20,
+        timeout=90,
         check=True,
         env={"PYTHONIOENCODING": "ascii"},
     )

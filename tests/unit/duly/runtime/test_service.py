@@ -108,7 +108,7 @@ async def test_a_resting_loop_stops_at_once():
     stop = asyncio.Event()
     asyncio.get_running_loop().call_later(0.02, stop.set)
 
-    await within(5, service.repeat(turns(asyncio.Event()), name="x", every=HOUR, stop=stop))
+    await within(60, service.repeat(turns(asyncio.Event()), name="x", every=HOUR, stop=stop))
 
 
 async def test_a_turn_that_hangs_is_cancelled_at_the_stop():
@@ -122,7 +122,7 @@ async def test_a_turn_that_hangs_is_cancelled_at_the_stop():
             cancelled.append(True)
             raise
 
-    await within(5, service.repeat(hang, name="x", every=HOUR, stop=stop))
+    await within(60, service.repeat(hang, name="x", every=HOUR, stop=stop))
 
     assert cancelled == [True]
 
@@ -135,7 +135,7 @@ async def test_a_turn_under_way_may_end_in_its_grace():
         await asyncio.sleep(0)
         ended.append(True)
 
-    await within(5, service.repeat(short, name="x", every=HOUR, stop=stop))
+    await within(60, service.repeat(short, name="x", every=HOUR, stop=stop))
 
     assert ended == [True]
 
@@ -159,7 +159,7 @@ async def test_insisting_ends_with_the_first_success(lines):
         if error := results.pop(0):
             raise error
 
-    await within(10, service.insist(call, stop=asyncio.Event(), outage=service.Outage()))
+    await within(60, service.insist(call, stop=asyncio.Event(), outage=service.Outage()))
 
     assert results == [pytest.fail]
 
@@ -171,7 +171,7 @@ async def test_insisting_ends_with_the_stop():
         stop.set()
         raise DOWN
 
-    await within(5, service.insist(call, stop=stop, outage=service.Outage()))
+    await within(60, service.insist(call, stop=stop, outage=service.Outage()))
 
 
 HOUR = timedelta(hours=1)
@@ -203,7 +203,7 @@ def started(body):
 
 
 def ended(child):
-    output, errors = child.communicate(timeout=20)
+    output, errors = child.communicate(timeout=90)
     return child.returncode, output.decode(), errors.decode()
 
 

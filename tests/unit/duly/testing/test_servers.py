@@ -112,4 +112,4 @@ def test_server_dies_with_the_process_that_started_it(tmp_path):
         os.kill(parent.pid, signal.SIGKILL)
         parent.wait()
 
-    wait_until(lambda: not alive(pid), timeout=5, what="the server is gone")
+    wait_until(lambda: not alive(pid), what="the server is gone")
