@@ -1,6 +1,6 @@
 """A worker as a process of its own, that tells in its history what it did. Run by the tests.
 
-python app.py '{"name": "w1", "history": "…", "redis": {…}, "lease_seconds": 2, "die": "settle"}'
+python app.py '{"name": "w1", "history": "…", "redis": {…}, "lease_seconds": 4, "die": "settle"}'
 """
 
 import asyncio
@@ -29,6 +29,8 @@ class Work(Job, kind="work", policy=Policy(backoff_base=timedelta(milliseconds=2
     seconds: float = 0.0
     failures: int = 0
     """So many attempts fail before one succeeds."""
+    held: bool = False
+    """Goes on until there is the file `go` beside the history."""
 
 
 class Options(BaseModel):
@@ -37,7 +39,8 @@ class Options(BaseModel):
     name: str
     history: Path
     redis: RedisSettings
-    lease_seconds: float = 2.0
+    lease_seconds: float = 30.0
+    """More than any machine stalls: a lease that is to run out is given by its test."""
     concurrency: int = 4
     queues: dict[str, int] = {"default": 1}
     drain_seconds: float = 10.0
@@ -67,6 +70,8 @@ class Worker(Middleware):
         self.history.add(What.START, context.id, attempt=context.attempt, crashes=context.crashes)
         self.reached("start")
         await asyncio.sleep(job.seconds)
+        while job.held and not (self.options.history.parent / "go").exists():
+            await asyncio.sleep(0.01)
         if context.attempt <= job.failures:
             self.history.add(What.FAILED, context.id)
             raise RuntimeError("not yet")

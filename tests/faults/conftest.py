@@ -22,7 +22,7 @@ from duly.testing.processes import spawn, stop
 from duly.testing.waiting import until, wait_until
 
 APP = Path(__file__).with_name("app.py")
-SECONDS = 60.0
+SECONDS = 90.0
 """The longest that anything may take on a machine under load; most take less than one."""
 
 
@@ -109,13 +109,22 @@ class Floor:
 
         await until(so, timeout=SECONDS, what=f"{count} workers")
 
-    async def enqueue(self, count=1, *, seconds=0.0, failures=0, **options):
+    async def arrived(self, worker):
+        """Wait until this very worker lives."""
+
+        async def so():
+            servers = await self.inspector.servers()
+            return worker.process.pid in {server.pid for server in servers}
+
+        await until(so, timeout=SECONDS, what=f"{worker.name} lives")
+
+    async def enqueue(self, count=1, *, seconds=0.0, failures=0, held=False, **options):
         """Enqueue tasks one by one, noting what was accepted; return their ids."""
         ids = []
         for _ in range(count):
             task_id = f"t{len(self.accepted):05}"
             self.accepted.append(task_id)
-            job = Work(seconds=seconds, failures=failures)
+            job = Work(seconds=seconds, failures=failures, held=held)
             try:
                 await self.client.enqueue(job, task_id=task_id, **options)
             except BrokerError:
@@ -127,6 +136,10 @@ class Floor:
 
     def job(self, **fields):
         return Work(**fields)
+
+    def go(self):
+        """Let the tasks that are held end."""
+        (self.folder / "go").touch()
 
     def events(self, what=None):
         found = read(self.folder / "history")

@@ -19,7 +19,7 @@ async def work(stop: asyncio.Event) -> int:
         queues={"default": 1},
         concurrency=2,
         drain=timedelta(seconds=float(os.environ.get("DRAIN", "1"))),
-        lease=timedelta(seconds=2),
+        lease=timedelta(seconds=float(os.environ.get("LEASE", "30"))),
     )
     settings = RedisSettings(port=int(sys.argv[1]), timeout=timedelta(seconds=1))
     async with Server.open(settings, options, middlewares=(LogTasks(debug=True),)) as server:

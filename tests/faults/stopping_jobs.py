@@ -3,6 +3,7 @@
 import asyncio
 import os
 import time
+from pathlib import Path
 
 import structlog
 
@@ -11,6 +12,13 @@ from duly.job import Job
 
 class Busy(Job, kind="busy"):
     seconds: float
+    until: str = ""
+    """Ends sooner when there is such a file."""
+
+    def over(self, began):
+        """Tell whether it is time to end."""
+        ended = self.until and Path(self.until).exists()
+        return ended or time.monotonic() - began >= self.seconds
 
 
 def say(context):
@@ -20,12 +28,16 @@ def say(context):
 
 async def nap(job, context):
     say(context)
-    await asyncio.sleep(job.seconds)
+    began = time.monotonic()
+    while not job.over(began):
+        await asyncio.sleep(0.01)
 
 
 def wait(job, context):
     say(context)
-    time.sleep(job.seconds)
+    began = time.monotonic()
+    while not job.over(began):
+        time.sleep(0.01)
 
 
 crunch = wait

@@ -7,15 +7,16 @@ import time
 import pytest
 
 from duly.errors import BrokerDownError, BrokerError, NotFoundError
+from duly.runtime.settings import RedisSettings
 from duly.testing.history import What
 from duly.testing.servers import BrokerServer
 from duly.testing.waiting import until
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(400)
 
 
 async def test_running_tasks_go_on_while_the_broker_restarts(floor, own_server):
-    worker = floor.worker("worker", concurrency=3, lease_seconds=10)
+    worker = floor.worker("worker", concurrency=3)
     await floor.enqueue(3, seconds=2)
     await floor.enqueue(10)
     await floor.happened(What.START, 3)
@@ -31,8 +32,8 @@ async def test_running_tasks_go_on_while_the_broker_restarts(floor, own_server):
 
 
 async def test_a_worker_with_no_free_slot_says_that_the_broker_is_away(floor, own_server):
-    worker = floor.worker("worker", concurrency=1, lease_seconds=2)
-    await floor.enqueue(1, seconds=6)
+    worker = floor.worker("worker", concurrency=1, lease_seconds=10)
+    await floor.enqueue(1, held=True)
     await floor.happened(What.START, 1)
 
     own_server.stop()
@@ -41,21 +42,33 @@ async def test_a_worker_with_no_free_slot_says_that_the_broker_is_away(floor, ow
     own_server.start()
 
     worker.said("Broker back")
+    floor.go()
     await floor.idle()
     found = await floor.verdict()
     assert found.good, found
 
 
-async def test_a_broker_that_hangs_costs_producers_two_seconds_and_tasks_nothing(floor, own_server):
-    floor.worker("worker", lease_seconds=10)
+@pytest.fixture
+async def hasty_floor(own_server, open_floor):
+    """The floor, where nobody waits longer for a reply than the default."""
+    settings = own_server.settings().model_copy(update={"timeout": RedisSettings().timeout})
+    async with open_floor(settings) as floor:
+        yield floor
+
+
+async def test_a_broker_that_hangs_costs_producers_two_seconds_and_tasks_nothing(
+    hasty_floor, own_server, stopwatch
+):
+    floor = hasty_floor
+    floor.worker("worker")
     await floor.enqueue(2, seconds=3)
     await floor.happened(What.START, 2)
 
     own_server.pause()
-    begin = time.monotonic()
+    begin, begun = time.monotonic(), stopwatch()
     with pytest.raises(BrokerDownError):
         await floor.client.enqueue(floor.job(), task_id="in-vain")
-    failed_after = time.monotonic() - begin
+    failed_after = stopwatch() - begun
     await floor.happened(What.END, 2)
     await asyncio.to_thread(own_server.process.poll)
     while time.monotonic() - begin < 5:
@@ -135,11 +148,12 @@ async def test_a_broker_that_has_lost_everything_is_set_up_again(floor, own_serv
     assert worker.stop() == 0
 
 
+@pytest.mark.slow
 async def test_a_full_broker_refuses_producers_and_keeps_the_living_alive(floor, own_server):
-    floor.worker("a", lease_seconds=1)
-    floor.worker("b", lease_seconds=1)
+    floor.worker("a", lease_seconds=4)
+    floor.worker("b", lease_seconds=4)
     await floor.ready(2)
-    await floor.enqueue(4, seconds=3)
+    await floor.enqueue(4, seconds=10)
     await floor.enqueue(2, failures=1)
     await floor.happened(What.START, 4)
 

@@ -3,6 +3,7 @@
 import re
 import signal
 import sys
+import time
 from datetime import timedelta
 from itertools import pairwise
 
@@ -12,8 +13,8 @@ from duly.testing.environment import inherited
 from duly.testing.processes import spawn, stop
 from duly.testing.waiting import until
 
-pytestmark = pytest.mark.timeout(120)
-SECONDS = 60.0
+pytestmark = pytest.mark.timeout(600)
+SECONDS = 90.0
 
 
 @pytest.fixture
@@ -40,7 +41,8 @@ def start(floor):
 
 
 @pytest.mark.slow
-async def test_a_scheduler_that_hangs_and_goes_on_claims_no_slot_again(floor, start):
+async def test_a_scheduler_that_hangs_and_goes_on_claims_no_slot_again(floor, start, stopwatch):
+    began, counted = time.monotonic(), stopwatch()
     (first, first_log), (second, second_log) = start("first"), start("second")
 
     def claimed(*logs):
@@ -66,5 +68,6 @@ async def test_a_scheduler_that_hangs_and_goes_on_claims_no_slot_again(floor, st
     ticks = await floor.inspector.ticks("check-pending-orders", limit=1000)
     times = sorted(tick.slot for tick in ticks)
     assert len(set(times)) == len(times)
-    # Each second its slot, on an idle machine; one that is starved may miss a few.
-    assert max(b - a for a, b in pairwise(times)) <= timedelta(seconds=4)
+    # Each second its slot, on an idle machine; one that stalls or is starved may miss a few.
+    stalled = time.monotonic() - began - (stopwatch() - counted)
+    assert max(b - a for a, b in pairwise(times)) <= timedelta(seconds=4 + stalled)
