@@ -1,7 +1,7 @@
 """The producer's side: enqueue typed jobs."""
 
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Self
@@ -11,7 +11,7 @@ from duly.engine.courier import launch
 from duly.engine.flows import Origin, bounded, follow, plan
 from duly.engine.gatherer import Gatherer
 from duly.engine.middleware.tracing import headers_of_current_span
-from duly.engine.requests import Request, accepted, prepare, refusal, result
+from duly.engine.requests import Request, accepted, new_ids, prepare, refusal, result
 from duly.engine.scripts import NewTask, gather
 from duly.engine.store import BATCH, Store
 from duly.errors import BrokerDownError, DulyError, EnqueueError
@@ -155,18 +155,23 @@ class Client:
         """
         now_ms, traced = self._store.now_ms(), headers_of_current_span()
         prepared = [
-            prepare(item if isinstance(item, Request) else Request(job=item), now_ms, traced)
-            for item in requests
+            prepare(
+                item if isinstance(item, Request) else Request(job=item),
+                now_ms,
+                traced,
+                new_id=new_id,
+            )
+            for item, new_id in zip(requests, new_ids(len(requests)), strict=True)
         ]
-        results: dict[int, Task | EnqueueError] = {}
         now = from_unix_ms(now_ms)
-        for queue in dict.fromkeys(item.queue for item in prepared):
-            places = [place for place, item in enumerate(prepared) if item.queue == queue]
-            part = [prepared[place] for place in places]
-            answers = await self._add(queue, [item.new for item in part], whole=whole)
-            for place, item, answer in zip(places, part, answers, strict=True):
-                results[place] = result(item, answer, now, self._limit(queue))
-        return [results[place] for place in range(len(prepared))]
+        answers: dict[str, Iterator[int | str]] = {}
+        for queue in dict.fromkeys([item.queue for item in prepared]):
+            part = [item.new for item in prepared if item.queue == queue]
+            answers[queue] = iter(await self._add(queue, part, whole=whole))
+        return [
+            result(item, next(answers[item.queue]), now, self._limit(item.queue))
+            for item in prepared
+        ]
 
     async def _add_each(self, queue: str, tasks: list[NewTask]) -> list[int | str]:
         return await self._add(queue, tasks, whole=False)
@@ -179,7 +184,7 @@ class Client:
         answers = list[int | str]()
         for start in range(0, len(tasks), BATCH):
             batch = tasks[start : start + BATCH]
-            joining = [task for task in batch if _joins(task)]
+            joining = [task for task in batch if task.group is not None and _joins(task)]
             if not joining:
                 answers += await self._surely(self._enter, queue, batch, whole=whole)
                 continue

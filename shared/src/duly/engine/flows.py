@@ -194,7 +194,7 @@ def _steps(node: Node, base: str) -> Iterator[TaskStep | GroupStep]:
 def _task(request: Request, base: str) -> TaskStep:
     task_id = request.task_id or base
     # When it is due is counted from when it is enqueued, which is later.
-    made = prepare(replace(request, task_id=task_id, delay=None, due=None), 0, {})
+    made = prepare(msgspec.structs.replace(request, task_id=task_id, delay=None, due=None), 0, {})
     lifetime_ms = made.labels.pop("deadline_ms", 0) if request.deadline is None else 0
     return TaskStep(
         id=task_id,

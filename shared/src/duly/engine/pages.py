@@ -1,7 +1,8 @@
 """Pages of tasks in one state, by keyset: no page costs more for lying deep."""
 
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from duly.engine.codec import decode
 from duly.engine.keys import GROUP, QueueKeys

@@ -1,7 +1,6 @@
 """A request becomes a task: its options over its job's policy, its bytes, what came of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from os import urandom
 from typing import Any
@@ -25,14 +24,11 @@ from duly.task import Task, TaskState
 
 _CONFLICT, _FULL, _LEFT_OUT, _WAITING, _SCHEDULED, _AGGREGATING = -2, -3, 0, 1, 2, 3
 _LONGEST_GROUP = 128
+_ID_BYTES = 16
 
 
-@dataclass(slots=True, kw_only=True)
-class Request:
-    """A job with what a single call may say about it; None leaves it to the job's policy.
-
-    Not frozen, since one is made for every task: frozen fields took a tenth of enqueueing.
-    """
+class Request(msgspec.Struct, kw_only=True):
+    """A job with what a single call may say about it; None leaves it to the job's policy."""
 
     job: Job
     queue: str | None = None
@@ -59,8 +55,7 @@ def accepted(task: NewTask) -> int:
     return _WAITING if task.group is None else _AGGREGATING
 
 
-@dataclass(slots=True, eq=False)
-class Prepared:
+class Prepared(msgspec.Struct, eq=False):
     """A request as the task that `add` is to be given."""
 
     request: Request
@@ -70,11 +65,25 @@ class Prepared:
     new: NewTask
 
 
-def prepare(request: Request, now_ms: int, traced: dict[str, str]) -> Prepared:
-    """Turn a request into a task, or refuse it for its size or its deadline."""
+def new_ids(count: int) -> list[str]:
+    """Return random ids: 32 hexadecimal digits each."""
+    digits = urandom(_ID_BYTES * count).hex()
+    return [digits[at : at + 2 * _ID_BYTES] for at in range(0, len(digits), 2 * _ID_BYTES)]
+
+
+def prepare(request: Request, now_ms: int, traced: dict[str, str], *, new_id: str = "") -> Prepared:
+    """Turn a request into a task, or refuse it for its size or its deadline.
+
+    Args:
+        request: What is wanted.
+        now_ms: The broker's time.
+        traced: Headers of the current trace.
+        new_id: The id of a task that was given none; "": one is made.
+    """
     job, policy = request.job, request.job.policy
     queue = request.queue or policy.queue
-    payload = job.model_dump(mode="json")
+    # What `model_dump` calls once it has looked at options that are not given here.
+    payload: dict[str, Any] = job.__pydantic_serializer__.to_python(job, mode="json")
     due_ms = _due_ms(request, now_ms) if request.delay or request.due else 0
     labels: dict[str, Any] = {}
     group = _group(request, labels) if request.group is not None else None
@@ -94,7 +103,7 @@ def prepare(request: Request, now_ms: int, traced: dict[str, str]) -> Prepared:
         lock = labels["lock"] = lock_digest(job.kind, msgspec.json.encode(payload, order="sorted"))
         # A lock outlives the wait of a scheduled task by its own time.
         ttl_ms = to_ms(unique_for) + max(0, due_ms - now_ms)
-    task_id = request.task_id or urandom(16).hex()
+    task_id = request.task_id or new_id or urandom(_ID_BYTES).hex()
     data = encode(Message(task_id=task_id, task_name=job.kind, labels=labels, kwargs=payload))
     if len(data) > PAYLOAD_LIMIT_BYTES:
         raise PayloadTooLargeError(job.kind, len(data), PAYLOAD_LIMIT_BYTES)

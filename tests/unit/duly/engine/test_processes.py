@@ -2,17 +2,18 @@ import asyncio
 import os
 import signal
 from contextlib import suppress
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from duly.clock import SystemClock
 from duly.engine.child import Raised
 from duly.engine.offspring import RemoteError, _error_of, traceback_of
 from duly.engine.processes import Processes, Target
 from duly.errors import NotFoundError, QueueFullError
-from duly.task import AttemptOutcome, TaskState
+from duly.task import AttemptOutcome, TaskContext, TaskState
 
 SOON = timedelta(seconds=1)
 
@@ -281,38 +282,42 @@ async def test_a_lost_lease_ends_them(server_with, crunch, begun, until):
         await until(lambda: not alive(pid))
 
 
-async def test_processes_are_replaced_and_let_go(crunching, until, monkeypatch):
-    from duly.clock import SystemClock
-    from duly.task import TaskContext
-
-    children = Processes(lambda: 0, clock=SystemClock(), tasks_each=2)
+@pytest.fixture
+def run_in(crunching):
+    """Return a function that runs a handler in one of some children."""
     target = Target.of(crunching.Crunch, crunching.crunch, None)
 
-    async def run(how="facts"):
-        context = TaskContext(id="1", queue="q", kind="crunch", deadline_ms=9)
+    async def run(children):
         return await children.run(
             target,
-            crunching.Crunch(how=how),
-            context,
+            crunching.Crunch(how="facts"),
+            TaskContext(id="1", queue="q", kind="crunch", deadline_ms=9),
             timeout_s=0,
             keeps=True,
             timed_out=lambda: False,
         )
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(2):
-            group.create_task(run())
-    assert len(children.pids()) == 2
-    monkeypatch.setattr("duly.engine.processes._IDLE_SECONDS", 0.05)
-    async with asyncio.TaskGroup() as group:
-        for _ in range(2):
-            group.create_task(run())
-    await until(lambda: children.pids() == [], what="idle ones are let go")
+    return run
 
-    monkeypatch.setattr("duly.engine.processes._IDLE_SECONDS", 60)
-    await run()
-    await run()
-    await until(lambda: children.pids() == [], what="one that has run its share is let go")
+
+async def test_processes_are_let_go_when_they_have_been_idle(run_in, until, monkeypatch):
+    children = Processes(lambda: 0, clock=SystemClock())
+    await asyncio.gather(run_in(children), run_in(children))
+    assert len(children.pids()) == 2
+
+    monkeypatch.setattr("duly.engine.processes._IDLE_SECONDS", 0.05)
+    await asyncio.gather(run_in(children), run_in(children))
+
+    await until(lambda: children.pids() == [])
+    await children.close()
+
+
+async def test_a_process_is_replaced_when_it_has_run_its_share(run_in, until):
+    children = Processes(lambda: 0, clock=SystemClock(), tasks_each=2)
+    await run_in(children)
+    await run_in(children)
+
+    await until(lambda: children.pids() == [])
     await children.close()
 
 

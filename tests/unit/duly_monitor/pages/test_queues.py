@@ -1,10 +1,10 @@
 """The overview and the page of one queue."""
 
 import re
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from duly.engine.reports import MinuteReport
 

@@ -7,6 +7,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Literal
 
+import msgspec
+
 Argument = bytes | str | int
 Verdict = Literal[
     "retry", "archived", "completed", "quarantined", "dropped", "waiting", "scheduled"
@@ -32,8 +34,7 @@ class Call:
     args: Sequence[Argument]
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class NewTask:
+class NewTask(msgspec.Struct, kw_only=True, eq=False, gc=False):
     """What `add` needs of one task. `due_ms` 0 means now; `lock` "" means not unique."""
 
     id: str

@@ -10,12 +10,18 @@ ATTEMPTS_KEPT = 20
 
 
 def add(
-    keys: QueueKeys, tasks: Iterable[NewTask], *, max_length: int, whole: bool, now_ms: int = 0
+    keys: QueueKeys, tasks: Sequence[NewTask], *, max_length: int, whole: bool, now_ms: int = 0
 ) -> Call:
     """Add tasks; `whole`: all of them or none. Answers one item a task, see add.lua."""
-    args: list[Argument] = [now_ms, max_length, "all" if whole else "each", keys.control]
-    for task in tasks:
-        args += (task.id, task.data, task.due_ms, task.lock, task.lock_ttl_ms)
+    full = any(task.due_ms or task.lock for task in tasks)
+    mode, shape = "all" if whole else "each", "full" if full else "plain"
+    args: list[Argument] = [now_ms, max_length, mode, keys.control, shape]
+    args += [task.id for task in tasks]
+    args += [task.data for task in tasks]
+    if full:
+        args += [task.due_ms for task in tasks]
+        args += [task.lock for task in tasks]
+        args += [task.lock_ttl_ms for task in tasks]
     names = (keys.stream, keys.index, keys.scheduled, keys.locks, keys.records)
     return Call(script("add"), names, args)
 
