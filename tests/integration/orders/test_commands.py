@@ -23,7 +23,7 @@ from duly_worker.migrate import migrate
 from duly_worker.seed import seed
 from duly_worker.settings import Settings
 
-DEADLINE = 60
+DEADLINE = 120
 
 
 @pytest.fixture
