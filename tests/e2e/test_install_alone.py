@@ -4,6 +4,7 @@ import subprocess
 import sys
 import venv
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
@@ -39,6 +40,20 @@ def wheels(tmp_path_factory):
     sources = [ROOT / "shared", *(ROOT / "services").iterdir()]
     pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, *sources)
     return folder
+
+
+@pytest.mark.slow
+def test_wheels_hold_every_file_of_their_packages(wheels):
+    packed = {name for wheel in wheels.glob("duly*.whl") for name in ZipFile(wheel).namelist()}
+    sources = [
+        path.relative_to(folder).as_posix()
+        for folder in (ROOT / "shared/src", *ROOT.glob("services/*/src"))
+        for path in folder.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts and ".egg-info" not in str(path)
+    ]
+
+    assert sources
+    assert [path for path in sources if path not in packed] == []
 
 
 @pytest.fixture

@@ -7,26 +7,14 @@
 -- Returns  one item a task: 1 waiting, 2 scheduled, -2 id conflict, -3 queue full,
 --          0 not added because another of the batch was refused, or the id that holds the lock
 -- Invariant  a task id is in the index from here until it is gone, in one place only
+-- Uses  clock lock_holder
 local full = ARGV[5] == 'full'
 local n = (#ARGV - 5) / (full and 5 or 2)
 local id, data, due, lock, ttl = 5, 5 + n, 5 + 2 * n, 5 + 3 * n, 5 + 4 * n
-local now = tonumber(ARGV[1])
-if full and now == 0 then
-  local t = redis.call('TIME')
-  now = t[1] * 1000 + math.floor(t[2] / 1000)
-end
+local now = full and clock(ARGV[1])
 local room = tonumber(ARGV[2]) - redis.call('XLEN', KEYS[1])
 local taken = redis.call('HMGET', KEYS[2], unpack(ARGV, id + 1, id + n))
 local answers, refused, seen, locked = {}, false, {}, {}
-
--- Who holds a lock, in the broker or further up in this batch; nil: nobody.
-local function holder(digest)
-  local held = redis.call('HGET', KEYS[4], digest)
-  local ends, owner
-  if held then ends, owner = string.match(held, '^(%d+) (.*)$') end
-  if ends and tonumber(ends) > now then return owner end
-  return locked[digest]
-end
 
 for i = 1, n do
   local name, answer = ARGV[id + i], 1
@@ -36,7 +24,7 @@ for i = 1, n do
   elseif answer == 1 and room < 1 then
     answer = -3
   elseif full and ARGV[lock + i] ~= '' then
-    answer = holder(ARGV[lock + i]) or answer
+    answer = lock_holder(KEYS[4], ARGV[lock + i], now) or locked[ARGV[lock + i]] or answer
   end
   if type(answer) == 'string' or answer < 0 then
     refused = true

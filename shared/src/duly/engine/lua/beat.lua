@@ -6,11 +6,8 @@
 --          run out, ms until a scheduled or retry task is due (-1: none), task ids to cancel each
 --          followed by the outcome it is to have, the last command to this server ("": none)
 -- Invariant  leases go by the broker's clock only
-local now = tonumber(ARGV[1])
-if now == 0 then
-  local t = redis.call('TIME')
-  now = t[1] * 1000 + math.floor(t[2] / 1000)
-end
+-- Uses  clock due_in
+local now = clock(ARGV[1])
 local known = redis.call('ZSCORE', KEYS[1], ARGV[2])
 -- A broker out of memory refuses what may take memory, but only as a script's first write. A
 -- lease must be renewed all the same: the reaper, whose first write takes none, goes on.
@@ -22,13 +19,6 @@ for i = 5, #ARGV do
 end
 redis.call('ZREMRANGEBYSCORE', KEYS[7], '-inf', now)
 local expired = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 1)
-local wait = -1
-for k = 4, 5 do
-  local head = redis.call('ZRANGE', KEYS[k], 0, 0, 'WITHSCORES')
-  if head[2] then
-    local ms = math.max(0, tonumber(head[2]) - now)
-    if wait < 0 or ms < wait then wait = ms end
-  end
-end
-return { now, known and tonumber(known) > 0 and 1 or 0, redis.call('EXISTS', KEYS[3]), #expired, wait,
-  redis.call('HGETALL', KEYS[6]), redis.call('HGET', KEYS[8], ARGV[2]) or '' }
+return { now, known and tonumber(known) > 0 and 1 or 0, redis.call('EXISTS', KEYS[3]), #expired,
+  due_in(now, KEYS[4], KEYS[5]), redis.call('HGETALL', KEYS[6]),
+  redis.call('HGET', KEYS[8], ARGV[2]) or '' }

@@ -3,10 +3,11 @@
 -- ARGV  group, task id, outcome (archived dropped retry), control channel
 -- Returns  "ok", "missing", or the state in which there is nothing to cancel
 -- Invariant  only what is active is cancelled; the request goes when the task is settled
+-- Uses  is_pending
 local place = redis.call('HGET', KEYS[2], ARGV[2])
 if not place then return 'missing' end
 if not string.find(place, '-', 1, true) then return place end
-if #redis.call('XPENDING', KEYS[1], ARGV[1], place, place, 1) == 0 then return 'waiting' end
+if not is_pending(KEYS[1], ARGV[1], place) then return 'waiting' end
 redis.call('HSET', KEYS[3], ARGV[2], ARGV[3])
 redis.pcall('PUBLISH', ARGV[4], 'cancel')
 return 'ok'

@@ -3,11 +3,8 @@
 -- ARGV  now-ms (0: the server's), server id, command (quiet wake stop), control channel
 -- Returns  1, or 0 when no such server lives
 -- Invariant  of several commands the last one counts, by the broker's clock
-local now = tonumber(ARGV[1])
-if now == 0 then
-  local t = redis.call('TIME')
-  now = t[1] * 1000 + math.floor(t[2] / 1000)
-end
+-- Uses  clock
+local now = clock(ARGV[1])
 local lease = redis.call('ZSCORE', KEYS[1], ARGV[2])
 if not lease or tonumber(lease) <= now then return 0 end
 local last = redis.call('HGET', KEYS[2], ARGV[2])

@@ -7,37 +7,18 @@
 --          was done
 -- Invariant  a delivery id is obeyed once, for as long as it is remembered, which is longer than
 --            anybody may take to deliver what he has read
-local now = tonumber(ARGV[1])
-if now == 0 then
-  local t = redis.call('TIME')
-  now = t[1] * 1000 + math.floor(t[2] / 1000)
-end
+-- Uses  clock enter
+local now = clock(ARGV[1])
 if now - ARGV[2] > tonumber(ARGV[3]) then return -1 end
 local refused, soon = 0, false
 
--- The same as in follow.lua: add one task, unless its id or its lock is taken.
-local function enter(id, data, due, delay, lock, ttl)
-  if redis.call('HEXISTS', KEYS[2], id) == 1 then return false end
-  if delay > 0 then due = now + delay end
-  if lock ~= '' then
-    local held = redis.call('HGET', KEYS[4], lock)
-    if held and tonumber(string.match(held, '^%d+') or 0) > now then return false end
-    local ends = now + ttl + math.max(0, due - now)
-    redis.call('HSET', KEYS[4], lock, string.format('%.0f', ends) .. ' ' .. id)
-  end
-  if due > now then
-    redis.call('ZADD', KEYS[3], string.format('%.0f', due), id)
-    redis.call('HSET', KEYS[5], id, data)
-    redis.call('HSET', KEYS[2], id, 'scheduled')
-    soon = soon or due < now + 5000
-  else
-    redis.call('HSET', KEYS[2], id, redis.call('XADD', KEYS[1], '*', 'data', data))
-  end
-  return true
-end
+local keys = { stream = KEYS[1], index = KEYS[2], scheduled = KEYS[3], locks = KEYS[4],
+  records = KEYS[5] }
 
 local function admit(...)
-  if not enter(...) then
+  local wait = enter(keys, now, ...)
+  soon = soon or wait > 0 and wait < 5000
+  if wait < 0 then
     refused = refused + 1
     redis.call('HINCRBY', KEYS[9], '-:successor_refused', 1)
   end

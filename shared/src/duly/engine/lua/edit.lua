@@ -5,11 +5,8 @@
 -- Returns  answer, holder: "ok", "missing", "changed" (read again), "locked" (by the holder), or
 --          the state that does not allow it ("under way": waiting or active)
 -- Invariant  a unique lock goes with its payload; its time stays what it was
-local now = tonumber(ARGV[1])
-if now == 0 then
-  local t = redis.call('TIME')
-  now = t[1] * 1000 + math.floor(t[2] / 1000)
-end
+-- Uses  clock lock_holder
+local now = clock(ARGV[1])
 local id, old, new = ARGV[2], ARGV[6], ARGV[7]
 local place = redis.call('HGET', KEYS[1], id)
 if not place then return { 'missing', '' } end
@@ -18,16 +15,9 @@ if not string.find(' ' .. ARGV[3] .. ' ', ' ' .. place .. ' ', 1, true) then
 end
 if redis.call('HGET', KEYS[2], id) ~= ARGV[4] then return { 'changed', '' } end
 
-local function held(lock)
-  local value = lock ~= '' and redis.call('HGET', KEYS[3], lock)
-  if not value then return end
-  local ends, holder = string.match(value, '^(%d+) (.*)$')
-  if ends and tonumber(ends) > now then return value, holder end
-end
-
 if old ~= new then
-  local value, holder = held(old)
-  local _, other = held(new)
+  local holder, value = lock_holder(KEYS[3], old, now)
+  local other = lock_holder(KEYS[3], new, now)
   if holder == id then
     if other and other ~= id then return { 'locked', other } end
     if new ~= '' then redis.call('HSET', KEYS[3], new, value) end

@@ -5,6 +5,7 @@
 --       ("": none), then kinds in the order of the tasks: kind, how many of it one after the other
 -- Returns  the entry ids that were refused: their server had lost its lease
 -- Invariant  whoever acknowledges an entry owns it; nobody else may count or delete it
+-- Uses  unlock count
 local group, minute, n, locked = ARGV[1], ARGV[2], tonumber(ARGV[4]), ARGV[5] == '1'
 local entry, id = 5, 5 + n
 local lock = locked and id + n or nil
@@ -25,9 +26,9 @@ if all then
 end
 local i = 0
 for k = kind + 1, #ARGV, 2 do
-  local count = tonumber(ARGV[k + 1])
+  local number = tonumber(ARGV[k + 1])
   if not all then
-    local given = count
+    local given = number
     for j = i + 1, i + given do
       -- What the index still names by this entry has not changed hands. Entries of strangers are
       -- in no index: there the acknowledgement itself tells.
@@ -38,22 +39,16 @@ for k = kind + 1, #ARGV, 2 do
       else
         refused[#refused + 1] = ARGV[entry + j]
         lost[j] = true
-        count = count - 1
+        number = number - 1
       end
     end
     i = i + given
   end
-  if count > 0 then counts[ARGV[k]] = (counts[ARGV[k]] or 0) + count end
+  if number > 0 then counts[ARGV[k]] = (counts[ARGV[k]] or 0) + number end
 end
 
 for j = 1, locked and n or 0 do
-  local digest = ARGV[lock + j]
-  if digest ~= '' and not lost[j] then
-    local held = redis.call('HGET', KEYS[3], digest)
-    if held and string.match(held, ' (.*)') == ARGV[id + j] then
-      redis.call('HDEL', KEYS[3], digest)
-    end
-  end
+  if not lost[j] then unlock(KEYS[3], ARGV[lock + j], ARGV[id + j]) end
 end
 if #owned > 0 then
   redis.call('XACK', KEYS[1], group, unpack(owned))
@@ -69,13 +64,8 @@ if #gone > 0 then
   end
   if redis.call('EXISTS', KEYS[9]) == 1 then redis.call('HDEL', KEYS[9], unpack(gone)) end
 end
-for name, count in pairs(counts) do
-  redis.call('HINCRBY', KEYS[4], name .. ':processed', count)
-  redis.call('HINCRBY', KEYS[5], minute .. ':' .. name .. ':processed', count)
-  -- Only a field's first count can be a key's first.
-  if redis.call('HINCRBY', KEYS[10], name .. ':processed', count) == count then
-    redis.call('EXPIRE', KEYS[10], 7948800)
-  end
+for name, number in pairs(counts) do
+  count(KEYS[4], KEYS[5], KEYS[10], minute, name .. ':processed', number)
 end
 redis.call('EXPIRE', KEYS[5], 262800)
 return refused

@@ -5,11 +5,8 @@
 -- Returns  per group: its name, how often it was claimed, and per member: id, data
 -- Invariant  a claim that is not merged in time makes the group due again, whatever became of the
 --            server that had claimed it
-local now = tonumber(ARGV[1])
-if now == 0 then
-  local t = redis.call('TIME')
-  now = t[1] * 1000 + math.floor(t[2] / 1000)
-end
+-- Uses  clock
+local now = clock(ARGV[1])
 local kinds, found, size = {}, {}, 0
 -- Bytes of one answer: members may be as large as tasks are, and a script's answer is held whole.
 local enough = 8388608

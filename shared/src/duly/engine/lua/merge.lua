@@ -6,11 +6,8 @@
 -- Returns  "ok"; "lost": another server has claimed it; "changed": a member has left, look again;
 --          or the id of the task that holds the merged one's id or lock
 -- Invariant  the merged task comes in the step in which its members go
-local now = tonumber(ARGV[1])
-if now == 0 then
-  local t = redis.call('TIME')
-  now = t[1] * 1000 + math.floor(t[2] / 1000)
-end
+-- Uses  clock lock_holder unlock
+local now = clock(ARGV[1])
 local group, outcome, merged, lock = ARGV[3], ARGV[4], ARGV[6], ARGV[8]
 local held = redis.call('HGET', KEYS[8], group)
 local token, since = string.match(held or '', '^(.*) (%d+) %d+$')
@@ -40,18 +37,10 @@ for a = 11, #ARGV, 2 do
   end
 end
 if outcome == 'merge' then
-  local taken = lock ~= '' and redis.call('HGET', KEYS[3], lock)
-  local ends, holder = string.match(taken or '', '^(%d+) (.*)$')
+  local holder = lock_holder(KEYS[3], lock, now)
   -- What a member holds is free once it leaves.
-  if ends and tonumber(ends) > now and not leaves[holder] then return holder end
+  if holder and not leaves[holder] then return holder end
   if redis.call('HEXISTS', KEYS[2], merged) == 1 then return merged end
-end
-
-local function unlock(digest, id)
-  local owner = digest ~= '' and redis.call('HGET', KEYS[3], digest)
-  if owner and string.match(owner, ' (.*)') == id then
-    redis.call('HDEL', KEYS[3], digest)
-  end
 end
 
 for a = 11, #ARGV, 2 do
@@ -59,7 +48,7 @@ for a = 11, #ARGV, 2 do
   if joined[a] then
     redis.call('ZREM', KEYS[5], id)
     redis.call('ZREM', KEYS[7], name(joined[a], id))
-    unlock(ARGV[a + 1], id)
+    unlock(KEYS[3], ARGV[a + 1], id)
     if outcome == 'merge' then
       redis.call('HDEL', KEYS[2], id)
       redis.call('HDEL', KEYS[4], id)

@@ -4,25 +4,9 @@
 -- ARGV  now-ms (0: the server's), most tasks to move
 -- Returns  how many moved, ms until the next is due (-1: none is scheduled)
 -- Invariant  atomic and idempotent, so any number of processes may run it
-local now = tonumber(ARGV[1])
-if now == 0 then
-  local t = redis.call('TIME')
-  now = t[1] * 1000 + math.floor(t[2] / 1000)
-end
--- The same as in gather.lua. A group is due when its newest has waited for the grace, its oldest for
--- the delay, or when it is full. Who has claimed it decides himself when it is due again.
-local function join(id, group, grace, delay, size)
-  redis.call('ZADD', KEYS[8], string.format('%.0f', now), id)
-  redis.call('ZADD', KEYS[10], 0, group .. '\n' .. string.format('%013.0f', now) .. '\n' .. id)
-  if redis.call('HEXISTS', KEYS[11], group) == 1 then return end
-  local low, high, due = '[' .. group .. '\n', '[' .. group .. '\n\255', now + grace
-  if redis.call('ZLEXCOUNT', KEYS[10], low, high) >= size then due = now end
-  if delay > 0 then
-    local first = redis.call('ZRANGEBYLEX', KEYS[10], low, high, 'LIMIT', 0, 1)[1]
-    due = math.min(due, tonumber(string.sub(first, #group + 2, #group + 14)) + delay)
-  end
-  redis.call('ZADD', KEYS[9], string.format('%.0f', due), group)
-end
+-- Uses  clock join append reindex due_in
+local now = clock(ARGV[1])
+local keys = { aggregating = KEYS[8], groups = KEYS[9], members = KEYS[10], claims = KEYS[11] }
 
 local function group_of(data, tries)
   if tries or not string.find(data, '"group":', 1, true) then return nil end
@@ -37,23 +21,6 @@ local function group_of(data, tries)
   return group
 end
 
--- A double was kept under a stand-in for its name, which nobody would ever remove.
-local function place(id, entry, data)
-  local name = id
-  if string.find(id, '#%d+%-%d+$') then
-    local ok, message = pcall(cjson.decode, data)
-    name = ok and type(message) == 'table' and message.task_id
-  end
-  if name ~= id then
-    local history = redis.call('HGET', KEYS[12], id)
-    redis.call('HDEL', KEYS[2], id)
-    redis.call('HDEL', KEYS[12], id)
-    if type(name) ~= 'string' or redis.call('HEXISTS', KEYS[2], name) == 1 then return end
-    if history then redis.call('HSET', KEYS[12], name, history) end
-  end
-  redis.call('HSET', KEYS[2], name, entry)
-end
-
 local left, moved = tonumber(ARGV[2]), 0
 for k = 3, 4 do
   local ids = redis.call('ZRANGEBYSCORE', KEYS[k], '-inf', now, 'LIMIT', 0, left)
@@ -65,18 +32,12 @@ for k = 3, 4 do
     local group = data and k == 3 and group_of(data, tries)
     if group then
       redis.call('HSET', KEYS[2], id, 'aggregating')
-      join(id, group[1], group[2], group[3], group[4])
+      join(keys, now, id, group[1], group[2], group[3], group[4])
       moved = moved + 1
     elseif data then
-      local entry
-      if tries then
-        entry = redis.call('XADD', KEYS[1], '*', 'data', data, 'tries', tries)
-        redis.call('HDEL', KEYS[6], id)
-      else
-        entry = redis.call('XADD', KEYS[1], '*', 'data', data)
-      end
+      if tries then redis.call('HDEL', KEYS[6], id) end
       redis.call('HDEL', KEYS[5], id)
-      place(id, entry, data)
+      reindex(KEYS[2], KEYS[12], id, append(KEYS[1], data, tries), data)
       moved = moved + 1
     else
       -- Somebody deleted the record by hand: keep the id where people look.
@@ -86,12 +47,4 @@ for k = 3, 4 do
   end
   left = left - #ids
 end
-local wait = -1
-for k = 3, 4 do
-  local head = redis.call('ZRANGE', KEYS[k], 0, 0, 'WITHSCORES')
-  if head[2] then
-    local ms = math.max(0, tonumber(head[2]) - now)
-    if wait < 0 or ms < wait then wait = ms end
-  end
-end
-return { moved, wait }
+return { moved, due_in(now, KEYS[3], KEYS[4]) }

@@ -7,25 +7,18 @@
 --          which it is set aside
 -- Invariant  a permit counts only while its entry is pending: what is settled, handed back or
 --            reaped gives it back by that, whoever does it
-local now = tonumber(ARGV[1])
-if now == 0 then
-  local t = redis.call('TIME')
-  now = t[1] * 1000 + math.floor(t[2] / 1000)
-end
+-- Uses  clock is_pending read_entry
+local now = clock(ARGV[1])
 local group, kind, most = ARGV[2], ARGV[3], tonumber(ARGV[4])
 local every, burst, rest = ARGV[5] / 1000, tonumber(ARGV[6]), tonumber(ARGV[7])
 local count = (#ARGV - 7) / 5
-
-local function is_pending(entry)
-  return #redis.call('XPENDING', KEYS[1], group, entry, entry, 1) > 0
-end
 
 local free = count
 if most > 0 then
   free = most - redis.call('ZCARD', KEYS[7])
   if free < count then
     for _, entry in ipairs(redis.call('ZRANGE', KEYS[7], 0, -1)) do
-      if not is_pending(entry) then redis.call('ZREM', KEYS[7], entry) end
+      if not is_pending(KEYS[1], group, entry) then redis.call('ZREM', KEYS[7], entry) end
     end
     free = most - redis.call('ZCARD', KEYS[7])
   end
@@ -35,13 +28,9 @@ local full_at = every > 0 and tonumber(redis.call('HGET', KEYS[6], kind .. ':rat
 
 -- Returns the name under which the task is kept.
 local function set_aside(entry, id, tries, due)
-  local found = redis.call('XRANGE', KEYS[1], entry, entry)[1]
+  local _, data = read_entry(KEYS[1], entry)
   redis.call('XACK', KEYS[1], group, entry)
   redis.call('XDEL', KEYS[1], entry)
-  local data
-  for k = 1, found and #found[2] or 0, 2 do
-    if found[2][k] == 'data' then data = found[2][k + 1] end
-  end
   local place = redis.call('HGET', KEYS[2], id)
   if place and place ~= entry then id = id .. '#' .. entry end
   redis.call('ZADD', KEYS[3], due, id)
@@ -57,7 +46,7 @@ for i = 1, count do
   local a = 3 + 5 * i
   local entry, id, reserved = ARGV[a], ARGV[a + 1], ARGV[a + 4] == '1'
   local wait = 0
-  if not is_pending(entry) then
+  if not is_pending(KEYS[1], group, entry) then
     wait = -1
   elseif most > 0 and redis.call('ZSCORE', KEYS[7], entry) then
     wait = 0 -- asked before, and the answer was lost

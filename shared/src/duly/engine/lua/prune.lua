@@ -3,11 +3,8 @@
 -- ARGV  now-ms (0: the server's), oldest age kept in ms (-1: any; 0: the score is the end),
 --       most tasks kept (-1: any), batch, name of the count of drops ("": do not count)
 -- Returns  how many were dropped; call again while it is a whole batch
-local now = tonumber(ARGV[1])
-if now == 0 then
-  local t = redis.call('TIME')
-  now = t[1] * 1000 + math.floor(t[2] / 1000)
-end
+-- Uses  clock
+local now = clock(ARGV[1])
 local age, most, batch = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local ids = {}
 if age >= 0 then

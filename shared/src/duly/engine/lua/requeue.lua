@@ -3,23 +3,14 @@
 -- ARGV  group, then per task: entry id, task id ("": not known)
 -- Returns  how many were handed back
 -- Invariant  attempts and crashes stay what they were; a draft goes, nobody would remove it
+-- Uses  read_entry append
 local back = 0
 for a = 2, #ARGV, 2 do
   local entry, id = ARGV[a], ARGV[a + 1]
-  local found = redis.call('XRANGE', KEYS[1], entry, entry)[1]
-  local data, tries
-  for k = 1, found and #found[2] or 0, 2 do
-    if found[2][k] == 'data' then data = found[2][k + 1] end
-    if found[2][k] == 'tries' then tries = found[2][k + 1] end
-  end
+  local _, data, tries = read_entry(KEYS[1], entry)
   -- An entry without data stays: its lease runs out and the reaper quarantines it.
   if data and redis.call('XACK', KEYS[1], ARGV[1], entry) == 1 then
-    local new
-    if tries then
-      new = redis.call('XADD', KEYS[1], '*', 'data', data, 'tries', tries)
-    else
-      new = redis.call('XADD', KEYS[1], '*', 'data', data)
-    end
+    local new = append(KEYS[1], data, tries)
     redis.call('XDEL', KEYS[1], entry)
     if id ~= '' and redis.call('HGET', KEYS[2], id) == entry then
       redis.call('HSET', KEYS[2], id, new)

@@ -9,11 +9,8 @@
 -- Returns  the entry ids that were refused: their server had lost its lease
 -- Invariant  the move is one step: a task is never in two places nor in none; a result so far
 --          stays with what failed, and goes with what is dropped or waits anew
-local now = tonumber(ARGV[1])
-if now == 0 then
-  local t = redis.call('TIME')
-  now = t[1] * 1000 + math.floor(t[2] / 1000)
-end
+-- Uses  clock unlock read_entry append count
+local now = clock(ARGV[1])
 local group, minute, kept = ARGV[2], ARGV[3], tonumber(ARGV[4])
 local sets = { retry = KEYS[9], archived = KEYS[10], completed = KEYS[11], quarantined = KEYS[12],
   scheduled = KEYS[15] }
@@ -35,20 +32,12 @@ local function remember(id, line)
   redis.call('HSET', KEYS[8], id, line)
 end
 
-local function unlock(lock, id)
-  if lock == '' then return end
-  local held = redis.call('HGET', KEYS[3], lock)
-  if held and string.match(held, ' (.*)') == id then
-    redis.call('HDEL', KEYS[3], lock)
-  end
-end
-
 for a = 5, #ARGV, 10 do
   local entry, id, kind, verdict = ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3]
-  local found = redis.call('XRANGE', KEYS[1], entry, entry)[1]
+  local fields, data = read_entry(KEYS[1], entry)
   if redis.call('XACK', KEYS[1], group, entry) == 0 then
     refused[#refused + 1] = entry
-  elseif not found then
+  elseif not fields then
     -- Somebody deleted the entry by hand: without it there is nothing to keep, and the id is free.
     refused[#refused + 1] = entry
     if redis.call('HGET', KEYS[2], id) == entry then
@@ -57,22 +46,14 @@ for a = 5, #ARGV, 10 do
       redis.call('HDEL', KEYS[13], id)
       redis.call('HDEL', KEYS[14], id)
     end
-    unlock(ARGV[a + 7], id)
+    unlock(KEYS[3], ARGV[a + 7], id)
   else
     redis.call('XDEL', KEYS[1], entry)
-    local data
-    for k = 1, #found[2], 2 do
-      if found[2][k] == 'data' then data = found[2][k + 1] end
-    end
     local place = redis.call('HGET', KEYS[2], id)
     if place and place ~= entry then id = id .. '#' .. entry end
     if verdict == 'waiting' then
-      local new
-      if ARGV[a + 5] == '0 0' then
-        new = redis.call('XADD', KEYS[1], '*', 'data', data)
-      else
-        new = redis.call('XADD', KEYS[1], '*', 'data', data, 'tries', ARGV[a + 5])
-      end
+      local tries = ARGV[a + 5] ~= '0 0' and ARGV[a + 5] or nil
+      local new = append(KEYS[1], data, tries)
       if place == entry then redis.call('HSET', KEYS[2], id, new) end
       redis.call('HDEL', KEYS[13], id)
     elseif verdict == 'dropped' then
@@ -83,7 +64,7 @@ for a = 5, #ARGV, 10 do
       local at = now
       if later[verdict] then at = now + ARGV[a + 4] end
       redis.call('ZADD', sets[verdict], string.format('%.0f', at), id)
-      redis.call('HSET', KEYS[6], id, data or cmsgpack.pack(found[2]))
+      redis.call('HSET', KEYS[6], id, data or cmsgpack.pack(fields))
       redis.call('HSET', KEYS[7], id, ARGV[a + 5])
       redis.call('HSET', KEYS[2], id, verdict)
       remember(id, ARGV[a + 6])
@@ -93,7 +74,7 @@ for a = 5, #ARGV, 10 do
         redis.call('HDEL', KEYS[13], id)
       end
     end
-    if not on_its_way[verdict] then unlock(ARGV[a + 7], ARGV[a + 1]) end
+    if not on_its_way[verdict] then unlock(KEYS[3], ARGV[a + 7], ARGV[a + 1]) end
     redis.call('HDEL', KEYS[14], ARGV[a + 1])
     for outcome in string.gmatch(ARGV[a + 9], '[^,]+') do
       local field = kind .. ':' .. outcome
@@ -101,12 +82,8 @@ for a = 5, #ARGV, 10 do
     end
   end
 end
-for field, count in pairs(counts) do
-  redis.call('HINCRBY', KEYS[4], field, count)
-  redis.call('HINCRBY', KEYS[5], minute .. ':' .. field, count)
-  if redis.call('HINCRBY', KEYS[16], field, count) == count then
-    redis.call('EXPIRE', KEYS[16], 7948800)
-  end
+for field, number in pairs(counts) do
+  count(KEYS[4], KEYS[5], KEYS[16], minute, field, number)
 end
 redis.call('EXPIRE', KEYS[5], 262800)
 return refused

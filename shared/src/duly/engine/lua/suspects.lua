@@ -2,11 +2,8 @@
 -- KEYS  stream leases
 -- ARGV  now-ms (0: the server's), group
 -- Returns  servers whose lease has run out, and consumers with tasks that never had a lease
-local now = tonumber(ARGV[1])
-if now == 0 then
-  local t = redis.call('TIME')
-  now = t[1] * 1000 + math.floor(t[2] / 1000)
-end
+-- Uses  clock
+local now = clock(ARGV[1])
 local found = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now)
 if redis.call('EXISTS', KEYS[1]) == 0 then return found end
 for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[2])) do

@@ -2,11 +2,8 @@
 -- KEYS  locks
 -- ARGV  now-ms (0: the server's), cursor ("0": from the beginning), about how many to look at
 -- Returns  cursor to go on with ("0": all have been looked at), how many were dropped
-local now = tonumber(ARGV[1])
-if now == 0 then
-  local t = redis.call('TIME')
-  now = t[1] * 1000 + math.floor(t[2] / 1000)
-end
+-- Uses  clock
+local now = clock(ARGV[1])
 local found = redis.call('HSCAN', KEYS[1], ARGV[2], 'COUNT', ARGV[3])
 local dropped = 0
 for i = 1, #found[2], 2 do

@@ -12,11 +12,8 @@
 --          then what else was recorded: slot-ms, outcome (enqueued, caught_up, skipped, paused),
 --          task id
 -- Invariant  slots of an entry only grow, so any number of replicas claim each one once
-local now = tonumber(ARGV[1])
-if now == 0 then
-  local t = redis.call('TIME')
-  now = t[1] * 1000 + math.floor(t[2] / 1000)
-end
+-- Uses  clock
+local now = clock(ARGV[1])
 local group, entry, slot, grace = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[6])
 local overlap = ARGV[8]
 if slot > now then return { now, 'early', '-1', '', 0 } end

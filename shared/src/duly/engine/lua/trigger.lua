@@ -3,11 +3,8 @@
 -- ARGV  now-ms (0: the server's), entry id, task id, data, ticks kept
 -- Returns  1, or 0 when there is a task of this id
 -- Invariant  a trigger that is repeated with the same task id enqueues nothing more
-local now = tonumber(ARGV[1])
-if now == 0 then
-  local t = redis.call('TIME')
-  now = t[1] * 1000 + math.floor(t[2] / 1000)
-end
+-- Uses  clock
+local now = clock(ARGV[1])
 if redis.call('HEXISTS', KEYS[2], ARGV[3]) == 1 then return 0 end
 redis.call('HSET', KEYS[2], ARGV[3], redis.call('XADD', KEYS[1], '*', 'data', ARGV[4]))
 redis.call('HINCRBY', KEYS[3], ARGV[2] .. ':triggered', 1)

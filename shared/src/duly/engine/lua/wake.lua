@@ -3,31 +3,13 @@
 -- ARGV  group, kind, most tasks to wake, then the entries whose permits are given back
 -- Returns  how many wait again
 -- Invariant  what was moved, run or deleted since it was parked is left as it is
--- A double was kept under a stand-in for its name, which nobody would ever remove.
-local function place(id, entry, data)
-  local name = id
-  if string.find(id, '#%d+%-%d+$') then
-    local ok, message = pcall(cjson.decode, data)
-    name = ok and type(message) == 'table' and message.task_id
-  end
-  if name ~= id then
-    local history = redis.call('HGET', KEYS[9], id)
-    redis.call('HDEL', KEYS[2], id)
-    redis.call('HDEL', KEYS[9], id)
-    if type(name) ~= 'string' or redis.call('HEXISTS', KEYS[2], name) == 1 then return end
-    if history then redis.call('HSET', KEYS[9], name, history) end
-  end
-  redis.call('HSET', KEYS[2], name, entry)
-end
-
+-- Uses  is_pending append reindex
 local group, kind = ARGV[1], ARGV[2]
 for i = 4, #ARGV do redis.call('ZREM', KEYS[7], ARGV[i]) end
 if redis.call('EXISTS', KEYS[8]) == 0 then return 0 end
 local limit = tonumber(redis.call('HGET', KEYS[6], kind .. ':running') or 0)
 for _, entry in ipairs(redis.call('ZRANGE', KEYS[7], 0, -1)) do
-  if #redis.call('XPENDING', KEYS[1], group, entry, entry, 1) == 0 then
-    redis.call('ZREM', KEYS[7], entry)
-  end
+  if not is_pending(KEYS[1], group, entry) then redis.call('ZREM', KEYS[7], entry) end
 end
 local left = math.min(tonumber(ARGV[3]), limit - redis.call('ZCARD', KEYS[7]))
 local woken = 0
@@ -40,16 +22,10 @@ for _ = 1, 200 do
   local due, data = redis.call('ZSCORE', KEYS[3], id), redis.call('HGET', KEYS[4], id)
   if due and data and tonumber(due) == tonumber(head[2]) then
     local tries = redis.call('HGET', KEYS[5], id)
-    local entry
-    if tries then
-      entry = redis.call('XADD', KEYS[1], '*', 'data', data, 'tries', tries)
-      redis.call('HDEL', KEYS[5], id)
-    else
-      entry = redis.call('XADD', KEYS[1], '*', 'data', data)
-    end
+    if tries then redis.call('HDEL', KEYS[5], id) end
     redis.call('ZREM', KEYS[3], id)
     redis.call('HDEL', KEYS[4], id)
-    place(id, entry, data)
+    reindex(KEYS[2], KEYS[9], id, append(KEYS[1], data, tries), data)
     woken = woken + 1
   end
 end

@@ -1,6 +1,7 @@
 """What a run of a Lua script is: its text, its keys, its arguments."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,6 +15,8 @@ Verdict = Literal[
     "retry", "archived", "completed", "quarantined", "dropped", "waiting", "scheduled"
 ]
 _MS_PER_MINUTE = 60_000
+_LUA = files("duly.engine") / "lua"
+_USES = re.compile(r"^-- Uses  (.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +69,22 @@ class Settlement:
 
 @cache
 def script(name: str) -> Script:
-    """Return the script `lua/<name>.lua`."""
-    text = files("duly.engine").joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
+    """Return the script `lua/<name>.lua`, behind the functions that it uses."""
+    text = _with_functions((_LUA / f"{name}.lua").read_text(encoding="utf-8"), set())
     # The broker names scripts by SHA-1; nothing here relies on it being hard to forge.
     return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+def _with_functions(text: str, known: set[str]) -> str:
+    """Put before a text each of `lua/functions/` that its head names, and what these use."""
+    uses = _USES.search(text)
+    before = ""
+    for name in uses[1].split() if uses else ():
+        if name not in known:
+            known.add(name)
+            function = (_LUA / "functions" / f"{name}.lua").read_text(encoding="utf-8")
+            before += _with_functions(function, known)
+    return before + text
 
 
 def minute_of_hour(unix_ms: int) -> int:
