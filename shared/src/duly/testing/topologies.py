@@ -14,7 +14,7 @@ from duly.testing.waiting import wait_until
 
 MASTER = "duly"
 READY_SECONDS = 120.0
-"""A sentinel that stalls for two seconds trusts its clock no more, and rests for thirty."""
+STALL_MS = 600_000
 DOWN_AFTER_MS = 500
 """How long a sentinel waits for an answer before it calls the master down."""
 
@@ -155,9 +155,14 @@ def _write_sentinel(sentinel: BrokerServer, master_port: int, down_after_ms: int
 
 
 def _hurry(sentinel: BrokerServer) -> None:
-    """Make a sentinel look around every 0.2 s where it would every 2 to 10 s."""
+    """Make a sentinel look around every 0.2 s where it would every 2 to 10 s.
+
+    One that stood still for two seconds would do nothing for the next thirty, for it takes that for
+    a clock that jumped. On a machine that stalls again and again it would never fail over.
+    """
     periods = ("INFO-PERIOD", "PUBLISH-PERIOD", "ASK-PERIOD", "PING-PERIOD")
+    values = {**dict.fromkeys(periods, 200), "TILT-TRIGGER": STALL_MS, "TILT-PERIOD": 1_000}
     with sentinel.client() as client, contextlib.suppress(exceptions.ResponseError):
         client.execute_command(
-            "SENTINEL DEBUG", *(word for name in periods for word in (name, 200))
+            "SENTINEL DEBUG", *(word for pair in values.items() for word in pair)
         )
