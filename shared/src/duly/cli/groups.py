@@ -7,9 +7,9 @@ import typer
 
 from duly.cli import render
 from duly.cli.access import access_of
-from duly.cli.consent import Yes
 from duly.cli.nouns import Json, MisuseError, noun, with_suggestion
-from duly.cli.operations import DryRun, Limit, Order, fulfil
+from duly.cli.operations import Order, fulfil
+from duly.cli.options import SEARCHING, Options, with_options
 from duly.engine import bulk
 from duly.engine.inspector import Inspector
 from duly.engine.reports import GroupReport
@@ -87,68 +87,33 @@ def inspect_group(
 
 
 @app.command("run")
-def run_group(
-    context: typer.Context,
-    queue: Queue,
-    group: Group,
-    *,
-    limit: Limit = bulk.DEFAULT_CAP,
-    dry_run: DryRun = False,
-    yes: Yes = False,
-    as_json: Json = False,
-) -> None:
+@with_options(without=SEARCHING)
+def run_group(context: typer.Context, queue: Queue, group: Group, *, options: Options) -> None:
     """Let the tasks of a group run now, each for itself: they are not merged.
 
     JSON: as of `duly tasks run` on many.
     """
-    order = Order(
-        operation="run", done="will run", limit=limit, dry_run=dry_run, yes=yes, as_json=as_json
-    )
-    _obey(context, order, "run", queue, group)
+    _obey(context, "run", queue, group, options)
 
 
 @app.command("archive")
-def archive_group(
-    context: typer.Context,
-    queue: Queue,
-    group: Group,
-    *,
-    limit: Limit = bulk.DEFAULT_CAP,
-    dry_run: DryRun = False,
-    yes: Yes = False,
-    as_json: Json = False,
-) -> None:
+@with_options(without=SEARCHING)
+def archive_group(context: typer.Context, queue: Queue, group: Group, *, options: Options) -> None:
     """Put the tasks of a group aside; `duly tasks run` brings them back, each for itself.
 
     JSON: as of `duly tasks run` on many.
     """
-    order = Order(
-        operation="archive", done="is archived",
-        limit=limit, dry_run=dry_run, yes=yes, as_json=as_json,
-    )  # fmt: skip
-    _obey(context, order, "archive", queue, group)
+    _obey(context, "archive", queue, group, options)
 
 
 @app.command("delete")
-def delete_group(
-    context: typer.Context,
-    queue: Queue,
-    group: Group,
-    *,
-    limit: Limit = bulk.DEFAULT_CAP,
-    dry_run: DryRun = False,
-    yes: Yes = False,
-    as_json: Json = False,
-) -> None:
+@with_options(without=SEARCHING)
+def delete_group(context: typer.Context, queue: Queue, group: Group, *, options: Options) -> None:
     """Delete the tasks of a group, for good.
 
     JSON: as of `duly tasks run` on many.
     """
-    order = Order(
-        operation="delete", done="is deleted",
-        limit=limit, dry_run=dry_run, yes=yes, as_json=as_json,
-    )  # fmt: skip
-    _obey(context, order, "delete", queue, group)
+    _obey(context, "delete", queue, group, options)
 
 
 async def groups_of(inspector: Inspector, queue: str) -> list[GroupReport]:
@@ -186,15 +151,16 @@ async def find_group(inspector: Inspector, queue: str, text: str) -> GroupReport
 
 def _obey(
     context: typer.Context,
-    order: Order,
     operation: Literal["run", "archive", "delete"],
     queue: str,
     group: str,
+    options: Options,
 ) -> None:
     async def plan(inspector: Inspector) -> bulk.Plan:
         found = await find_group(inspector, queue, group)
-        return await bulk.plan_group(inspector, operation, found, cap=order.limit)
+        return await bulk.plan_group(inspector, operation, found, cap=options.limit)
 
+    order = Order(operation=operation, options=options)
     fulfil(context, order, access_of(context).inspect(plan))
 
 

@@ -11,22 +11,12 @@ from rich.progress import Progress as Bar
 
 from duly.cli import render
 from duly.cli.access import access_of
-from duly.cli.consent import Yes, consent
-from duly.cli.nouns import Json, MisuseError
-from duly.cli.selection import (
-    After,
-    Before,
-    Error,
-    Kind,
-    Payload,
-    Selection,
-    States,
-    Window,
-    looked_at,
-)
+from duly.cli.consent import consent
+from duly.cli.nouns import MisuseError
+from duly.cli.options import Options, with_options
+from duly.cli.selection import Selection, looked_at
 from duly.engine import bulk
 from duly.engine.inspector import Inspector
-from duly.engine.search import DEFAULT_WINDOW
 from duly.errors import DulyError, IllegalTransitionError, NotFoundError
 from duly.jobs import CATALOGUE
 
@@ -36,13 +26,17 @@ Ids = Annotated[
 Queue = Annotated[
     str | None, typer.Option("--queue", help="Their queue. Without it every queue is searched.")
 ]
-All = Annotated[bool, typer.Option("--all", help="Every task that the operation applies to.")]
-Limit = Annotated[int, typer.Option(min=1, max=1_000_000, help="Most tasks to touch.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; do nothing.")]
 Then = Annotated[
     Literal["archive", "delete", "retry"],
     typer.Option(help="What becomes of them once their handlers have stopped."),
 ]
+_DONE: dict[bulk.Operation, str] = {
+    "run": "will run",
+    "archive": "is archived",
+    "delete": "is deleted",
+    "cancel": "is being cancelled, then: {then}",
+}
+"""Operation → what a task then is."""
 _SHOWN = 10
 
 
@@ -51,16 +45,17 @@ class Order:
     """What is to be done, and how carefully."""
 
     operation: bulk.Operation
-    done: str
-    """What a task then is, in words."""
+    options: Options
     then: Literal["archive", "delete", "retry"] = "archive"
-    limit: int = bulk.DEFAULT_CAP
-    everything: bool = False
-    dry_run: bool = False
-    yes: bool = False
-    as_json: bool = False
     to_queue: str | None = None
     """Run them there, as new tasks."""
+
+    @property
+    def done(self) -> str:
+        """What a task then is, in words."""
+        if self.to_queue:
+            return f"will run in queue {self.to_queue}"
+        return _DONE[self.operation].format(then=self.then)
 
     def one(self, inspector: Inspector) -> Callable[[str, str], Awaitable[None]]:
         """Return the operation on one task, given its queue and its id."""
@@ -75,6 +70,7 @@ class Order:
         await inspector.rerun(queue, task_id, to_queue=self.to_queue, catalogue=CATALOGUE)
 
 
+@with_options()
 def run_tasks(
     context: typer.Context,
     ids: Ids = None,
@@ -83,146 +79,57 @@ def run_tasks(
     to_queue: Annotated[
         str | None, typer.Option(help="Run these ids there, as new tasks linked to the old ones.")
     ] = None,
-    state: States = None,
-    kind: Kind = "",
-    error: Error = "",
-    payload: Payload = None,
-    after: After = None,
-    before: Before = None,
-    everything: All = False,
-    limit: Limit = bulk.DEFAULT_CAP,
-    window: Window = DEFAULT_WINDOW,
-    dry_run: DryRun = False,
-    yes: Yes = False,
-    as_json: Json = False,
+    options: Options,
 ) -> None:
     """Let scheduled, retry, aggregating, archived or quarantined tasks run now, attempts reset.
 
     JSON of many: {"operation", "matched", "done", "gone", "failed", "ineligible", "scanned", …}
     """
-    chosen = _select(queue, state, kind, error, payload, after, before, window)
-    order = Order(
-        operation="run", done=f"will run in queue {to_queue}" if to_queue else "will run",
-        limit=limit, everything=everything, dry_run=dry_run, yes=yes, as_json=as_json,
-        to_queue=to_queue,
-    )  # fmt: skip
-    _obey(context, order, ids, queue, chosen)
+    _obey(context, Order(operation="run", to_queue=to_queue, options=options), ids, queue)
 
 
+@with_options()
 def archive_tasks(
-    context: typer.Context,
-    ids: Ids = None,
-    *,
-    queue: Queue = None,
-    state: States = None,
-    kind: Kind = "",
-    error: Error = "",
-    payload: Payload = None,
-    after: After = None,
-    before: Before = None,
-    everything: All = False,
-    limit: Limit = bulk.DEFAULT_CAP,
-    window: Window = DEFAULT_WINDOW,
-    dry_run: DryRun = False,
-    yes: Yes = False,
-    as_json: Json = False,
+    context: typer.Context, ids: Ids = None, *, queue: Queue = None, options: Options
 ) -> None:
     """Put waiting, scheduled, retry or aggregating tasks aside; `run` brings them back.
 
     JSON of many: as of `duly tasks run`.
     """
-    chosen = _select(queue, state, kind, error, payload, after, before, window)
-    order = Order(
-        operation="archive", done="is archived", limit=limit, everything=everything,
-        dry_run=dry_run, yes=yes, as_json=as_json,
-    )  # fmt: skip
-    _obey(context, order, ids, queue, chosen)
+    _obey(context, Order(operation="archive", options=options), ids, queue)
 
 
+@with_options()
 def delete_tasks(
-    context: typer.Context,
-    ids: Ids = None,
-    *,
-    queue: Queue = None,
-    state: States = None,
-    kind: Kind = "",
-    error: Error = "",
-    payload: Payload = None,
-    after: After = None,
-    before: Before = None,
-    everything: All = False,
-    limit: Limit = bulk.DEFAULT_CAP,
-    window: Window = DEFAULT_WINDOW,
-    dry_run: DryRun = False,
-    yes: Yes = False,
-    as_json: Json = False,
+    context: typer.Context, ids: Ids = None, *, queue: Queue = None, options: Options
 ) -> None:
     """Delete tasks that are not active, for good.
 
     JSON of many: as of `duly tasks run`.
     """
-    chosen = _select(queue, state, kind, error, payload, after, before, window)
-    order = Order(
-        operation="delete", done="is deleted", limit=limit, everything=everything,
-        dry_run=dry_run, yes=yes, as_json=as_json,
-    )  # fmt: skip
-    _obey(context, order, ids, queue, chosen)
+    _obey(context, Order(operation="delete", options=options), ids, queue)
 
 
+@with_options(without=("state", "error"))
 def cancel_tasks(
     context: typer.Context,
     ids: Ids = None,
     *,
     queue: Queue = None,
     then: Then = "archive",
-    kind: Kind = "",
-    payload: Payload = None,
-    after: After = None,
-    before: Before = None,
-    everything: All = False,
-    limit: Limit = bulk.DEFAULT_CAP,
-    window: Window = DEFAULT_WINDOW,
-    dry_run: DryRun = False,
-    yes: Yes = False,
-    as_json: Json = False,
+    options: Options,
 ) -> None:
     """Have active tasks stopped; they stay active until their handlers have ended.
 
     JSON of many: as of `duly tasks run`.
     """
-    chosen = _select(queue, None, kind, "", payload, after, before, window)
-    order = Order(
-        operation="cancel", done=f"is being cancelled, then: {then}", then=then, limit=limit,
-        everything=everything, dry_run=dry_run, yes=yes, as_json=as_json,
-    )  # fmt: skip
-    _obey(context, order, ids, queue, chosen)
+    _obey(context, Order(operation="cancel", then=then, options=options), ids, queue)
 
 
-def _select(  # noqa: PLR0917 - the options as the commands take them
-    queue: str | None,
-    state: list[str] | None,
-    kind: str,
-    error: str,
-    payload: list[str] | None,
-    after: str | None,
-    before: str | None,
-    window: int,
-) -> Selection:
-    return Selection(
-        queues=(queue,) if queue else (), states=tuple(state or ()), kind=kind, error=error,
-        payload=tuple(payload or ()), after=after, before=before, window=window,
-    )  # fmt: skip
-
-
-def _obey(
-    context: typer.Context,
-    order: Order,
-    ids: list[str] | None,
-    queue: str | None,
-    chosen: Selection,
-) -> None:
-    filtered = order.everything or not chosen.empty
-    if ids and (filtered or order.dry_run):
+def _obey(context: typer.Context, order: Order, ids: list[str] | None, queue: str | None) -> None:
+    chosen = order.options.selection(queue)
+    filtered = order.options.everything or not chosen.empty
+    if ids and (filtered or order.options.dry_run):
         raise MisuseError("give ids, or say by options which tasks; not both")
     if order.to_queue is not None and not ids:
         raise MisuseError("--to-queue takes ids: `duly tasks search` finds them")
@@ -243,7 +150,7 @@ def _many(context: typer.Context, order: Order, chosen: Selection) -> None:
     query = chosen.query(bulk.ELIGIBLE[order.operation])
     planned = access.inspect(
         lambda inspector: bulk.plan(
-            inspector, order.operation, query, cap=order.limit, window=chosen.window
+            inspector, order.operation, query, cap=order.options.limit, window=chosen.window
         )
     )
     fulfil(context, order, planned)
@@ -253,9 +160,11 @@ def fulfil(context: typer.Context, order: Order, planned: bulk.Plan) -> None:
     """Ask, carry out what was planned, and tell how it went."""
     access = access_of(context)
     progress = bulk.Progress(total=len(planned.tasks))
-    if planned.tasks and not order.dry_run:
+    if planned.tasks and not order.options.dry_run:
         _say(planned)
-        consent(f"{order.operation.capitalize()} {len(planned.tasks):,} tasks?", yes=order.yes)
+        consent(
+            f"{order.operation.capitalize()} {len(planned.tasks):,} tasks?", yes=order.options.yes
+        )
         with Bar(console=Console(stderr=True), transient=True) as bar:
             row = bar.add_task(order.operation, total=len(planned.tasks))
             progress = access.inspect(
@@ -278,15 +187,19 @@ def _say(planned: bulk.Plan) -> None:
 
 def _tell(order: Order, planned: bulk.Plan, progress: bulk.Progress) -> None:
     """Print how it went; a task that the broker refused makes the command fail."""
-    if order.as_json:
+    if order.options.as_json:
         counts = {"done": progress.done, "gone": progress.gone, "failed": progress.failed}
         render.as_json(
-            {"operation": order.operation, "dry_run": order.dry_run, "matched": len(planned.tasks)}
+            {
+                "operation": order.operation,
+                "dry_run": order.options.dry_run,
+                "matched": len(planned.tasks),
+            }
             | counts
             | {"ineligible": planned.ineligible, "scanned": planned.scanned}
             | {"total": planned.total, "complete": planned.complete}
         )
-    elif order.dry_run:
+    elif order.options.dry_run:
         rows = [(task.id, task.queue, task.state.value, task.kind) for task in planned.tasks]
         columns = ("id", "queue", "state", "~kind")
         render.table(columns, rows[:_SHOWN], empty="nothing matches")
