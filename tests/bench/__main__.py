@@ -25,7 +25,9 @@ def main() -> None:
     arguments.add_argument("--jobs", type=int, default=40_000, help="jobs that duly drains (40000)")
     arguments.add_argument("--stock-jobs", type=int, default=4_000, help="jobs for stock (4000)")
     arguments.add_argument("--seconds", type=float, default=6, help="of pick-up and idling (6)")
-    arguments.add_argument("--flat", action="store_true", help="also with a million tasks waiting")
+    arguments.add_argument(
+        "--flat", action="store_true", help="also with a million tasks waiting, and archived"
+    )
     options = arguments.parse_args()
     found: defaultdict[str, list[float]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder, BrokerServer.valkey(Path(folder)) as server:
@@ -81,11 +83,11 @@ def report(found: dict[str, float], commands: float, share: float) -> None:
 
 
 def flat(client: redis.Redis) -> None:
-    """Print the cost of a job with ever more tasks waiting."""
-    print(f"\n{'tasks waiting':>16}{'jobs/s':>12}{'CPU s/100k':>12}")
-    for count in (1_000, 10_000, 100_000, 1_000_000):
-        speed, cpu = measures.drain(DULY, client, count)
-        print(f"{count:>16,}{speed:>12,.0f}{cpu:>12.2f}", flush=True)
+    """Print the cost of a job with ever more tasks waiting, and beside a full archive."""
+    print(f"\n{'waiting':>12}{'archived':>12}{'jobs/s':>12}{'CPU s/100k':>12}")
+    for waiting, archived in (*((10**power, 0) for power in range(3, 7)), (100_000, 1_000_000)):
+        speed, cpu = measures.drain(DULY, client, waiting, archived=archived)
+        print(f"{waiting:>12,}{archived:>12,}{speed:>12,.0f}{cpu:>12.2f}", flush=True)
 
 
 if __name__ == "__main__":

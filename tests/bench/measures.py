@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import quantiles
 
@@ -22,11 +23,24 @@ sys.path.insert(0, str(Path(__file__).parent))
 from workers import Noop, stock_broker
 
 from duly.engine.client import Client
+from duly.engine.codec import encode_attempt
+from duly.engine.scripts import Settlement
+from duly.engine.store import Store
 from duly.runtime.settings import RedisSettings
+from duly.task import Attempt, AttemptOutcome
 
 _DEADLINE = 300.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 BATCH = 500
+_ATTEMPT = encode_attempt(
+    Attempt(
+        number=1,
+        outcome=AttemptOutcome.FAILED,
+        at=datetime.now(UTC),
+        error="ValueError: no such order",
+        traceback="Traceback (most recent call last):\n" * 10,
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,18 +170,45 @@ def _in_process(function: str, *args: object) -> float:
     return float(done.stdout.split()[-1])
 
 
-def drain(side: Side, client: redis.Redis, count: int) -> tuple[float, float]:
+async def archive(port: int, count: int) -> None:
+    """Archive no-op jobs: enqueue them, read them and give them up, as a worker would."""
+    settings = RedisSettings(port=port)
+    async with Client.connect(settings) as client, Store.open(settings) as store:
+        reader = store.reader("default")
+        for _ in range(0, count, BATCH):
+            tasks = await client.enqueue_many([Noop()] * BATCH)
+            held = await reader.read(server="bench", count=BATCH, block_ms=1_000)
+            settlements = [
+                Settlement(
+                    entry=delivery.entry,
+                    id=task.id,
+                    kind=task.kind,
+                    verdict="archived",
+                    tries="1 0",
+                    attempt=_ATTEMPT,
+                    outcomes="processed,failed,archived",
+                )
+                for task, delivery in zip(tasks, held, strict=True)
+            ]
+            await store.settle("default", settlements)
+        await reader.close()
+
+
+def drain(side: Side, client: redis.Redis, count: int, *, archived: int = 0) -> tuple[float, float]:
     """Return jobs a second, and CPU seconds of the worker per 100,000 jobs."""
     port = client.connection_pool.connection_kwargs["port"]
     client.flushall()
+    if archived:
+        uvloop.run(archive(port, archived))
     uvloop.run(load(side, port, count))
 
     def group() -> dict[str, int]:
         groups = client.xinfo_groups(side.stream)
         return groups[0] if groups else {"entries-read": 0, "pending": 0}
 
+    read = group()["entries-read"] or 0
     with worker(side, port) as process:
-        start = wait_for(lambda: bool(group()["entries-read"]))
+        start = wait_for(lambda: (group()["entries-read"] or 0) > read)
         before = cpu_seconds(process.pid)
         if side is DULY:
             end = wait_for(lambda: client.xlen(side.stream) == 0)

@@ -13,7 +13,7 @@ from duly.engine.server import Server, ServerOptions
 from duly.job import Job
 from duly.runtime import service
 from duly.runtime.metrics import new_registry
-from duly.runtime.settings import RedisSettings
+from duly.runtime.settings import ArchiveSettings, RedisSettings
 from duly.task import TaskContext
 
 CONCURRENCY = 100
@@ -48,7 +48,9 @@ def duly_worker(port: int, stamps_path: str = "") -> None:
         stamps.note(job.stamp)
 
     async def work(stop: asyncio.Event) -> int:
-        options = ServerOptions(queues={"default": 1}, concurrency=CONCURRENCY)
+        # The bound of the archive is out of the way: what is measured has it full.
+        archive = ArchiveSettings(max_count=10_000_000)
+        options = ServerOptions(queues={"default": 1}, concurrency=CONCURRENCY, archive=archive)
         middlewares = (LogTasks(), CountTasks(new_registry("worker")))
         settings = RedisSettings(port=port)
         async with Server.open(settings, options, middlewares=middlewares) as server:
