@@ -173,21 +173,28 @@ class Client:
             for item in prepared
         ]
 
-    async def _add_each(self, queue: str, tasks: list[NewTask]) -> list[int | str]:
-        return await self._add(queue, tasks, whole=False)
+    # Plain functions where they only pass on: each coroutine on the way is felt by whoever
+    # enqueues one task after the other.
 
-    async def _add(self, queue: str, tasks: list[NewTask], *, whole: bool) -> list[int | str]:
-        """Add tasks batch by batch: to their groups those that have one and are due.
+    def _add_each(self, queue: str, tasks: list[NewTask]) -> Awaitable[list[int | str]]:
+        return self._add(queue, tasks, whole=False)
+
+    def _add(self, queue: str, tasks: list[NewTask], *, whole: bool) -> Awaitable[list[int | str]]:
+        """Add tasks: to their groups those that have one and are due.
 
         These enter their groups each for itself, also with `whole`.
         """
+        if len(tasks) <= BATCH and not any(map(_joins, tasks)):
+            return self._surely(self._enter, queue, tasks, whole=whole)
+        return self._add_by_batch(queue, tasks, whole=whole)
+
+    async def _add_by_batch(
+        self, queue: str, tasks: list[NewTask], *, whole: bool
+    ) -> list[int | str]:
         answers = list[int | str]()
         for start in range(0, len(tasks), BATCH):
             batch = tasks[start : start + BATCH]
-            joining = [task for task in batch if task.group is not None and _joins(task)]
-            if not joining:
-                answers += await self._surely(self._enter, queue, batch, whole=whole)
-                continue
+            joining = [task for task in batch if _joins(task)]
             joined = iter(await self._surely(self._join, queue, joining, whole=False))
             others = [task for task in batch if not _joins(task)]
             rest = iter(await self._surely(self._enter, queue, others, whole=whole))
@@ -215,10 +222,17 @@ class Client:
             for task, there in zip(batch, present, strict=True)
         ]
 
-    async def _enter(self, queue: str, batch: list[NewTask], whole: bool) -> list[int | str]:  # noqa: FBT001 - as _Add
-        return await self._store.add(queue, batch, max_length=self._limit(queue), whole=whole)
+    def _enter(
+        self,
+        queue: str,
+        batch: list[NewTask],
+        whole: bool,  # noqa: FBT001 - as _Add
+    ) -> Awaitable[list[int | str]]:
+        return self._store.add(queue, batch, max_length=self._limit(queue), whole=whole)
 
     async def _join(self, queue: str, batch: list[NewTask], _: bool) -> list[int | str]:  # noqa: FBT001 - as _Add
+        if not batch:
+            return []
         keys = await self._store.register(queue)
         found = await self._store.run(gather(keys, batch, max_length=self._limit(queue)))
         return [item if isinstance(item, int) else item.decode() for item in found]

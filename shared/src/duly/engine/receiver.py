@@ -223,8 +223,10 @@ class JobReceiver(Receiver):
             self._waiting.extend(found)
             for queue, delivery in found:
                 self._held[queue].add(delivery.entry)
-            if not self.stopping:
+            if found and not self.stopping:
                 self._launch_waiting()
+                # They begin before the next read is sent: that is a system call.
+                await asyncio.sleep(0)
 
     def _room_of(self, queue: str) -> int:
         """Return how many more tasks of a queue may be taken."""

@@ -106,8 +106,7 @@ class Store:
         lost its data knows the queue again soon.
         """
         keys = queue_keys(queue)
-        now = self._clock.monotonic()
-        if now >= self._known.get(queue, now):
+        if not self._knows(queue):
             try:
                 await self.connection.command("SADD", QUEUES, queue)
                 await self.ensure_group(keys)
@@ -115,8 +114,11 @@ class Store:
                 # A full broker can still be emptied, by workers that start now too.
                 if not await self.connection.command("SISMEMBER", QUEUES, queue):
                     raise
-            self._known[queue] = now + _KNOWN_SECONDS
+            self._known[queue] = self._clock.monotonic() + _KNOWN_SECONDS
         return keys
+
+    def _knows(self, queue: str) -> bool:
+        return self._clock.monotonic() < self._known.get(queue, 0.0)
 
     def forget(self, queue: str) -> None:
         """Make the next `register` of a queue ask the broker again."""
@@ -144,7 +146,7 @@ class Store:
             One item a task: 1 waiting, 2 scheduled, 0 left out for another's sake, -2 id
             conflict, -3 queue full, or the id of the task that holds the unique lock.
         """
-        keys = await self.register(queue)
+        keys = queue_keys(queue) if self._knows(queue) else await self.register(queue)
         answers: list[int | str] = []
         for start in range(0, len(tasks), BATCH):
             part = tasks[start : start + BATCH]
