@@ -4,12 +4,12 @@ The ids are collected before anything moves, since a list that shrinks while one
 is only half worked off. Nothing is done in one long script: the broker stays free for others.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
+from duly.engine.abreast import AT_ONCE, abreast
 from duly.engine.inspector import Inspector
 from duly.engine.reports import GroupReport
 from duly.engine.search import DEFAULT_WINDOW, Query, search
@@ -20,8 +20,6 @@ Operation = Literal["run", "archive", "delete", "cancel"]
 DEFAULT_CAP = 10_000
 _PAGE = 500
 """Tasks of a group that are read at once."""
-_CHUNK = 100
-"""Tasks that are operated on side by side, and between two reports of progress."""
 ELIGIBLE: dict[Operation, tuple[TaskState, ...]] = {
     "run": (
         TaskState.ARCHIVED,
@@ -165,23 +163,12 @@ async def carry_out(
         "cancel": partial(inspector.cancel, outcome=outcome),
     }
     operate = operations[planned.operation]
-    for start in range(0, len(planned.tasks), _CHUNK):
-        chunk = planned.tasks[start : start + _CHUNK]
-        async with asyncio.TaskGroup() as group:
-            ends = [group.create_task(_end(operate(task.queue, task.id))) for task in chunk]
-        for end in ends:
-            _count(progress, end.result())
+    for start in range(0, len(planned.tasks), AT_ONCE):
+        chunk = planned.tasks[start : start + AT_ONCE]
+        for error in await abreast(operate(task.queue, task.id) for task in chunk):
+            _count(progress, error)
         report(progress)
     return progress
-
-
-async def _end(operation: Awaitable[None]) -> DulyError | None:
-    """Return the error instead of raising it: the rest of a chunk is not to be given up."""
-    try:
-        await operation
-    except DulyError as error:
-        return error
-    return None
 
 
 def _count(progress: Progress, error: DulyError | None) -> None:
