@@ -8,6 +8,10 @@ import time
 import pytest
 from hypothesis import HealthCheck, settings
 
+from duly.engine.client import Client
+from duly.engine.inspector import Inspector
+from duly.engine.store import Store
+
 # How long an example takes is the machine's affair.
 settings.register_profile("duly", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("duly")
@@ -32,6 +36,27 @@ def no_settings_from_outside(monkeypatch, tmp_path_factory):
     """Take away the developer's own DULY_ variables."""
     for name in [name for name in os.environ if name.startswith("DULY_")]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture
+async def client(broker_settings):
+    """A client of the empty Valkey of `broker_settings`."""
+    async with Client.connect(broker_settings) as client:
+        yield client
+
+
+@pytest.fixture
+async def inspector(broker_settings):
+    """An inspector of that Valkey."""
+    async with Inspector.connect(broker_settings) as inspector:
+        yield inspector
+
+
+@pytest.fixture
+async def store(broker_settings):
+    """A store on that Valkey."""
+    async with Store.open(broker_settings) as store:
+        yield store
 
 
 class Stopwatch:

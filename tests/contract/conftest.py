@@ -381,10 +381,9 @@ async def any_lane(every_broker):
 
 
 @pytest.fixture
-async def valkey_lane(broker_settings):
+def valkey_lane(store):
     """An empty queue, on Valkey only."""
-    async with Store.open(broker_settings) as store:
-        yield Lane(store)
+    return Lane(store)
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,10 @@
 
 from datetime import timedelta
 
-import pytest
 from textual.widgets import DataTable, Static
 
 from duly.cli.board import Board
 from duly.cli.views import Confirm, Help
-from duly.engine.client import Client
 from duly.engine.inspector import Inspector
 from duly.job import Job
 from duly.task import TaskState
@@ -17,18 +15,6 @@ from duly.testing.waiting import until
 class Letter(Job, kind="dash_letter"):
     number: int
     note: str = ""
-
-
-@pytest.fixture
-async def client(broker_settings):
-    async with Client.connect(broker_settings) as client:
-        yield client
-
-
-@pytest.fixture
-async def inspector(broker_settings):
-    async with Inspector.connect(broker_settings) as inspector:
-        yield inspector
 
 
 def text(app, selector):

@@ -6,24 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from duly.engine.client import Client
-from duly.engine.inspector import Inspector
 from duly.engine.server import Server, ServerOptions
 
 LEASE = timedelta(seconds=10)
 """More than any machine stalls."""
-
-
-@pytest.fixture
-async def client(broker_settings):
-    async with Client.connect(broker_settings) as client:
-        yield client
-
-
-@pytest.fixture
-async def inspector(broker_settings):
-    async with Inspector.connect(broker_settings) as inspector:
-        yield inspector
 
 
 @pytest.fixture

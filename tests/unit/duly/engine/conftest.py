@@ -7,8 +7,6 @@ from datetime import timedelta
 
 import pytest
 
-from duly.engine.client import Client
-from duly.engine.inspector import Inspector
 from duly.engine.server import Server, ServerOptions
 
 
@@ -36,18 +34,6 @@ def serving(broker_settings):
                 await asyncio.wait_for(running, 90)
 
     return serve
-
-
-@pytest.fixture
-async def client(broker_settings):
-    async with Client.connect(broker_settings) as client:
-        yield client
-
-
-@pytest.fixture
-async def inspector(broker_settings):
-    async with Inspector.connect(broker_settings) as inspector:
-        yield inspector
 
 
 @pytest.fixture

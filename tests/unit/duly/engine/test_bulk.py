@@ -4,8 +4,6 @@ import pytest
 from pydantic import Field
 
 from duly.engine import bulk
-from duly.engine.client import Client
-from duly.engine.inspector import Inspector
 from duly.engine.keys import queue_keys
 from duly.engine.requests import Request
 from duly.engine.search import Query, search
@@ -19,18 +17,6 @@ class Bill(Job, kind="bill", policy=Policy(queue="low")):
     order_id: int
     urgent: bool = False
     customer: dict[str, str] = Field(default_factory=dict)
-
-
-@pytest.fixture
-async def client(broker_settings):
-    async with Client.connect(broker_settings) as client:
-        yield client
-
-
-@pytest.fixture
-async def inspector(broker_settings):
-    async with Inspector.connect(broker_settings) as inspector:
-        yield inspector
 
 
 @pytest.fixture

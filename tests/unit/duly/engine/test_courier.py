@@ -20,10 +20,9 @@ def letter(queue, task_id, **options):
 
 
 @pytest.fixture
-async def store(broker_settings):
-    async with Store.open(broker_settings) as store:
-        await store.register("home")
-        yield store
+async def store(store):
+    await store.register("home")
+    return store
 
 
 @pytest.fixture

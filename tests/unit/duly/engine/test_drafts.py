@@ -2,22 +2,13 @@
 
 import asyncio
 
-import pytest
-
 from duly.engine import drafts
 from duly.engine.attempt import Running
 from duly.engine.keys import queue_keys
-from duly.engine.store import Store
 from duly.task import TaskContext
 
 SAME = "1767614400000-0"
 """Two queues may give entries the same id: it is a millisecond and a number."""
-
-
-@pytest.fixture
-async def store(broker_settings):
-    async with Store.open(broker_settings) as store:
-        yield store
 
 
 async def active(store, queue):

@@ -5,7 +5,6 @@ import pytest
 from duly.engine.chores.janitor import Janitor
 from duly.engine.keys import queue_keys
 from duly.engine.locks import Locks
-from duly.engine.store import Store
 from duly.errors import NotFoundError
 from duly.job import Job
 
@@ -17,10 +16,9 @@ class Bill(Job, kind="bill"):
 
 
 @pytest.fixture
-async def store(broker_settings):
-    async with Store.open(broker_settings) as store:
-        await store.register("default")
-        yield store
+async def store(store):
+    await store.register("default")
+    return store
 
 
 async def test_locks_are_listed_with_holder_and_end(client, inspector, store):

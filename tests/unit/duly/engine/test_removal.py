@@ -3,8 +3,6 @@ from datetime import timedelta
 
 import pytest
 
-from duly.engine.client import Client
-from duly.engine.inspector import Inspector
 from duly.engine.removal import QueueInUseError
 from duly.engine.server import Server, ServerOptions
 from duly.engine.ticks import Ticks
@@ -23,21 +21,9 @@ class Scarce(Job, kind="scarce", policy=Policy(max_running=1, rate=Rate(1))):
 
 
 @pytest.fixture
-async def client(broker_settings):
-    async with Client.connect(broker_settings) as client:
-        yield client
-
-
-@pytest.fixture
 async def ticks(broker_settings):
     async with Ticks.connect(broker_settings) as ticks:
         yield ticks
-
-
-@pytest.fixture
-async def inspector(broker_settings):
-    async with Inspector.connect(broker_settings) as inspector:
-        yield inspector
 
 
 async def test_nothing_of_a_removed_queue_is_left(client, ticks, inspector, valkey_server):

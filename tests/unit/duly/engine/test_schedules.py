@@ -2,7 +2,6 @@ from datetime import timedelta
 
 import pytest
 
-from duly.engine.inspector import Inspector
 from duly.engine.reports import TickOutcome
 from duly.engine.ticks import Ticks
 from duly.errors import NotFoundError
@@ -31,9 +30,9 @@ async def ticks(broker_settings):
 
 
 @pytest.fixture
-async def inspector(broker_settings, ticks):
-    async with Inspector.connect(broker_settings) as inspector:
-        yield inspector
+def inspector(ticks, inspector):
+    """An inspector that finds the timetable announced."""
+    return inspector
 
 
 async def test_a_paused_entry_lets_its_ticks_pass(ticks, inspector):

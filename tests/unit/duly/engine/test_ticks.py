@@ -7,7 +7,6 @@ import pytest
 
 from duly.clock import to_unix_ms
 from duly.engine.connection import Connection
-from duly.engine.inspector import Inspector
 from duly.engine.keys import queue_keys
 from duly.engine.reports import TickOutcome
 from duly.engine.store import Store
@@ -37,12 +36,6 @@ def entry(**changes):
 
 
 YEARLY = {"interval": None, "cron": "@yearly", "timezone": "Europe/Berlin"}
-
-
-@pytest.fixture
-async def inspector(broker_settings):
-    async with Inspector.connect(broker_settings) as inspector:
-        yield inspector
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 import asyncio
 from datetime import timedelta
 
-import pytest
-
 from duly.engine import scripts
 from duly.engine.chores.duties import Duties
 from duly.engine.chores.mover import Mover
@@ -12,7 +10,6 @@ from duly.engine.chores.reaper import Reaper
 from duly.engine.courier import Courier
 from duly.engine.keys import GROUP, queue_keys
 from duly.engine.scripts import Successor
-from duly.engine.store import Store
 from duly.engine.upkeep import Upkeep
 from duly.job import Job
 from duly.runtime.settings import ArchiveSettings
@@ -21,12 +18,6 @@ from duly.testing.waiting import until
 
 class Note(Job, kind="note"):
     pass
-
-
-@pytest.fixture
-async def store(broker_settings):
-    async with Store.open(broker_settings) as store:
-        yield store
 
 
 async def test_workers_alone_recover_tasks_of_a_consumer_without_a_lease(client, store, serving):

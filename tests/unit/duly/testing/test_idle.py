@@ -6,7 +6,6 @@ from datetime import timedelta
 
 import pytest
 
-from duly.engine.client import Client
 from duly.engine.inspector import Inspector
 from duly.engine.middleware import Outcome
 from duly.errors import Skip
@@ -22,12 +21,6 @@ class Greet(Job, kind="greet", policy=Policy(max_attempts=6, backoff_base=timede
 
 class Follow(Job, kind="follow", policy=Policy(queue="low")):
     """Comes after a greeting."""
-
-
-@pytest.fixture
-async def client(broker_settings):
-    async with Client.connect(broker_settings) as client:
-        yield client
 
 
 async def nothing(_job, _context):
