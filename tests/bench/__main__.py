@@ -22,7 +22,7 @@ def main() -> None:
     """Measure and print."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--rounds", type=int, default=3, help="interleaved rounds (3)")
-    arguments.add_argument("--jobs", type=int, default=40_000, help="jobs that duly drains (40000)")
+    arguments.add_argument("--jobs", type=int, default=100_000, help="jobs for duly (100000)")
     arguments.add_argument("--stock-jobs", type=int, default=4_000, help="jobs for stock (4000)")
     arguments.add_argument("--seconds", type=float, default=6, help="of pick-up and idling (6)")
     arguments.add_argument(

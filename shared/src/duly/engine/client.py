@@ -1,5 +1,6 @@
 """The producer's side: enqueue typed jobs."""
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -11,7 +12,15 @@ from duly.engine.courier import launch
 from duly.engine.flows import Origin, bounded, follow, plan
 from duly.engine.gatherer import Gatherer
 from duly.engine.middleware.tracing import headers_of_current_span
-from duly.engine.requests import Request, accepted, new_ids, prepare, refusal, result
+from duly.engine.requests import (
+    Prepared,
+    Request,
+    accepted,
+    new_ids,
+    prepare,
+    refusal,
+    result,
+)
 from duly.engine.scripts import NewTask, gather
 from duly.engine.store import BATCH, Store
 from duly.errors import BrokerDownError, DulyError, EnqueueError
@@ -132,7 +141,8 @@ class Client:
     async def enqueue_many(self, requests: Sequence[Request | Job]) -> list[Task]:
         """Enqueue several jobs, all or none for each queue (in batches of 500).
 
-        Those with a group are added each for itself.
+        Those with a group are added each for itself. Of more than 500 the next are encoded while
+        the broker works on those before them, so one call with many is the fastest way.
 
         Raises:
             As `enqueue`, for the first task that was refused; nothing of its batch was stored.
@@ -153,8 +163,29 @@ class Client:
             whole: All of a queue's batch or none; those left out for another's sake are then
                 reported as refused too.
         """
+        if len(requests) <= BATCH:
+            return await self._add_prepared(self._prepare(requests), whole=whole)
+        results: list[Task | EnqueueError] = []
+        sending: asyncio.Task[list[Task | EnqueueError]] | None = None
+        try:
+            for start in range(0, len(requests), BATCH):
+                prepared = self._prepare(requests[start : start + BATCH])
+                if sending is not None:
+                    results += await sending
+                sending = asyncio.create_task(self._add_prepared(prepared, whole=whole))
+                await asyncio.sleep(0)  # it leaves before the next are prepared
+            return results + (await sending if sending is not None else [])
+        finally:
+            # Where the next could not be prepared, or this call is cancelled: nothing is left to
+            # go on by itself, nor an error that nobody looks at.
+            if sending is not None:
+                await asyncio.wait({sending})
+                if not sending.cancelled():
+                    sending.exception()
+
+    def _prepare(self, requests: Sequence[Request | Job]) -> list[Prepared]:
         now_ms, traced = self._store.now_ms(), headers_of_current_span()
-        prepared = [
+        return [
             prepare(
                 item if isinstance(item, Request) else Request(job=item),
                 now_ms,
@@ -163,7 +194,11 @@ class Client:
             )
             for item, new_id in zip(requests, new_ids(len(requests)), strict=True)
         ]
-        now = from_unix_ms(now_ms)
+
+    async def _add_prepared(
+        self, prepared: list[Prepared], *, whole: bool
+    ) -> list[Task | EnqueueError]:
+        now = from_unix_ms(self._store.now_ms())
         answers: dict[str, Iterator[int | str]] = {}
         for queue in dict.fromkeys([item.queue for item in prepared]):
             part = [item.new for item in prepared if item.queue == queue]

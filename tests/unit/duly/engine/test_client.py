@@ -8,7 +8,13 @@ import pytest
 
 from duly.engine.client import Client
 from duly.engine.requests import Request
-from duly.errors import BrokerDownError, DuplicateTaskError, QueueFullError, TaskIdConflictError
+from duly.errors import (
+    BrokerDownError,
+    DuplicateTaskError,
+    PayloadTooLargeError,
+    QueueFullError,
+    TaskIdConflictError,
+)
 from duly.job import Job
 from duly.runtime.settings import QueueSettings, RedisSettings
 from duly.task import Task, TaskState
@@ -144,3 +150,47 @@ async def test_a_broker_that_is_not_there_is_told_at_once(own_server, stopwatch)
             await client.enqueue(Letter())
 
     assert stopwatch() - begun < 2.0
+
+
+async def test_many_are_added_batch_by_batch_in_their_order(client, inspector):
+    jobs = [Letter(number=number) for number in range(1_234)]
+
+    tasks = await client.enqueue_many(jobs)
+
+    assert [task.payload["number"] for task in tasks] == list(range(1_234))
+    page = await inspector.tasks("default", TaskState.WAITING, limit=1_000)
+    listed = [task.payload["number"] for task in page.tasks]
+    assert sorted(listed) == listed or sorted(listed, reverse=True) == listed
+    assert (await inspector.queue("default")).waiting == 1_234
+
+
+async def test_of_many_a_batch_is_refused_whole_and_the_others_are_not(client, inspector):
+    await client.enqueue(Letter(), task_id="taken")
+    jobs = [Letter() for _ in range(1_100)]
+    jobs[700] = Request(job=Letter(), task_id="taken")
+
+    found = await client.try_enqueue_many(jobs, whole=True)
+
+    refused = [place for place, answer in enumerate(found) if not isinstance(answer, Task)]
+    assert refused == list(range(500, 1_000))
+    assert isinstance(found[700], TaskIdConflictError)
+    assert (await inspector.queue("default")).waiting == 1 + 600
+
+
+async def test_many_with_one_that_is_too_large_leave_nothing_under_way(client, inspector):
+    jobs = [Letter() for _ in range(1_100)]
+    jobs[1_050] = Request(job=Letter(), headers={"too": "x" * 300_000})
+
+    with pytest.raises(PayloadTooLargeError):
+        await client.enqueue_many(jobs)
+
+    assert (await inspector.queue("default")).waiting == 1_000, "those before its batch"
+
+
+async def test_many_to_a_broker_that_is_gone_raise_once(own_server):
+    async with Client.connect(own_server.settings()) as client:
+        await client.enqueue_many([Letter()])
+        own_server.kill9()
+
+        with pytest.raises(BrokerDownError):
+            await client.enqueue_many([Letter() for _ in range(1_600)])
