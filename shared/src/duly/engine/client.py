@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
@@ -30,6 +31,8 @@ from duly.runtime.settings import DEFAULT_QUEUES, QueueSettings, RedisSettings
 from duly.task import Task
 
 _MAX_LENGTH = QueueSettings().max_length
+_BATCHES_AHEAD = 2
+"""Batches under way while the next is prepared: the broker always has one to work on."""
 _Add = Callable[[str, list[NewTask], bool], Awaitable[list[int | str]]]
 """Adds tasks to a queue, "all or none" if so told; answers one item a task."""
 
@@ -166,22 +169,27 @@ class Client:
         if len(requests) <= BATCH:
             return await self._add_prepared(self._prepare(requests), whole=whole)
         results: list[Task | EnqueueError] = []
-        sending: asyncio.Task[list[Task | EnqueueError]] | None = None
+        sending: deque[asyncio.Task[list[Task | EnqueueError]]] = deque()
         try:
             for start in range(0, len(requests), BATCH):
                 prepared = self._prepare(requests[start : start + BATCH])
-                if sending is not None:
-                    results += await sending
-                sending = asyncio.create_task(self._add_prepared(prepared, whole=whole))
+                if len(sending) == _BATCHES_AHEAD:
+                    results += await sending[0]
+                    sending.popleft()
+                sending.append(asyncio.create_task(self._add_prepared(prepared, whole=whole)))
                 await asyncio.sleep(0)  # it leaves before the next are prepared
-            return results + (await sending if sending is not None else [])
+            while sending:
+                results += await sending[0]
+                sending.popleft()
         finally:
             # Where the next could not be prepared, or this call is cancelled: nothing is left to
             # go on by itself, nor an error that nobody looks at.
-            if sending is not None:
-                await asyncio.wait({sending})
-                if not sending.cancelled():
-                    sending.exception()
+            if sending:
+                await asyncio.wait(sending)
+            for task in sending:
+                if not task.cancelled():
+                    task.exception()
+        return results
 
     def _prepare(self, requests: Sequence[Request | Job]) -> list[Prepared]:
         now_ms, traced = self._store.now_ms(), headers_of_current_span()
