@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from duly.engine.broker import Plan
-from duly.engine.codec import Message, decode, payload_of, whole
+from duly.engine.codec import Message, decode, whole
 from duly.engine.delivery import Delivery
 from duly.engine.flows import Flow, flow_of
 from duly.engine.middleware import Outcome
@@ -68,11 +68,6 @@ class Running(msgspec.Struct, eq=False):
         """Whether this attempt is stopped by the deadline of the whole task, not by its timeout."""
         return 0 < self.expires_ms <= self.context.deadline_ms
 
-    @property
-    def dirty(self) -> bool:
-        """Whether it has tries, history or a result so far outside the stream."""
-        return self.delivery.retried or self.context.draft is not None
-
 
 def start(
     delivery: Delivery, queue: str, plans: Mapping[str, Plan], *, now_ms: int, started: float
@@ -89,7 +84,7 @@ def start(
     plan = plans.get(message.task_name)
     if plan is None:
         raise UnknownKindError(message)
-    job = payload_of(message, plan.job)
+    job = plan.read(message)
     attempts, timeout_ms, retention_ms = plan.max_attempts, plan.timeout_ms, plan.retention_ms
     given: dict[str, str] = {}
     expires_ms = 0

@@ -14,7 +14,7 @@ from taskiq_redis import RedisStreamBroker
 from typing_extensions import override
 
 from duly.clock import to_ms
-from duly.engine.codec import Message, decode, encode
+from duly.engine.codec import Message, decode, encode, payload_reader
 from duly.engine.keys import GROUP, queue_keys
 from duly.engine.limits import limit_of
 from duly.engine.processes import Target
@@ -32,7 +32,8 @@ Handler = Callable[[Any, TaskContext], Awaitable[Any]] | Callable[[Any, TaskCont
 class Plan:
     """How the tasks of one kind are run, worked out once."""
 
-    job: type[Job]
+    read: Callable[[Message], Job]
+    """Returns a task's payload."""
     handler: Handler
     is_async: bool
     max_attempts: int
@@ -134,7 +135,7 @@ class JobBroker(RedisStreamBroker):
         """Register what runs the tasks of one kind of job: see `Server.handle`."""
         policy = job.policy
         self.plans[job.kind] = Plan(
-            job,
+            payload_reader(job),
             handler,
             _is_async(handler),
             max_attempts=policy.max_attempts,

@@ -4,8 +4,9 @@ Bytes from the stream are untrusted: they are bounded in size and depth, decoded
 no error quotes them.
 """
 
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 from pydantic import ValidationError
@@ -76,21 +77,34 @@ def payload_of(message: Message, job_class: type[Job]) -> Job:
     Raises:
         MalformedTaskError: It does not fit the job; names the fields, not their values.
     """
-    if message.args:
-        raise MalformedTaskError("positional arguments: a payload is keyword arguments only")
-    try:
-        # What `model_validate` calls once it has looked at options that are not given here.
-        return cast("Job", job_class.__pydantic_validator__.validate_python(message.kwargs))
-    except ValidationError as error:
-        wrong = ", ".join(
-            f"{'.'.join(map(str, item['loc'])) or 'payload'}: {item['type']}"
-            for item in error.errors(include_url=False, include_context=False, include_input=False)
-        )
-        raise MalformedTaskError(
-            f"payload does not fit {job_class.__name__}: {wrong}"[:500]
-        ) from None
-    except RecursionError:
-        raise MalformedTaskError("payload nested too deeply") from None
+    return payload_reader(job_class)(message)
+
+
+def payload_reader(job_class: type[Job]) -> Callable[[Message], Job]:
+    """Return `payload_of` for one kind, for who reads many: what can be looked up once is."""
+    # What `model_validate` calls once it has looked at options that are not given here.
+    validate = job_class.__pydantic_validator__.validate_python
+
+    def read(message: Message) -> Job:
+        if message.args:
+            raise MalformedTaskError("positional arguments: a payload is keyword arguments only")
+        try:
+            job: Job = validate(message.kwargs)
+        except ValidationError as error:
+            raise MalformedTaskError(_misfit(job_class, error)) from None
+        except RecursionError:
+            raise MalformedTaskError("payload nested too deeply") from None
+        return job
+
+    return read
+
+
+def _misfit(job_class: type[Job], error: ValidationError) -> str:
+    wrong = ", ".join(
+        f"{'.'.join(map(str, item['loc'])) or 'payload'}: {item['type']}"
+        for item in error.errors(include_url=False, include_context=False, include_input=False)
+    )
+    return f"payload does not fit {job_class.__name__}: {wrong}"[:500]
 
 
 def whole(labels: dict[str, Any], name: str, default: int) -> int:

@@ -221,8 +221,9 @@ class JobReceiver(Receiver):
             pause = 0.05
             self.broker_answered()
             self._waiting.extend(found)
+            held = self._held
             for queue, delivery in found:
-                self._held[queue].add(delivery.entry)
+                held[queue].add(delivery.entry)
             if found and not self.stopping:
                 self._launch_waiting()
                 # They begin before the next read is sent: that is a system call.

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from datetime import timedelta
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import msgspec
 import structlog
@@ -72,8 +72,8 @@ class Runner:
         self._processes = Processes(jobs.store.now_ms, clock=clock)
         self._log = structlog.get_logger("duly.engine")
         self._running: dict[Running, None] = {}
-        self._seen_ms, self._seen_at = jobs.store.now_ms(), clock.monotonic()
-        self._instant = self._seen_at
+        self._monotonic = clock.monotonic
+        self._seen_ms, self._instant = jobs.store.now_ms(), clock.monotonic()
         self.gate = Gate(jobs.store, on_aside=on_retry)
         self.strangers = Strangers(
             jobs.store,
@@ -98,8 +98,7 @@ class Runner:
 
     def look_at_clock(self) -> None:
         """Note what time it is, for what begins from now on. One look serves many."""
-        self._seen_ms, self._seen_at = self._jobs.store.now_ms(), self._clock.monotonic()
-        self._instant = self._seen_at
+        self._seen_ms, self._instant = self._jobs.store.now_ms(), self._monotonic()
 
     def begin(
         self, queue: str, delivery: Delivery, task: asyncio.Task[None]
@@ -114,11 +113,10 @@ class Runner:
             delivery: What was read.
             task: Where it is awaited; what may cancel it.
         """
-        started = self._instant
-        now_ms = self._seen_ms + int((started - self._seen_at) * 1000)
+        now_ms = self._seen_ms
         try:
             running, plan = attempt.start(
-                delivery, queue, self._jobs.plans, now_ms=now_ms, started=started
+                delivery, queue, self._jobs.plans, now_ms=now_ms, started=self._instant
             )
         except UnknownKindError as error:
             self.strangers.put(queue, delivery, error.message)
@@ -255,7 +253,21 @@ class Runner:
         task.cancel()
 
     def _succeeded(self, running: Running, result: Any) -> None:  # noqa: ANN401
-        settler, message = self._settlers[running.queue], running.message
+        context = running.context
+        if running.retention_ms or running.flow is not None or context.successors:
+            self._keep(running, result)
+            return
+        message, delivery = running.message, running.delivery
+        lock = running.lock if message.labels else ""
+        dirty = delivery.retried or context.draft is not None
+        self._settlers[running.queue].succeeded(
+            delivery.entry, message.task_id, message.task_name, lock, dirty
+        )
+        self._end(running, Outcome.SUCCEEDED)
+
+    def _keep(self, running: Running, result: Any) -> None:  # noqa: ANN401
+        """Settle a success of which something is kept, or after which something comes."""
+        settler = self._settlers[running.queue]
         kept: Settlement | None = None
         followed: Success | None = None
         try:
@@ -273,11 +285,6 @@ class Runner:
             settler.follow(followed)
         elif kept is not None:
             settler.settle(kept)
-        else:
-            lock = running.lock if message.labels else ""
-            settler.succeeded(
-                running.delivery.entry, message.task_id, message.task_name, lock, running.dirty
-            )
         self._end(running, Outcome.SUCCEEDED)
 
     def _failed(self, running: Running, error: BaseException) -> None:
@@ -313,10 +320,11 @@ class Runner:
         self._end(running, running.interrupted)
 
     def _end(self, running: Running, outcome: Outcome) -> None:
-        self._hooks.ended(Ended(running.context, outcome, self._seconds(running)))
+        self._instant = now = self._monotonic()
+        self._hooks.ended(Ended(running.context, outcome, now - running.started))
 
     def _seconds(self, running: Running) -> float:
-        self._instant = self._clock.monotonic()
+        self._instant = self._monotonic()
         return self._instant - running.started
 
     async def _wrapped(self, plan: Plan, running: Running) -> Any:  # noqa: ANN401
@@ -326,7 +334,8 @@ class Runner:
     def _call(self, plan: Plan, running: Running) -> Awaitable[Any]:
         """Return what runs the handler. Not a coroutine itself: that would be one more a task."""
         if plan.is_async:
-            return cast("Awaitable[Any]", plan.handler(running.job, running.context))
+            answer: Awaitable[Any] = plan.handler(running.job, running.context)
+            return answer
         if plan.target is None:
             return threads.run(plan.handler, running.job, running.context)
         return self._in_process(plan.target, running)

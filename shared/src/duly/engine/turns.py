@@ -57,7 +57,8 @@ class Turns:
         clean = contextvars.copy_context()
         while (work := self._take(task)) is not None:
             # Before it begins: if it waits, another turn is to take what comes after it.
-            self.go_on()
+            if self._next is None:
+                self.go_on()
             await work
             if (
                 self._number != number

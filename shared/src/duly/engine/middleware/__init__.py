@@ -63,6 +63,13 @@ class Middleware:
     def ended(self, end: Ended) -> None:
         """An attempt has ended; its slot is free already."""
 
+    def wants(self, outcome: Outcome) -> bool:  # noqa: ARG002
+        """Tell whether `ended` is to be called for an outcome. Asked once, when the worker begins.
+
+        A no to success costs nothing for all the tasks that succeed.
+        """
+        return True
+
     def quarantined(self, queue: str, task_id: str, reason: str) -> None:
         """An entry was not run at all: malformed, or of a kind without a handler."""
 
@@ -84,7 +91,9 @@ class Hooks:
     def __init__(self, middlewares: Iterable[Middleware]) -> None:
         given = tuple(middlewares)
         self._began = [m.began for m in given if type(m).began is not Middleware.began]
-        self._ended = [m.ended for m in given if type(m).ended is not Middleware.ended]
+        ended = [m for m in given if type(m).ended is not Middleware.ended]
+        self._ended = {outcome: [m.ended for m in ended if m.wants(outcome)] for outcome in Outcome}
+        self._succeeded = self._ended[Outcome.SUCCEEDED]
         self._around = [m.around for m in given if type(m).around is not Middleware.around]
         self._quarantined = [m.quarantined for m in given]
         self._dead_lettered = [m.dead_lettered for m in given]
@@ -113,7 +122,9 @@ class Hooks:
 
     def ended(self, end: Ended) -> None:
         """An attempt has ended."""
-        for hook in self._ended:
+        # The hash of an enumeration's member is Python code, so most go past the dictionary.
+        hooks = self._succeeded if end.outcome is Outcome.SUCCEEDED else self._ended[end.outcome]
+        for hook in hooks:
             try:
                 hook(end)
             except Exception:  # noqa: BLE001

@@ -14,10 +14,13 @@ class LogTasks(Middleware):
         self._log = structlog.get_logger("duly.engine")
 
     @override
+    def wants(self, outcome: Outcome) -> bool:
+        """Leave successes out, unless they are to be logged."""
+        return self._debug or outcome is not Outcome.SUCCEEDED
+
+    @override
     def ended(self, end: Ended) -> None:
         """Log the end of an attempt, as loudly as it deserves."""
-        if end.outcome is Outcome.SUCCEEDED and not self._debug:
-            return
         facts = {
             "task_id": end.context.id,
             "kind": end.context.kind,

@@ -44,7 +44,7 @@ def finish(
     if locked:
         args += locks
     for kind, together in groupby(kinds):
-        args += (kind, sum(1 for _ in together))
+        args += (kind, len(list(together)))
     names = (
         keys.stream,
         keys.index,
