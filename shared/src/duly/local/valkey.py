@@ -7,6 +7,7 @@ from typing import Final
 
 from duly.errors import BrokerDownError, ConfigError
 from duly.local.processes import Command
+from duly.runtime.allocator import KEEPS_FREED
 
 HOST: Final = "127.0.0.1"
 _PING: Final = b"*1\r\n$4\r\nPING\r\n"
@@ -65,6 +66,7 @@ def command(program: Path, *, port: int, data_dir: Path, stage: int) -> Command:
     return Command(
         name="valkey",
         argv=(str(program), *arguments),
+        environment=dict(KEEPS_FREED),
         log_file=log_path(data_dir),
         stage=stage,
         stop_seconds=2.0,

@@ -12,6 +12,7 @@ from redis import Redis, exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from duly.runtime.allocator import KEEPS_FREED
 from duly.runtime.settings import RedisSettings, TlsSettings
 from duly.testing.certificates import Certificates
 from duly.testing.environment import inherited
@@ -188,7 +189,7 @@ class BrokerServer:
             ServerDiedError: It ended at once.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        environment = {**inherited(), "LC_ALL": "C"}
+        environment = {**KEEPS_FREED, **inherited(), "LC_ALL": "C"}
         self.process = spawn(
             self._command(), log=self.log, folder=self.folder, environment=environment
         )
