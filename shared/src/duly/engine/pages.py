@@ -1,9 +1,11 @@
 """Pages of tasks in one state, by keyset: no page costs more for lying deep."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec.structs import replace
 
+from duly.engine import scripts
 from duly.engine.codec import decode
 from duly.engine.keys import GROUP, QueueKeys
 from duly.engine.replies import (
@@ -94,10 +96,14 @@ class Pages:
     ) -> TaskPage:
         zset = getattr(self._keys, state.value)
         start = await self._rank(zset, cursor, newest=newest) if cursor else 0
-        command = ["ZRANGE", zset, start, start + limit - 1, *(["REV"] if newest else [])]
-        found = await self._store.connection.command(*command, "WITHSCORES")
-        scores = _scores(found)
-        tasks = await self.details(state, scores)
+        call = scripts.page(
+            self._keys, state.value, first=start, last=start + limit - 1, newest=newest
+        )
+        found = await self._store.run(call)
+        if not found:
+            return TaskPage(tasks=(), next_cursor=None)
+        scores = {texts([member])[0]: float(score) for member, score in pairs(found[0])}
+        tasks = self._kept_tasks(state, scores, found[1:])
         more = None
         if len(scores) == limit:
             last = list(scores)[-1]
@@ -109,12 +115,18 @@ class Pages:
         ids, keys = list(scores), self._keys
         if not ids:
             return ()
-        records, tries, history, results = await self._store.connection.many(
+        kept = await self._store.connection.many(
             [("HMGET", key, *ids) for key in (keys.records, keys.tries, keys.history, keys.results)]
         )
+        return self._kept_tasks(state, scores, kept)
+
+    def _kept_tasks(
+        self, state: TaskState, scores: dict[str, float], kept: Sequence[Sequence[bytes | None]]
+    ) -> tuple[Task, ...]:
+        records, tries, history, results = kept
         return tuple(
             task_from(
-                queue=keys.name,
+                queue=self._keys.name,
                 task_id=task_id,
                 state=state,
                 data=records[place],
@@ -123,29 +135,32 @@ class Pages:
                 result=results[place],
                 score_ms=scores[task_id],
             )
-            for place, task_id in enumerate(ids)
+            for place, task_id in enumerate(scores)
         )
 
-    async def in_stream(self, task_id: str, entry: str) -> Task | None:
-        """Return a waiting or active task by its place in the stream; None when it has gone."""
-        stream = self._keys.stream
-        entries, held, history, result = await self._store.connection.many(
-            [
-                ("XRANGE", stream, entry, entry),
-                ("XPENDING", stream, GROUP, entry, entry, 1),
-                ("HGET", self._keys.history, task_id),
-                ("HGET", self._keys.results, task_id),
-            ]
-        )
-        if not entries:
+    async def task(self, task_id: str) -> Task | None:
+        """Return one task in whatever state; None when the queue has no such."""
+        found = await self._store.run(scripts.look(self._keys, task_id))
+        if found is None:
             return None
-        server = texts([held[0][1]])[0] if held else ""
-        task = self._from_entry(entries[0][0], entries[0][1], server=server, history=history)
-        task = replace(task, result=result_of(result))
-        if not server:
-            return task
-        described = await self._store.connection.command("HGET", self._keys.servers, server)
-        return replace(task, progress=progress_in(described, task.id))
+        state, history, result = TaskState(texts(found[:1])[0]), found[1], found[2]
+        if state not in {TaskState.WAITING, TaskState.ACTIVE}:
+            score, data, tries = found[3:]
+            return task_from(
+                queue=self._keys.name,
+                task_id=task_id,
+                state=state,
+                data=data or None,
+                tries=tries or None,
+                history=history or None,
+                result=result or None,
+                score_ms=float(score),
+            )
+        entry, fields, *held = found[3:]
+        server = texts(held[:1])[0] if held else ""
+        task = self._from_entry(entry, fields, server=server, history=history or None)
+        progress = progress_in(held[1], task.id) if held else None
+        return replace(task, result=result_of(result or None), progress=progress)
 
     def _from_entry(
         self, entry: bytes, fields: Any, *, server: str = "", history: bytes | None = None  # noqa: ANN401
@@ -200,7 +215,3 @@ def _entry(cursor: str) -> str:
 def _entry_order(entry: bytes) -> tuple[int, int]:
     ms, _, sequence = entry.partition(b"-")
     return int(ms), int(sequence)
-
-
-def _scores(answer: Any) -> dict[str, float]:  # noqa: ANN401
-    return {texts([member])[0]: float(score) for member, score in pairs(answer)}

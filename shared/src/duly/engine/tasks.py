@@ -9,7 +9,7 @@ from duly.engine.replies import lock_of
 from duly.engine.reruns import Reruns
 from duly.engine.store import Store
 from duly.errors import IllegalTransitionError, NotFoundError
-from duly.task import Task, TaskState
+from duly.task import Task
 
 _CANCELS: dict[str, Literal["archived", "dropped", "retry"]] = {
     "archive": "archived",
@@ -26,23 +26,10 @@ class Tasks:
 
     async def task(self, keys: QueueKeys, task_id: str) -> Task:
         """See `Inspector.task`."""
-        pages = Pages(self._store, keys)
-        # A task may move between the look into the index and the look at its place.
-        for _ in range(3):
-            place = await self._store.connection.command("HGET", keys.index, task_id)
-            if place is None:
-                break
-            state = place.decode()
-            if "-" in state:
-                task = await pages.in_stream(task_id, state)
-                if task is not None:
-                    return task
-                continue
-            score = await self._store.connection.command("ZSCORE", getattr(keys, state), task_id)
-            if score is not None:
-                (task,) = await pages.details(TaskState(state), {task_id: float(score)})
-                return task
-        raise NotFoundError("task", task_id, f"queue {keys.name}")
+        task = await Pages(self._store, keys).task(task_id)
+        if task is None:
+            raise NotFoundError("task", task_id, f"queue {keys.name}")
+        return task
 
     async def find(self, queues: Iterable[str], task_id: str) -> Task:
         """Return one task from whichever of the queues holds it; see `Inspector.find`."""

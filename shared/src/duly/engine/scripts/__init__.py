@@ -15,7 +15,7 @@ from duly.engine.scripts.flows import (
 )
 from duly.engine.scripts.groups import gather, glean, merge
 from duly.engine.scripts.limits import Asking, Limit, permit, wake
-from duly.engine.scripts.operations import cancel, operate, prune, weigh
+from duly.engine.scripts.operations import cancel, look, operate, page, prune, weigh
 from duly.engine.scripts.reruns import edit, rerun, sweep
 from duly.engine.scripts.schedules import TICKS_KEPT, TICKS_KEPT_MS, Due, tick, trigger
 from duly.engine.scripts.servers import beat, command, leave, reap, suspects
@@ -48,10 +48,12 @@ __all__ = [
     "gather",
     "glean",
     "leave",
+    "look",
     "merge",
     "minute_of_hour",
     "move",
     "operate",
+    "page",
     "permit",
     "post",
     "prune",

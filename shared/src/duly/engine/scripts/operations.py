@@ -1,9 +1,35 @@
-"""What operators and the janitor do to single tasks and to sets of them."""
+"""What operators see of single tasks, and what they and the janitor do to them and to sets."""
 
 from typing import Literal
 
 from duly.engine.keys import GROUP, QueueKeys
 from duly.engine.scripts.call import Call, script
+
+
+def look(keys: QueueKeys, task_id: str) -> Call:
+    """Read one task. Answers its state and what is known of it, see look.lua; None: not here."""
+    names = (
+        keys.stream,
+        keys.index,
+        keys.records,
+        keys.tries,
+        keys.history,
+        keys.results,
+        keys.servers,
+        keys.scheduled,
+        keys.retry,
+        keys.archived,
+        keys.completed,
+        keys.quarantined,
+        keys.aggregating,
+    )
+    return Call(script("look"), names, (GROUP, task_id))
+
+
+def page(keys: QueueKeys, state: str, *, first: int, last: int, newest: bool) -> Call:
+    """Read the tasks of a state's set from place `first` to `last`. Answers, see page.lua."""
+    names = (getattr(keys, state), keys.records, keys.tries, keys.history, keys.results)
+    return Call(script("page"), names, (first, last, int(newest)))
 
 
 def operate(
