@@ -31,9 +31,15 @@ def test_neighbours_of_pytest_xdist_are_given_different_ports(monkeypatch):
 
 def test_a_port_with_a_listener_or_a_listening_bus_is_passed_over(monkeypatch):
     monkeypatch.setattr(processes, "_given", set())
-    monkeypatch.setattr(processes, "_HIGHEST", processes._LOWEST + 2 * processes._SHARES - 1)
-    first, second = free_port_with_bus(), free_port_with_bus()
-    processes._given.clear()
+    monkeypatch.setattr(processes, "_HIGHEST", processes._LOWEST + 20 * processes._SHARES - 1)
+    listened, bus = free_port_with_bus(), free_port_with_bus()
 
-    with socket.create_server(("127.0.0.1", first + 10_000)):
-        assert free_port_with_bus() == second
+    with (
+        socket.create_server(("127.0.0.1", listened)),
+        socket.create_server(("127.0.0.1", bus + 10_000)),
+    ):
+        # More than there are, so that each that is free is given more than once.
+        given = {free_port_with_bus() for _ in range(60)}
+
+    assert given
+    assert not given & {listened, bus}
