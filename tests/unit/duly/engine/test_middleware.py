@@ -23,6 +23,13 @@ class Told(Middleware):
         self.ends.append((end.outcome, type(end.error)))
 
 
+class ToldOfFailures(Told):
+    """Wants nothing but failures."""
+
+    def wants(self, outcome):
+        return outcome is not Outcome.SUCCEEDED
+
+
 class Around(Middleware):
     """Puts a session around handlers, and tells of it."""
 
@@ -113,3 +120,16 @@ async def test_it_is_left_in_order_when_the_handler_is_cancelled(serving, client
 
     assert calls == ["a opens", "runs", "a closes"]
     assert told.ends[0][0] is Outcome.CANCELLED
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_middleware_is_told_only_of_the_outcomes_it_wants(run, fails):
+    failures = ToldOfFailures()
+
+    async def save(job, _):
+        if job.fails:
+            raise ValueError("no such order")
+
+    end = await run(save, failures, fails=fails)
+
+    assert failures.ends == ([end] if fails else [])
