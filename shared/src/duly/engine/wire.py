@@ -68,6 +68,7 @@ class Wire(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._watch: asyncio.TimerHandle | None = None
+        self._look_at = 0.0
 
     @property
     def closed(self) -> bool:
@@ -77,7 +78,7 @@ class Wire(asyncio.Protocol):
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass of it
-        self._watch = self._loop.call_later(self._timeout / 4, self._look)
+        self._look_in(self._timeout / 4)
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -118,14 +119,20 @@ class Wire(asyncio.Protocol):
 
     def _look(self) -> None:
         """Give the connection up when its oldest reply is overdue."""
-        rest = self._timeout / 8
+        now, rest = self._loop.time(), self._timeout / 8
+        # Where this loop was held up, so was perhaps the whole machine, and the server with it.
+        held_up = now - self._look_at > rest
         if self._pending:
-            left = self._pending[0][1] + self._timeout - self._loop.time()
-            if left <= 0:
+            left = self._pending[0][1] + self._timeout - now
+            if left <= 0 and not held_up:
                 self._break(exceptions.TimeoutError(f"no answer within {self._timeout:g} s"))
                 return
-            rest = min(rest, left)
-        self._watch = self._loop.call_later(rest, self._look)
+            rest = min(rest, left) if left > 0 else rest
+        self._look_in(rest)
+
+    def _look_in(self, seconds: float) -> None:
+        self._look_at = self._loop.time() + seconds
+        self._watch = self._loop.call_later(seconds, self._look)
 
     def _break(self, error: Exception) -> None:
         transport, self._transport = self._transport, None

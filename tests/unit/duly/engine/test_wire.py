@@ -1,9 +1,12 @@
+import asyncio
 import gc
+import threading
+from datetime import timedelta
 
 import pytest
 
 from duly.engine.connection import Connection
-from duly.errors import BrokerError
+from duly.errors import BrokerDownError, BrokerError
 
 
 @pytest.mark.parametrize("server", ["valkey_server", "cluster_server"])
@@ -18,3 +21,34 @@ async def test_several_errors_of_one_trip_leave_none_that_nobody_saw(server, req
         gc.collect()
 
     assert caplog.records == []
+
+
+async def test_a_reply_is_waited_for_anew_when_the_whole_machine_had_stopped(valkey_server):
+    timeout = timedelta(seconds=2)
+    settings = valkey_server.settings().model_copy(update={"timeout": timeout})
+    async with Connection.open(settings) as connection:
+        await connection.command("PING")
+        valkey_server.pause()
+        try:
+            asking = asyncio.create_task(connection.command("ECHO", "there"))
+            await asyncio.sleep(0)
+            threading.Event().wait(1.2 * timeout.total_seconds())  # the loop stands still
+            # It goes on a little before the server does.
+            asyncio.get_running_loop().call_later(0.02, valkey_server.resume)
+
+            assert await asking == b"there"
+        finally:
+            valkey_server.resume()
+
+
+async def test_a_reply_that_does_not_come_is_overdue(valkey_server):
+    timeout = timedelta(milliseconds=800)
+    settings = valkey_server.settings().model_copy(update={"timeout": timeout})
+    async with Connection.open(settings) as connection:
+        await connection.command("PING")
+        valkey_server.pause()
+        try:
+            with pytest.raises(BrokerDownError, match=r"no answer within 0\.8 s"):
+                await connection.command("PING")
+        finally:
+            valkey_server.resume()
