@@ -25,6 +25,7 @@ from workers import Noop, stock_broker
 from duly.engine.client import Client
 from duly.engine.codec import encode_attempt
 from duly.engine.scripts import Settlement
+from duly.engine.store import BATCH as ONE_SCRIPT
 from duly.engine.store import Store
 from duly.runtime.settings import RedisSettings
 from duly.task import Attempt, AttemptOutcome
@@ -178,9 +179,9 @@ async def archive(port: int, count: int) -> None:
     settings = RedisSettings(port=port)
     async with Client.connect(settings) as client, Store.open(settings) as store:
         reader = store.reader("default")
-        for _ in range(0, count, 500):
-            tasks = await client.enqueue_many([Noop()] * 500)
-            held = await reader.read(server="bench", count=500, block_ms=1_000)
+        for _ in range(0, count, ONE_SCRIPT):
+            tasks = await client.enqueue_many([Noop()] * ONE_SCRIPT)
+            held = await reader.read(server="bench", count=ONE_SCRIPT, block_ms=1_000)
             settlements = [
                 Settlement(
                     entry=delivery.entry,

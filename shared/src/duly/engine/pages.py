@@ -146,16 +146,8 @@ class Pages:
         state, history, result = TaskState(texts(found[:1])[0]), found[1], found[2]
         if state not in {TaskState.WAITING, TaskState.ACTIVE}:
             score, data, tries = found[3:]
-            return task_from(
-                queue=self._keys.name,
-                task_id=task_id,
-                state=state,
-                data=data or None,
-                tries=tries or None,
-                history=history or None,
-                result=result or None,
-                score_ms=float(score),
-            )
+            kept = [[part or None] for part in (data, tries, history, result)]
+            return self._kept_tasks(state, {task_id: float(score)}, kept)[0]
         entry, fields, *held = found[3:]
         server = texts(held[:1])[0] if held else ""
         task = self._from_entry(entry, fields, server=server, history=history or None)

@@ -320,8 +320,7 @@ class Runner:
         self._end(running, running.interrupted)
 
     def _end(self, running: Running, outcome: Outcome) -> None:
-        self._instant = now = self._monotonic()
-        self._hooks.ended(Ended(running.context, outcome, now - running.started))
+        self._hooks.ended(Ended(running.context, outcome, self._seconds(running)))
 
     def _seconds(self, running: Running) -> float:
         self._instant = self._monotonic()

@@ -12,7 +12,7 @@ import structlog
 
 from duly.clock import from_unix_ms, to_ms
 from duly.engine import scripts
-from duly.engine.codec import Message, decode, encode_attempt, payload_of
+from duly.engine.codec import Message, decode, encode_attempt, payload_reader
 from duly.engine.keys import QueueKeys, queue_keys
 from duly.engine.requests import Request, prepare
 from duly.engine.store import Store
@@ -95,7 +95,7 @@ class Aggregator:
             return
         try:
             messages = {task_id: decode(data) for task_id, data in claim.members.items()}
-            jobs = [payload_of(message, merger.job) for message in messages.values()]
+            jobs = list(map(payload_reader(merger.job), messages.values()))
             async with asyncio.timeout(_LONGEST_RUN.total_seconds()):
                 job = await _call(merger.function, jobs, name)
             new = prepare(Request(job=job, queue=self._queue), self._store.now_ms(), {}).new
