@@ -48,13 +48,18 @@ class Console:
         """Write a line of our own; dropped when nobody has read for long."""
         self.offer(name, text.encode() + b"\n")
 
-    def close(self, timeout_seconds: float = 1.0) -> None:
-        """Write what is queued, for `timeout_seconds` at most."""
+    def close(self, timeout_seconds: float = 1.0) -> bool:
+        """Write what is queued, for `timeout_seconds` at most.
+
+        False when that was not enough: the descriptor must then stay open, or the thread would
+        go on with the next file that gets its number.
+        """
         try:
             self._chunks.put(None, timeout=timeout_seconds)
         except queue.Full:
-            return
+            return False
         self._thread.join(timeout_seconds)
+        return not self._thread.is_alive()
 
     def _prefix(self, name: str) -> bytes:
         padded = name.ljust(self._width)

@@ -8,43 +8,60 @@ import pytest
 from duly.local.console import Console
 
 
+class Terminal:
+    """A pipe to write to, and its reader."""
+
+    def __init__(self):
+        reading, self._writing = os.pipe()
+        self.reader = os.fdopen(reading, "rb", 0)
+        self._consoles = []
+
+    def console(self, *, colour=False, on_closed=lambda: None):
+        console = Console(descriptor=self._writing, colour=colour, on_closed=on_closed)
+        self._consoles.append(console)
+        return console
+
+    def end(self):
+        # A thread that still wrote would write to the next file that gets this number.
+        self.reader.close()
+        for console in self._consoles:
+            assert console.close(timeout_seconds=60)
+        os.close(self._writing)
+
+
 @pytest.fixture
-def pipe():
-    reading, writing = os.pipe()
-    with os.fdopen(reading, "rb", 0) as reader, os.fdopen(writing, "wb", 0) as writer:
-        yield reader, writer
+def terminal():
+    terminal = Terminal()
+    yield terminal
+    terminal.end()
 
 
-def _console(descriptor, *, colour=False, on_closed=lambda: None):
-    return Console(descriptor=descriptor, colour=colour, on_closed=on_closed)
-
-
-def test_names_are_padded_to_one_width(pipe):
-    console = _console(pipe[1].fileno())
+def test_names_are_padded_to_one_width(terminal):
+    console = terminal.console()
     console.expect("a", "longer")
 
     console.offer("a", b"one\ntwo\n")
     console.say("hello", name="longer")
     console.close(timeout_seconds=60)
 
-    assert pipe[0].read(999) == b"a      | one\na      | two\nlonger | hello\n"
+    assert terminal.reader.read(999) == b"a      | one\na      | two\nlonger | hello\n"
 
 
-def test_names_have_different_colours_and_lines_have_none(pipe):
-    console = _console(pipe[1].fileno(), colour=True)
+def test_names_have_different_colours_and_lines_have_none(terminal):
+    console = terminal.console(colour=True)
     console.expect("a", "b")
 
     console.say("x", name="a")
     console.say("y", name="b")
     console.close(timeout_seconds=60)
 
-    first, second = pipe[0].read(999).splitlines()
+    first, second = terminal.reader.read(999).splitlines()
     assert first.startswith(b"\x1b[36ma |\x1b[0m x")
     assert second.startswith(b"\x1b[32mb |\x1b[0m y")
 
 
-def test_full_queue_refuses_rather_than_blocks(pipe):
-    console = _console(pipe[1].fileno())
+def test_full_queue_refuses_rather_than_blocks(terminal):
+    console = terminal.console()
     chunk = b"x" * 60_000 + b"\n"
 
     accepted = 0
@@ -56,10 +73,10 @@ def test_full_queue_refuses_rather_than_blocks(pipe):
     console.close(timeout_seconds=0.01)
 
 
-def test_reader_that_went_away_is_told_once(pipe):
+def test_reader_that_went_away_is_told_once(terminal):
     told = threading.Semaphore(0)
-    console = _console(pipe[1].fileno(), on_closed=told.release)
-    pipe[0].close()
+    console = terminal.console(on_closed=told.release)
+    terminal.reader.close()
 
     console.say("x")
 
