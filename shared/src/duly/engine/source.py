@@ -122,12 +122,13 @@ class Source:
         """Make a `next` that waits return soon, so that it asks what is to be asked now."""
         self._outdated = True
         if self._waits % 2 and self._shaking is None:
-            self._shaking = asyncio.get_running_loop().create_task(self._shake(self._waits))
+            self._shaking = asyncio.get_running_loop().create_task(self._shake())
 
-    async def _shake(self, wait: int) -> None:
-        # Again and again: a read that has only just been sent does not notice the first one.
+    async def _shake(self) -> None:
+        # Again and again: a read that has only just been sent does not notice the first one, and
+        # the next wait may be outdated too by the time that this one has ended.
         try:
-            while self._waits == wait:
+            while self._outdated and self._waits % 2:
                 with contextlib.suppress(BrokerError):
                     await self.interrupt()
                 await asyncio.sleep(_AGAIN)
