@@ -38,6 +38,15 @@ def test_written_events_are_read_back_by_time(tmp_path, frozen_clock):
     assert read(tmp_path)[0].facts == {"attempt": 1}
 
 
+def test_closing_again_closes_no_other_file(tmp_path):
+    history = History(tmp_path)
+    history.close()
+    with (tmp_path / "other").open("w") as other:
+        history.close()
+
+        other.write("still open")
+
+
 def test_line_cut_short_by_a_kill_is_left_out(tmp_path):
     with History(tmp_path, process="w1") as history:
         history.add(What.START, "a")
