@@ -123,9 +123,16 @@ class Probes:
                 else:
                     writer.write(self._respond(head))
                 await writer.drain()
+                # In stages (RFC 9112, section 9.6): to close while something is unread is a
+                # reset, which may reach the client before it has read the answer.
+                writer.write_eof()
+                while await reader.read(_LARGEST_HEAD_BYTES):
+                    pass
                 writer.close()
                 await writer.wait_closed()
         except (TimeoutError, OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
             writer.transport.abort()
 
     def _respond(self, head: bytes) -> bytes:

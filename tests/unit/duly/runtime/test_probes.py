@@ -124,7 +124,8 @@ async def test_other_methods_and_paths_are_refused():
     [
         pytest.param(b"\x16\x03\x01 hello\r\n\r\n", b"400", id="no HTTP"),
         pytest.param(b"GET /livez\r\n\r\n", b"400", id="HTTP 0.9"),
-        pytest.param(b"GET /livez HTTP/1.1\r\nX: " + b"x" * 100_000, b"431", id="long"),
+        pytest.param(b"GET /livez HTTP/1.1\r\nX: " + b"x" * 1_000_000, b"431", id="long"),
+        pytest.param(b"POST /livez HTTP/1.1\r\n\r\n" + b"x" * 1_000_000, b"405", id="body"),
     ],
 )
 async def test_bad_requests_are_refused(data, status):
