@@ -64,7 +64,7 @@ class Source:
         self._left_out = self._outdated = False
         self._changed = asyncio.Event()
         self._shaking: asyncio.Task[None] | None = None
-        self._waits = 0
+        self._waits = False
         self._readers = {name: store.reader(name) for name in queues}
 
     async def next(self, free: int) -> Deliveries:
@@ -121,14 +121,14 @@ class Source:
     def end_wait(self) -> None:
         """Make a `next` that waits return soon, so that it asks what is to be asked now."""
         self._outdated = True
-        if self._waits % 2 and self._shaking is None:
+        if self._waits and self._shaking is None:
             self._shaking = asyncio.get_running_loop().create_task(self._shake())
 
     async def _shake(self) -> None:
         # Again and again: a read that has only just been sent does not notice the first one, and
         # the next wait may be outdated too by the time that this one has ended.
         try:
-            while self._outdated and self._waits % 2:
+            while self._outdated and self._waits:
                 with contextlib.suppress(BrokerError):
                     await self.interrupt()
                 await asyncio.sleep(_AGAIN)
@@ -136,12 +136,12 @@ class Source:
             self._shaking = None
 
     async def _waiting(self, wait: Coroutine[Any, Any, Deliveries]) -> Deliveries:
-        """Wait; the number of waits is odd meanwhile."""
-        self._waits += 1
+        """Wait, so that `end_wait` knows of it."""
+        self._waits = True
         try:
             return await wait
         finally:
-            self._waits += 1
+            self._waits = False
 
     async def _rest(self) -> None:
         self._changed.clear()

@@ -32,17 +32,20 @@ async def wait_began(source):
     """Begin to wait on the queues that are open; return the wait."""
     waiting = asyncio.create_task(source.next(1))
     async with asyncio.timeout(60):
-        while not source._waits % 2:
+        while not source._waits:
             await asyncio.sleep(0)
     return waiting
 
 
-async def test_wait_ends_when_a_queue_left_out_may_be_asked(source):
+async def wait_until_told(source):
+    """Wait on the queues that are open until there may be others; return what was found."""
     waiting = await wait_began(source)
-
     source.look_again()
+    return await asyncio.wait_for(waiting, 60)
 
-    assert await asyncio.wait_for(waiting, 60) == []
+
+async def test_wait_ends_when_a_queue_left_out_may_be_asked(source):
+    assert await wait_until_told(source) == []
 
 
 async def test_wait_that_leaves_nothing_out_goes_on(source, closed):
@@ -58,21 +61,14 @@ async def test_wait_that_leaves_nothing_out_goes_on(source, closed):
 
 
 async def test_each_of_two_waits_in_quick_succession_ends(source):
-    first = await wait_began(source)
-    source.look_again()
-    await asyncio.wait_for(first, 60)
+    await wait_until_told(source)
 
     # What ended the first wait is still about.
-    second = await wait_began(source)
-    source.look_again()
-
-    assert await asyncio.wait_for(second, 60) == []
+    assert await wait_until_told(source) == []
 
 
 async def test_wait_that_nobody_ends_is_left_alone_after_one_that_was_ended(source):
-    first = await wait_began(source)
-    source.look_again()
-    await asyncio.wait_for(first, 60)
+    await wait_until_told(source)
 
     second = await wait_began(source)
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from duly.clock import SystemClock
-from duly.local.console import Console
 from duly.local.processes import (
     Backoff,
     Command,
@@ -25,28 +24,21 @@ QUICK = Backoff(first_seconds=0.02, longest_seconds=0.05)
 class Screen:
     """What a terminal would show."""
 
-    def __init__(self):
-        self.reading, writing = os.pipe()
-        os.set_blocking(self.reading, False)
-        self.console = Console(descriptor=writing, colour=False, on_closed=lambda: None)
+    def __init__(self, terminal):
+        self.console, self._reader = terminal.console(), terminal.reader
+        os.set_blocking(self._reader.fileno(), False)
         self._seen = b""
 
     @property
     def text(self) -> str:
-        try:
-            while chunk := os.read(self.reading, 1 << 20):
-                self._seen += chunk
-        except BlockingIOError:
-            pass
+        while chunk := self._reader.read(1 << 20):
+            self._seen += chunk
         return self._seen.decode()
 
 
 @pytest.fixture
-def screen():
-    screen = Screen()
-    yield screen
-    screen.console.close()
-    os.close(screen.reading)
+def screen(terminal):
+    return Screen(terminal)
 
 
 def python(name, code, **more):

@@ -1,35 +1,23 @@
 """The embedded Valkey."""
 
-import os
-from pathlib import Path
-
 import pytest
 from redis.asyncio import Redis
 
 from duly.clock import SystemClock
 from duly.errors import BrokerDownError
 from duly.local import valkey
-from duly.local.console import Console
 from duly.local.ports import free_ports
 from duly.local.processes import supervise
 
 
 @pytest.fixture
-def console():
-    with Path(os.devnull).open("wb") as nowhere:
-        console = Console(descriptor=nowhere.fileno(), colour=False, on_closed=lambda: None)
-        yield console
-        console.close()
-
-
-@pytest.fixture
-def served(console, tmp_path):
+def served(terminal, tmp_path):
     """An `async with` that serves the directory and gives a client."""
 
     class Served:
         async def __aenter__(self):
             port = free_ports(1)[0]
-            self._supervised = supervise(console, clock=SystemClock())
+            self._supervised = supervise(terminal.console(), clock=SystemClock())
             supervisor = await self._supervised.__aenter__()
             supervisor.keep(valkey.command(valkey.binary(), port=port, data_dir=tmp_path, stage=2))
             await valkey.until_ready(port, tmp_path)
