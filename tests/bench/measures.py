@@ -22,11 +22,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from workers import Noop, stock_broker
 
-from duly.engine.client import Client
-from duly.engine.codec import encode_attempt
-from duly.engine.scripts import Settlement
-from duly.engine.store import BATCH as ONE_SCRIPT
-from duly.engine.store import Store
+from duly.engine.enqueue.client import Client
+from duly.engine.storage.codec import encode_attempt
+from duly.engine.storage.scripts import Settlement
+from duly.engine.storage.store import BATCH as ONE_SCRIPT
+from duly.engine.storage.store import Store
 from duly.runtime.settings import RedisSettings
 from duly.task import Attempt, AttemptOutcome
 
@@ -184,10 +184,10 @@ async def archive(port: int, count: int) -> None:
             held = await reader.read(server="bench", count=ONE_SCRIPT, block_ms=1_000)
             settlements = [
                 Settlement(
-                    entry=delivery.entry,
+                    stream_id=delivery.stream_id,
                     id=task.id,
                     kind=task.kind,
-                    verdict="archived",
+                    destination="archived",
                     tries="1 0",
                     attempt=_ATTEMPT,
                     outcomes="processed,failed,archived",
@@ -275,6 +275,21 @@ def _commands(client: redis.Redis) -> int:
 
 
 _SENT = {"evalsha", "eval", "xreadgroup", "ping", "fcall", "info", "smembers", "publish"}
+
+
+def single_calls(client: redis.Redis, turns: int = 30) -> dict[str, float]:
+    """Return what `clients.py` measures of one task a call, with and without a client."""
+    client.flushall()
+    port = client.connection_pool.connection_kwargs["port"]
+    program = Path(__file__).parent / "clients.py"
+    done = subprocess.run(
+        [sys.executable, program, str(port), str(turns)],
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
 
 
 def raw_limit(client: redis.Redis, count: int) -> float:

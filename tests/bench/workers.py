@@ -9,7 +9,7 @@ from typing import Any
 
 from duly.engine.middleware.log import LogTasks
 from duly.engine.middleware.metrics import CountTasks
-from duly.engine.server import Server, ServerOptions
+from duly.engine.worker.server import Server, ServerOptions
 from duly.job import Job
 from duly.runtime import service
 from duly.runtime.metrics import new_registry

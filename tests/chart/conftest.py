@@ -120,12 +120,13 @@ EVERYTHING = {
         "httpRoute": {"enabled": True, "parentRefs": [{"name": "gateway"}]},
     },
     "demo": {"enabled": True},
+    "toolbox": {"enabled": True},
     "scheduler": {
         "entries": {"nightly": {"kind": "check_pending_orders", "cron": "0 3 * * *"}},
     },
     "worker": {
         "queues": {
-            "critical": {"keda": {"enabled": True}},
+            "critical": {"keda": {"enabled": True, "age": {"prometheus": "http://p:9090"}}},
             "default": {"hpa": {"enabled": True}},
             "low": {"keda": {"enabled": True}},
         }
@@ -175,6 +176,21 @@ VARIANTS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
             },
         },
     ),
+    "app": (
+        (),
+        {
+            "app": {
+                "name": "shop.jobs:app",
+                "image": {"repository": "shop", "tag": "1.0.0"},
+                "settings": {"sender": "shop@example.com"},
+                "migrate": ["python", "-m", "shop.database"],
+                "extraEnv": [{"name": "DULY_SETTINGS__KEY", "value": "x"}],
+                "extraEnvFrom": [{"secretRef": {"name": "shop"}}],
+            },
+            "postgresql": {"enabled": False},
+            "networkPolicy": {"enabled": True},
+        },
+    ),
     "no monitor": ((), {"monitor": {"enabled": False}}),
     "no disk": (
         (),
@@ -217,6 +233,14 @@ def all_variants(render: Render) -> Documents:
 @pytest.fixture(scope="session")
 def chart() -> Path:
     return CHART
+
+
+@pytest.fixture(scope="session")
+def rules_text() -> str:
+    """The rules as the chart renders them for the release "shop" in the namespace "jobs"."""
+    text = (CHART / "files/rules/duly.yaml").read_text(encoding="utf-8")
+    names = 'namespace="jobs", horizontalpodautoscaler=~"(keda-hpa-)?shop-duly-worker-.+"'
+    return text.replace("$release", 'namespace="jobs", release="shop"').replace("$fullname", names)
 
 
 @pytest.fixture(scope="session")

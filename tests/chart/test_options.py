@@ -1,24 +1,17 @@
 """What each value of the chart does."""
 
-import json
 from typing import Any
 
 import pytest
+from tests.chart.pods import queues, variables
 
+from duly.jobs import CheckPendingOrders
 from duly_scheduler.entriesfile import EntriesFile
 
 
-def variables(container: dict[str, Any]) -> dict[str, Any]:
-    """Give a container's variables; a reference to a Secret as (its name, the key)."""
-    found = {}
-    for item in container["env"]:
-        reference = item.get("valueFrom", {}).get("secretKeyRef")
-        found[item["name"]] = (reference["name"], reference["key"]) if reference else item["value"]
-    return found
-
-
 def main_variables(documents: Any, kind: str, ending: str) -> dict[str, Any]:
-    return variables(documents.one(kind, ending)["spec"]["template"]["spec"]["containers"][0])
+    pod = documents.one(kind, ending)["spec"]["template"]["spec"]
+    return variables(pod, pod["containers"][0])
 
 
 def test_without_values_there_are_six_three_and_one_workers(render):
@@ -41,7 +34,7 @@ def test_a_worker_is_started_for_its_queue_with_its_concurrency(render):
 
     (container,) = worker["spec"]["template"]["spec"]["containers"]
 
-    assert container["args"] == ["--queue", "low", "--concurrency", "7"]
+    assert container["args"] == ["--queue=low", "--concurrency=7"]
 
 
 def test_queues_are_added_and_taken_away(render):
@@ -50,11 +43,11 @@ def test_queues_are_added_and_taken_away(render):
     )
 
     names = [item["metadata"]["name"] for item in documents.of("Deployment")]
-    queues = json.loads(main_variables(documents, "Deployment", "-scheduler")["DULY_QUEUES"])
+    told = queues(documents)
     assert "shop-duly-worker-mail" in names
     assert "shop-duly-worker-low" not in names
-    assert queues["low"] is None
-    assert queues["mail"]["concurrency"] == 4
+    assert told["low"] is None
+    assert told["mail"]["concurrency"] == 4
 
 
 def test_entries_are_a_file_that_schedulers_can_read(render, tmp_path):
@@ -76,7 +69,10 @@ def test_entries_are_a_file_that_schedulers_can_read(render, tmp_path):
     path = main_variables(documents, "Deployment", "-scheduler")["DULY_SCHEDULER__ENTRIES_FILE"]
     file = tmp_path / path.removeprefix(mount["mountPath"] + "/")
     file.write_text(found["data"][file.name])
-    assert [entry.id for entry in EntriesFile(file).read()] == ["nightly", "often"]
+    assert [entry.id for entry in EntriesFile(file, [CheckPendingOrders]).read()] == [
+        "nightly",
+        "often",
+    ]
 
 
 def test_the_monitor_leaves_nothing_behind_when_it_is_off(render, everything):
@@ -91,7 +87,22 @@ def test_the_monitor_is_closed_without_a_password(render):
     found = main_variables(render(), "Deployment", "-monitor")
 
     assert found["DULY_MONITOR__ACCESS"] == "closed"
-    assert "DULY_MONITOR__PASSWORD" not in found
+    assert "DULY_MONITOR__PASSWORD_FILE" not in found
+
+
+def test_who_gets_into_the_monitor_may_be_said(render):
+    values = {
+        "monitor.access": "proxy",
+        "monitor.readOnly": True,
+        "monitor.ui": False,
+        "monitor.proxies": ["10.0.0.0/8", "fd00::/8"],
+    }
+    found = main_variables(render(values=values), "Deployment", "-monitor")
+
+    assert found["DULY_MONITOR__ACCESS"] == "proxy"
+    assert found["DULY_MONITOR__READ_ONLY"] == "true"
+    assert found["DULY_MONITOR__UI"] == "false"
+    assert found["DULY_MONITOR__PROXY__NETWORKS"] == "10.0.0.0/8,fd00::/8"
 
 
 def test_the_monitor_gets_its_password_from_a_secret(render):
@@ -100,17 +111,16 @@ def test_the_monitor_gets_its_password_from_a_secret(render):
     found = main_variables(documents, "Deployment", "-monitor")
 
     assert found["DULY_MONITOR__ACCESS"] == "basic"
-    assert found["DULY_MONITOR__PASSWORD"] == ("mine", "password")
+    assert found["DULY_MONITOR__PASSWORD_FILE"] == ("mine", "password")
 
 
 def test_no_password_is_written_into_a_pod(all_variants):
     for name, pod in all_variants.pods().items():
         for container in [*pod.get("initContainers", []), *pod["containers"]]:
-            if "env" not in container:
-                continue
-            for key, value in variables(container).items():
-                secret = "PASSWORD" in key or "URL" in key or key == "REDISCLI_AUTH"
-                assert isinstance(value, tuple) is secret, f"{name}: {key}"
+            for key, value in variables(pod, container).items():
+                secret = "PASSWORD" in key or "URL" in key
+                given = isinstance(value, tuple) or value == "/etc/duly/secrets/password"
+                assert given is secret, f"{name}: {key}"
 
 
 def test_our_own_stores_are_where_the_services_look(render):
@@ -127,8 +137,8 @@ def test_only_workers_know_the_database(render):
     documents = render()
 
     for name in ("-scheduler", "-monitor"):
-        assert "DULY_DATABASE__URL" not in main_variables(documents, "Deployment", name)
-    assert "DULY_DATABASE__URL" in main_variables(documents, "Deployment", "-worker-low")
+        assert "DULY_DATABASE__URL_FILE" not in main_variables(documents, "Deployment", name)
+    assert "DULY_DATABASE__URL_FILE" in main_variables(documents, "Deployment", "-worker-low")
 
 
 @pytest.mark.parametrize(
@@ -141,7 +151,7 @@ def test_only_workers_know_the_database(render):
                 "DULY_REDIS__PORT": "6380",
                 "DULY_REDIS__DB": "2",
                 "DULY_REDIS__USERNAME": "duly",
-                "DULY_REDIS__PASSWORD": ("b", "password"),
+                "DULY_REDIS__PASSWORD_FILE": ("b", "password"),
                 "DULY_REDIS__CLUSTER": "false",
             },
             id="standalone",
@@ -156,7 +166,7 @@ def test_only_workers_know_the_database(render):
             {
                 "DULY_REDIS__SENTINEL__MASTER": "m",
                 "DULY_REDIS__SENTINEL__NODES": '["a:26379","b:26379"]',
-                "DULY_REDIS__SENTINEL__PASSWORD": ("b", "s"),
+                "DULY_REDIS__SENTINEL__PASSWORD_FILE": ("b", "s"),
             },
             id="sentinel",
         ),
@@ -187,7 +197,8 @@ def test_the_grace_period_follows_the_drain_budget(render):
     worker = render(values={"worker.drainSeconds": 120}).one("Deployment", "-low")
 
     assert worker["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 130
-    found = variables(worker["spec"]["template"]["spec"]["containers"][0])
+    pod = worker["spec"]["template"]["spec"]
+    found = variables(pod, pod["containers"][0])
     assert found["DULY_WORKER__DRAIN"] == "120s"
 
 
@@ -264,6 +275,20 @@ def test_alerts_are_disabled_and_changed_one_by_one(render, everything):
             "worker.queues.low: keda.enabled and hpa.enabled exclude each other",
         ),
         ({"monitor.ingress.enabled": True}, "set monitor.ingress.host"),
+        (
+            {
+                "valkey.enabled": False,
+                "externalBroker.host": "b",
+                "externalBroker.users.worker.username": "w",
+            },
+            "externalBroker.users.worker: set its existingSecret",
+        ),
+        ({"externalBroker.users.waiter.username": "w"}, "waiter"),
+        ({"valkey.auth.passwords.worker": "short"}, "/valkey/auth/passwords/worker"),
+        (
+            {"valkey.auth.defaultUser.enabled": True},
+            "set valkey.auth.defaultUser.password",
+        ),
         ({"worker.queues.low.concurency": 3}, "/worker/queues/low/concurency"),
         ({"scheduler.interval": "1.5s"}, "/scheduler/interval"),
         ({"scheduler.entries": {"a": {"cron": "@daily"}}}, "/scheduler/entries/a"),
@@ -273,3 +298,12 @@ def test_alerts_are_disabled_and_changed_one_by_one(render, everything):
 )
 def test_a_wrong_value_is_refused_with_its_name(refusal, values, sentence):
     assert sentence in refusal(values=values)
+
+
+def test_the_toolbox_can_operate_and_has_no_database(render):
+    told = main_variables(render(values={"toolbox.enabled": True}), "Deployment", "-toolbox")
+
+    assert told["DULY_REDIS__USERNAME"] == "duly-monitor"
+    assert told["DULY_REDIS__PASSWORD_FILE"] == ("shop-duly-valkey", "monitor")
+    assert "DULY_DATABASE__URL_FILE" not in told
+    assert not [item for item in render() if item["metadata"]["name"].endswith("-toolbox")]

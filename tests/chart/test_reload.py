@@ -55,6 +55,6 @@ def test_a_changed_source_starts_the_child_anew_and_a_signal_ends_both(reload, t
 
 def test_only_sources_are_watched(reload):
     (reload.SOURCES / "cache.pyc").write_text("x")
-    (reload.SOURCES / "move.lua").write_text("x")
+    (reload.SOURCES / "promote.lua").write_text("x")
 
-    assert {path.name for path in reload.snapshot(reload.SOURCES)} == {"move.lua"}
+    assert {path.name for path in reload.snapshot(reload.SOURCES)} == {"promote.lua"}

@@ -1,6 +1,9 @@
 """What the chart puts into variables is what the services read."""
 
+import json
+
 import pytest
+from tests.chart.pods import queues
 
 from duly.runtime.loading import load
 from duly.runtime.settings import Settings
@@ -18,8 +21,7 @@ def test_every_container_starts_with_settings_that_are_understood(variant, monke
     for name, container in services(variant):
         with monkeypatch.context() as patch:
             for item in container["env"]:
-                secret = "sqlite+aiosqlite:///x" if "URL" in item["name"] else "secret"
-                patch.setenv(item["name"], item.get("value", secret))
+                patch.setenv(item["name"], item.get("value") or json.dumps(queues(variant)))
             settings = load(Settings)
 
         assert settings.queues["critical"].concurrency == 10, name
@@ -29,14 +31,15 @@ def test_every_container_starts_with_settings_that_are_understood(variant, monke
 def test_the_brokers_address_arrives(render, external, monkeypatch, tmp_path, mode):
     monkeypatch.chdir(tmp_path)
     broker = {"host": "valkey.example.com", "mode": mode, "port": 6380}
-    broker["sentinel"] = {"master": "mymaster", "nodes": ["a.example.com:26379", "b:26379"]}
+    if mode == "sentinel":
+        broker["sentinel"] = {"master": "mymaster", "nodes": ["a.example.com:26379", "b:26379"]}
     documents = render(values={**external, "externalBroker": broker})
     (container,) = documents.one("Deployment", "-scheduler")["spec"]["template"]["spec"][
         "containers"
     ]
 
     for item in container["env"]:
-        monkeypatch.setenv(item["name"], item["value"])
+        monkeypatch.setenv(item["name"], item.get("value") or json.dumps(queues(documents)))
     redis = load(Settings).redis
 
     if mode == "sentinel":

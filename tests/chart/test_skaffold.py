@@ -80,7 +80,7 @@ def test_the_verification_job_uses_what_the_release_has(root, config, render):
     job = yaml.safe_load((root / mode["jobManifestPath"]).read_text())
     (container,) = job["spec"]["template"]["spec"]["containers"]
     (volume,) = job["spec"]["template"]["spec"]["volumes"]
-    host, password = container["env"]
+    host, user, password = container["env"]
     # skaffold replaces the job's image, command and arguments, also by nothing.
     command = config["verify"][0]["container"]["command"]
 
@@ -89,4 +89,5 @@ def test_the_verification_job_uses_what_the_release_has(root, config, render):
     assert not {"command", "args"} & set(container)
     assert documents.one("Service", host["value"])
     reference = password["valueFrom"]["secretKeyRef"]
+    assert user["value"] == f"duly-{reference['key']}"
     assert reference["key"] in documents.one("Secret", reference["name"])["stringData"]

@@ -7,11 +7,11 @@ from datetime import timedelta
 import pytest
 
 from duly.cadence import Every
-from duly.engine import scripts
-from duly.engine.codec import Message, encode
-from duly.engine.keys import GROUP, QueueKeys, queue_keys
-from duly.engine.scripts import Asking, NewTask, Settlement
-from duly.engine.store import Delivery, Store
+from duly.engine.storage import scripts
+from duly.engine.storage.codec import Message, encode
+from duly.engine.storage.keys import GROUP, QueueKeys, queue_keys
+from duly.engine.storage.scripts import Asking, NewTask, Settlement
+from duly.engine.storage.store import Delivery, Store
 
 NOON = 1_767_614_400_000
 """2026-01-05 12:00 UTC in ms: where the injected clock begins."""
@@ -41,6 +41,10 @@ class Lane:
     keys: QueueKeys = field(default_factory=lambda: queue_keys("lane"))
     now: int = NOON
     dead: list[str] = field(default_factory=list)
+    problem: bytes = b""
+    """Why the last script left something where it was."""
+    watched: bool = True
+    """Somebody else keeps the queue's pulse: the broker was there all the time."""
 
     message = staticmethod(message)
 
@@ -69,20 +73,20 @@ class Lane:
             await reader.close()
 
     async def active(self, task_id="one", server="alice", **labels) -> bytes:
-        """Add one task and take it; return its entry."""
+        """Add one task and take it; return its stream_id."""
         new = NewTask(id=task_id, data=message(task_id, **labels))
         if lock := labels.get("lock"):
             new.lock, new.lock_ttl_ms = lock, 3_600_000
         assert await self.add(new) == [1]
         claimed = await self.claim(server)
-        (entry,) = [delivery.entry for delivery in claimed if delivery.data == new.data]
-        return entry
+        (stream_id,) = [delivery.stream_id for delivery in claimed if delivery.data == new.data]
+        return stream_id
 
     async def finish(self, *held, kind="greet", locks=None, dirty=True):
-        """Finish (entry, id) pairs; return the entries refused."""
-        call = scripts.finish(
+        """Finish (stream_id, id) pairs; return the stream ids refused."""
+        call = scripts.complete(
             self.keys,
-            entries=[entry for entry, _ in held],
+            stream_ids=[stream_id for stream_id, _ in held],
             ids=[task_id for _, task_id in held],
             kinds=[kind] * len(held),
             locks=locks or [""] * len(held),
@@ -95,23 +99,27 @@ class Lane:
         call = scripts.settle(self.keys, settlements, now_ms=self.now, at_ms=self.now)
         return await self.store.run(call)
 
-    async def end(self, entry, task_id="one", verdict="archived", **options):
-        """Settle one task; return the entries refused."""
+    async def end(self, stream_id, task_id="one", destination="archived", **options):
+        """Settle one task; return the stream ids refused."""
         options = {"kind": "greet", "attempt": HISTORY_LINE, "tries": "1 0"} | options
-        return await self.settle(Settlement(entry=entry, id=task_id, verdict=verdict, **options))
+        return await self.settle(
+            Settlement(stream_id=stream_id, id=task_id, destination=destination, **options)
+        )
 
-    async def draft(self, *drafts):
-        """Keep (entry, id, JSON); return the entries refused."""
-        return await self.store.run(scripts.draft(self.keys, drafts))
+    async def partial_result(self, *partial_results):
+        """Keep (stream_id, id, JSON); return the stream ids refused."""
+        return await self.store.run(scripts.write_partial_results(self.keys, partial_results))
 
     async def follow(self, *successes):
-        """Settle successes with successors; return (entries refused, left out, posted)."""
-        call = scripts.follow(self.keys, successes, now_ms=self.now, at_ms=self.now)
+        """Settle successes with successors; return (stream_ids refused, left out, posted)."""
+        call = scripts.complete_with_successors(
+            self.keys, successes, now_ms=self.now, at_ms=self.now
+        )
         return tuple(await self.store.run(call))
 
     async def deliver(self, *items, read_ms=None):
         """Take (delivery id, `Successor`) pairs; return how many were refused, or -1."""
-        call = scripts.deliver(
+        call = scripts.outbox_deliver(
             self.keys,
             [(delivery, item.fields()) for delivery, item in items],
             read_ms=self.now if read_ms is None else read_ms,
@@ -122,13 +130,13 @@ class Lane:
     async def gather(self, *tasks, max_length=1000):
         """Add `NewTask`s to their groups."""
         await self.store.register(self.keys.name)
-        call = scripts.gather(self.keys, tasks, max_length=max_length, now_ms=self.now)
+        call = scripts.group_add(self.keys, tasks, max_length=max_length, now_ms=self.now)
         answers = await self.store.run(call)
         return [answer if isinstance(answer, int) else answer.decode() for answer in answers]
 
     async def glean(self, *kinds, token="alice", hold_ms=60_000, **options):
         """Claim what is due; return group → (times claimed, ids)."""
-        call = scripts.glean(
+        call = scripts.group_claim(
             self.keys, kinds or ("sms",), token=token, hold_ms=hold_ms, now_ms=self.now, **options
         )
         return {
@@ -138,7 +146,7 @@ class Lane:
 
     async def merge(self, group, outcome="merge", members=(), token="alice", **options):
         pairs = [member if isinstance(member, tuple) else (member, "") for member in members]
-        call = scripts.merge(
+        call = scripts.group_complete(
             self.keys, group, outcome, token=token, members=pairs,
             now_ms=self.now, **{"in_ms": 7_000} | options,
         )  # fmt: skip
@@ -156,48 +164,61 @@ class Lane:
         return [as_map(fields) for _, fields in rows]
 
     async def permit(self, held, limit, kind="greet", tries="0 0", has_token=False):
-        """Ask for tasks (id → entry) whether they may run."""
+        """Ask for tasks (id → stream_id) whether they may run."""
         asking = [
-            Asking(entry, task_id, tries, f"{tries} 0 0 0 1", has_token)
-            for task_id, entry in held.items()
+            Asking(stream_id, task_id, tries, f"{tries} 0 0 0 1", has_token)
+            for task_id, stream_id in held.items()
         ]
-        call = scripts.permit(self.keys, kind, limit, asking, now_ms=self.now)
+        call = scripts.acquire_permits(self.keys, kind, limit, asking, now_ms=self.now)
         return await self.store.run(call)
 
-    async def wake(self, most, *entries, kind="greet"):
+    async def wake(self, most, *stream_ids, kind="greet"):
         """Give permits back; return how many tasks wait again."""
-        call = scripts.wake(self.keys, kind, most=most, entries=entries)
+        call = scripts.release_permits(self.keys, kind, most=most, stream_ids=stream_ids)
         return int(await self.store.run(call))
 
     async def requeue(self, *held):
         return await self.store.run(scripts.requeue(self.keys, held))
 
     async def move(self, most=200):
-        return await self.store.run(scripts.move(self.keys, most=most, now_ms=self.now))
+        """Promote; return how many, and ms until the next. `problem` says why others stay."""
+        call = scripts.promote(self.keys, most=most, now_ms=self.now)
+        *answer, self.problem = await self.store.run(call)
+        return answer
 
-    async def beat(self, server="alice", description=b"{}", kinds=()):
+    async def pulse(self):
+        """Let the queue have had a pulse until now, as it has when others send heartbeats."""
+        if self.watched:
+            await self.command("SET", self.keys.pulse, f"{self.now} {LEASE}")
+
+    async def beat(self, server="alice", description=b"{}", kinds=(), *, begins=True):
+        await self.pulse()
         return await self.store.run(
-            scripts.beat(
+            scripts.heartbeat(
                 self.keys,
                 server=server,
                 lease_ms=LEASE,
                 description=description,
                 kinds=kinds,
+                begins=begins,
                 now_ms=self.now,
             )
         )
 
     async def tell(self, word, server="alice"):
         """Tell a server what to do; return whether it lives."""
-        call = scripts.command(self.keys, server=server, word=word, now_ms=self.now)
+        call = scripts.signal_server(self.keys, server=server, word=word, now_ms=self.now)
         return bool(await self.store.run(call))
 
-    async def suspects(self):
-        found = await self.store.run(scripts.suspects(self.keys, now_ms=self.now))
+    async def suspects(self, lease_ms=LEASE):
+        await self.pulse()
+        call = scripts.expired_leases(self.keys, lease_ms=lease_ms, now_ms=self.now)
+        found = await self.store.run(call)
         return sorted(name.decode() for name in found)
 
     async def reap(self, server="alice", most=200, lease_ms=LEASE, max_crashes=3):
         """Reap; return what was counted. `dead` has the ids and kinds of the quarantined."""
+        await self.pulse()
         answer = await self.store.run(
             scripts.reap(
                 self.keys,
@@ -211,11 +232,11 @@ class Lane:
         )
         if isinstance(answer, int):
             return answer
-        self.dead = [name.decode() for name in answer[3]]
+        self.dead, self.problem = [name.decode() for name in answer[3]], answer[5]
         return answer[:3]
 
-    async def operate(self, operation, task_id="one", lock=""):
-        call = scripts.operate(self.keys, operation, task_id=task_id, lock=lock, now_ms=self.now)
+    async def operate(self, operation, task_id="one", **options):
+        call = scripts.operate(self.keys, operation, task_id=task_id, now_ms=self.now, **options)
         return bytes(await self.store.run(call)).decode()
 
     async def edit(self, read, data, states=("scheduled", "retry"), **options):
@@ -230,7 +251,12 @@ class Lane:
         )
         return [bytes(item).decode() for item in await self.store.run(call)]
 
-    async def rerun(self, read, new_id="two", task_id="one"):
+    async def hold(self, lock, task_id="other", ttl_ms=1):
+        """Add a task that holds a lock."""
+        new = NewTask(id=task_id, data=message(task_id), lock=lock, lock_ttl_ms=ttl_ms)
+        assert await self.add(new) == [1]
+
+    async def rerun(self, read, new_id="two", task_id="one", **options):
         call = scripts.rerun(
             self.keys,
             task_id=task_id,
@@ -238,6 +264,8 @@ class Lane:
             marked=message(task_id, replaced_by=new_id),
             new_id=new_id,
             data=message(new_id, origin=task_id),
+            now_ms=self.now,
+            **options,
         )
         return bytes(await self.store.run(call)).decode()
 
@@ -256,17 +284,23 @@ class Lane:
         options = {
             "claim_ms": int(known) if known.isdigit() and len(known) < 16 else -1,
             "between": len(missed),
+            "elsewhere_ms": -1,
+            "lock": "",
             "overlap": "skip",
             "next_ms": slot + interval,
             "now_ms": self.now,
         } | options
-        task_id = options.pop("task_id", None)
+        task_id, lock = options.pop("task_id", None), options.pop("lock")
+        last = scripts.LastClaim(
+            options.pop("claim_ms"), options.pop("elsewhere_ms"), options.pop("between")
+        )
         ids = [f"{entry}@{at}" for at in missed] + [task_id or f"{entry}@{slot}"]
         slots = [
-            scripts.Due(at, task, message(task))
+            scripts.Due(at, task, message(task), lock, 60_000 if lock else 0)
             for at, task in zip((*missed, slot), ids, strict=True)
         ]
-        answer = await self.store.run(scripts.tick(self.keys, entry=entry, slots=slots, **options))
+        call = scripts.tick(self.keys, entry=entry, slots=slots, last=last, **options)
+        answer = await self.store.run(call)
         assert answer[0] == self.now
         return [part.decode() if isinstance(part, bytes) else part for part in answer[1:]]
 

@@ -2,8 +2,8 @@
 
 import asyncio
 
-from duly.engine.scripts import NewTask
-from duly.engine.store import Store
+from duly.engine.storage.scripts import NewTask
+from duly.engine.storage.store import Store
 
 NOON = 1_767_614_400_000
 
@@ -105,7 +105,7 @@ async def test_a_task_that_lost_its_lock_to_time_does_not_free_the_next_ones(lan
     lane.now += 1000
     await lane.add(unique("two"))
 
-    await lane.finish((first.entry, "one"), locks=["digest"])
+    await lane.finish((first.stream_id, "one"), locks=["digest"])
 
     assert await lane.add(unique("three")) == ["two"]
 

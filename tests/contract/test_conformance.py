@@ -9,14 +9,16 @@ from datetime import timedelta
 
 import pytest
 
-from duly.engine.chores.janitor import Janitor
-from duly.engine.client import Client
-from duly.engine.inspector import Inspector
-from duly.engine.keys import queue_keys
-from duly.engine.reports import TickOutcome
-from duly.engine.server import Server, ServerOptions
-from duly.engine.ticks import Ticks
+from duly.engine.enqueue.blocking_client import BlockingClient
+from duly.engine.enqueue.client import Client
+from duly.engine.enqueue.ticks import Ticks
+from duly.engine.inspection.inspector import Inspector
+from duly.engine.maintenance.janitor import Janitor
+from duly.engine.storage.keys import queue_keys
+from duly.engine.storage.reports import TickOutcome
+from duly.engine.worker.server import Server, ServerOptions
 from duly.errors import DuplicateTaskError, NotFoundError, TaskIdConflictError
+from duly.flow import group
 from duly.job import Job, Policy
 from duly.schedule import Entry
 from duly.task import TaskState
@@ -40,25 +42,25 @@ async def test_tasks_are_added_taken_and_finished(any_lane):
     assert await any_lane.add("one") == [-2]
     first, second = await any_lane.claim()
 
-    assert await any_lane.finish((first.entry, "one"), (second.entry, "two")) == []
-    assert await any_lane.finish((first.entry, "one")) == [first.entry]
+    assert await any_lane.finish((first.stream_id, "one"), (second.stream_id, "two")) == []
+    assert await any_lane.finish((first.stream_id, "one")) == [first.stream_id]
     assert await any_lane.places() == {}
     assert await any_lane.counts() == {"greet:processed": 2}
 
 
 @pytest.mark.parametrize("verdict", ["retry", "archived", "completed", "quarantined"])
 async def test_a_task_is_settled_with_its_history(any_lane, verdict):
-    entry = await any_lane.active()
+    stream_id = await any_lane.active()
 
-    assert await any_lane.end(entry, verdict=verdict, in_ms=5_000, tries="1 0") == []
+    assert await any_lane.end(stream_id, destination=verdict, in_ms=5_000, tries="1 0") == []
 
     assert await any_lane.places() == {"one": verdict}
     assert "one" in await any_lane.map("history")
 
 
 async def test_a_retry_is_moved_when_it_is_due(any_lane):
-    entry = await any_lane.active()
-    await any_lane.end(entry, verdict="retry", in_ms=5_000, tries="1 0")
+    stream_id = await any_lane.active()
+    await any_lane.end(stream_id, destination="retry", in_ms=5_000, tries="1 0")
     assert await any_lane.move() == [0, 5_000]
 
     any_lane.now += 5_000
@@ -80,14 +82,14 @@ async def test_a_dead_servers_task_waits_again(any_lane):
     assert (await any_lane.claim("bob"))[0].crashes == 1
 
 
-async def test_a_task_is_handed_back_and_its_server_leaves(any_lane):
+async def test_a_task_is_requeued_and_its_server_deregisters(any_lane):
     await any_lane.beat("alice")
-    entry = await any_lane.active()
+    stream_id = await any_lane.active()
 
-    assert await any_lane.requeue((entry, "one")) == 1
+    assert await any_lane.requeue((stream_id, "one")) == 1
 
     assert await any_lane.places() == {"one": "waiting"}
-    assert await any_lane.store.leave("lane", server="alice")
+    assert await any_lane.store.deregister("lane", server="alice")
     assert await any_lane.members("leases") == []
 
 
@@ -97,8 +99,10 @@ async def test_an_active_task_is_cancelled_by_way_of_the_heartbeat(any_lane):
 
     assert await any_lane.store.cancel("lane", task_id="one", outcome="archived") == "ok"
 
-    pulse = await any_lane.store.beat("lane", server="alice", lease_ms=1_000, description=b"{}")
-    assert pulse.cancels == {"one": "archived"}
+    reply = await any_lane.store.heartbeat(
+        "lane", server="alice", lease_ms=1_000, description=b"{}"
+    )
+    assert reply.cancels == {"one": "archived"}
 
 
 @pytest.mark.parametrize("operation", ["archive", "delete"])
@@ -114,7 +118,7 @@ async def test_an_operator_archives_runs_and_deletes(any_lane, operation):
 
 
 async def test_what_is_kept_too_long_is_dropped(any_lane):
-    await any_lane.end(await any_lane.active(), verdict="archived")
+    await any_lane.end(await any_lane.active(), destination="archived")
     any_lane.now += 60_000
 
     assert await any_lane.prune(max_age_ms=60_000, max_count=-1, most=100) == 1
@@ -129,7 +133,7 @@ async def test_a_slot_is_claimed_once_by_many_at_once(any_lane):
     assert sorted(tick.result()[0] for tick in ticks) == ["enqueued"] + ["taken"] * 49
 
 
-async def test_a_broker_that_forgets_its_scripts_is_told_them_again(any_lane):
+async def test_a_broker_that_forgets_its_scripts_gets_them_again(any_lane):
     await any_lane.add("one")
     cluster = any_lane.store.connection.cluster
     if cluster is None:
@@ -144,7 +148,7 @@ async def test_a_broker_that_forgets_its_scripts_is_told_them_again(any_lane):
 async def settled(inspector, *, queue="default", **counts):
     async def so():
         try:
-            report = await inspector.queue(queue)
+            report = await inspector.queues.get(queue)
         except NotFoundError:  # neither client nor server has been there yet
             return False
         return all(getattr(report, name) == count for name, count in counts.items())
@@ -184,7 +188,7 @@ async def shop(every_broker):
     stop, handlers = asyncio.Event(), Handlers()
     options = ServerOptions(queues={"default": 2, "low": 1}, concurrency=4)
     async with (
-        Client.connect(every_broker) as client,
+        Client.connect(every_broker, create_queues=True) as client,
         Inspector.connect(every_broker) as inspector,
         Server.open(every_broker, options) as server,
         asyncio.TaskGroup() as group,
@@ -206,7 +210,7 @@ async def test_jobs_are_enqueued_run_and_counted(shop):
     await settled(shop.inspector, processed=20, waiting=0, active=0)
     await settled(shop.inspector, queue="low", processed=20, waiting=0, active=0)
     assert sorted(shop.handlers.ran) == sorted(names)
-    (server,) = await shop.inspector.servers()
+    (server,) = await shop.inspector.servers.list()
     assert server.concurrency == 4
 
 
@@ -214,13 +218,13 @@ async def test_a_failure_is_archived_shown_and_run_again(shop):
     task = await shop.client.enqueue(Greet(name="nobody"), max_attempts=1)
     await settled(shop.inspector, archived=1)
 
-    shown = await shop.inspector.task("default", task.id)
-    page = await shop.inspector.tasks("default", TaskState.ARCHIVED)
+    shown = await shop.inspector.tasks.get("default", task.id)
+    page = await shop.inspector.tasks.list("default", TaskState.ARCHIVED)
 
     assert [attempt.error for attempt in shown.history] == ["LookupError: nobody"]
     assert [found.id for found in page.tasks] == [task.id]
-    assert (await shop.inspector.find(task.id)).state is TaskState.ARCHIVED
-    await shop.inspector.run("default", task.id)
+    assert (await shop.inspector.tasks.find(task.id)).state is TaskState.ARCHIVED
+    await shop.inspector.tasks.run("default", task.id)
     await settled(shop.inspector, failed=2, archived=1)
 
 
@@ -228,19 +232,19 @@ async def test_a_result_is_kept(shop):
     task = await shop.client.enqueue(Kept())
     await settled(shop.inspector, completed=1)
 
-    assert (await shop.inspector.task("default", task.id)).result == {"answer": 42}
+    assert (await shop.inspector.tasks.get("default", task.id)).result == {"answer": 42}
 
 
 async def test_a_paused_queue_holds_its_tasks_until_it_is_resumed(shop):
     await settled(shop.inspector, servers=1)
-    await shop.inspector.pause("default")
-    assert (await shop.inspector.queue("default")).paused_since is not None
+    await shop.inspector.queues.pause("default")
+    assert (await shop.inspector.queues.get("default")).paused_since is not None
     # A read that waits may still take one task; the next beats tell all servers.
     await shop.client.enqueue(Greet(name="before"))
     await shop.client.enqueue(Greet(name="held"), delay=timedelta(milliseconds=200))
     await settled(shop.inspector, scheduled=0)
 
-    await shop.inspector.resume("default")
+    await shop.inspector.queues.resume("default")
 
     await settled(shop.inspector, processed=2, waiting=0)
 
@@ -249,10 +253,10 @@ async def test_a_running_task_is_cancelled(shop):
     task = await shop.client.enqueue(Greet(name="hold"))
     await asyncio.wait_for(shop.handlers.holding.wait(), SECONDS)
 
-    await shop.inspector.cancel("default", task.id, outcome="archive")
+    await shop.inspector.tasks.cancel("default", task.id, outcome="archive")
 
     await settled(shop.inspector, archived=1, active=0)
-    (attempt,) = (await shop.inspector.task("default", task.id)).history
+    (attempt,) = (await shop.inspector.tasks.get("default", task.id)).history
     assert attempt.outcome == "cancelled"
 
 
@@ -271,34 +275,60 @@ async def test_ids_and_locks_are_unique_and_due_tasks_come_in_time(shop):
 
 
 async def test_ticks_are_claimed_recorded_and_run(shop, every_broker):
-    entry = Entry(id="seldom", job=Greet(name="tick"), interval=timedelta(days=100), queue="low")
+    stream_id = Entry(
+        id="seldom", job=Greet(name="tick"), interval=timedelta(days=100), queue="low"
+    )
     async with Ticks.connect(every_broker) as ticks:
-        await ticks.announce((entry,))
-        (report,) = (await ticks.tick(entry)).reports
-        again = await ticks.tick(entry)
+        await ticks.announce((stream_id,))
+        (report,) = (await ticks.tick(stream_id)).reports
+        again = await ticks.tick(stream_id)
 
     assert report.outcome is TickOutcome.ENQUEUED
     assert again.reports == ()
     assert again.wait <= timedelta(days=100)
     await settled(shop.inspector, queue="low", processed=1)
-    assert [tick.slot for tick in await shop.inspector.ticks("seldom")] == [report.slot]
-    assert [found.id for found in await shop.inspector.schedules()] == ["seldom"]
+    assert [tick.slot for tick in await shop.inspector.schedules.ticks("seldom")] == [report.slot]
+    assert [found.id for found in await shop.inspector.schedules.list()] == ["seldom"]
 
 
 async def test_the_janitor_finds_nothing_to_complain_of(any_lane):
     await any_lane.store.register("lane")
 
-    assert await Janitor(any_lane.store, "lane").turn() > timedelta(0)
+    assert await Janitor(any_lane.store, "lane").run_once() > timedelta(0)
+
+
+async def test_a_client_without_a_loop_does_the_same(shop, every_broker):
+    def enqueue():
+        # The server may not have made its queues known yet.
+        with BlockingClient(every_broker, create_queues=True) as client:
+            client.ping()
+            client.enqueue(Greet(name="one"), task_id="mine")
+            with pytest.raises(TaskIdConflictError):
+                client.enqueue(Greet(), task_id="mine")
+            client.enqueue(Greet(name="low"), queue="low")
+            client.enqueue(Greet(name="later"), delay=timedelta(milliseconds=200))
+            client.enqueue_many([Greet(name=f"n{number}") for number in range(600)])
+            client.start(group([Greet(name="left"), Greet(name="right")], then=Greet(name="then")))
+
+    await asyncio.to_thread(enqueue)
+
+    await settled(shop.inspector, processed=605, waiting=0, active=0, scheduled=0)
+    await settled(shop.inspector, queue="low", processed=1)
+    assert shop.handlers.ran[-1] == "then"
+    assert {"one", "low", "later", "left", "right", "n599"} <= set(shop.handlers.ran)
 
 
 async def test_queues_spread_over_the_masters_of_a_cluster(cluster_server):
     cluster_server.flush()
     settings = cluster_server.settings()
     names = [f"q{number}" for number in range(12)]
-    async with Client.connect(settings) as client, Inspector.connect(settings) as inspector:
+    async with (
+        Client.connect(settings, create_queues=True) as client,
+        Inspector.connect(settings) as inspector,
+    ):
         for name in names:
             await client.enqueue(Greet(), queue=name)
-        reports = await inspector.queues()
+        reports = await inspector.queues.list()
 
     assert {report.name: report.waiting for report in reports} == dict.fromkeys(names, 1)
     held = {}

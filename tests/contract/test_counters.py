@@ -3,8 +3,8 @@
 import pytest
 
 from duly.clock import from_unix_ms
-from duly.engine.inspector import Inspector
-from duly.engine.store import Store
+from duly.engine.inspection.inspector import Inspector
+from duly.engine.storage.store import Store
 from duly.runtime.settings import RedisSettings
 from duly.testing.clock import FrozenClock
 
@@ -25,7 +25,8 @@ def inspector_at(lane):
 async def test_a_batch_is_counted_once_in_its_day(lane):
     await lane.add(*map(str, range(300)))
     held = [
-        (delivery.entry, str(place)) for place, delivery in enumerate(await lane.claim(count=300))
+        (delivery.stream_id, str(place))
+        for place, delivery in enumerate(await lane.claim(count=300))
     ]
 
     await lane.finish(*held[:200])
@@ -37,8 +38,8 @@ async def test_a_batch_is_counted_once_in_its_day(lane):
 
 
 async def test_failures_and_crashes_are_counted_in_their_day(lane):
-    entry = await lane.active()
-    await lane.end(entry, outcomes="processed,failed")
+    stream_id = await lane.active()
+    await lane.end(stream_id, outcomes="processed,failed")
     await lane.beat()
     await lane.active("two")
     lane.now += DAY
@@ -54,7 +55,7 @@ async def test_failures_and_crashes_are_counted_in_their_day(lane):
 async def test_a_batch_of_failures_adds_up(lane):
     await lane.add("one", "two")
     for delivery, task_id in zip(await lane.claim(), ("one", "two"), strict=True):
-        await lane.end(delivery.entry, task_id, outcomes="processed,failed")
+        await lane.end(delivery.stream_id, task_id, outcomes="processed,failed")
 
     assert await lane.counts() == {"greet:processed": 2, "greet:failed": 2}
     assert await lane.map(lane.keys.hour(lane.now)) == {
@@ -68,7 +69,7 @@ async def test_days_are_read_oldest_first_with_those_of_no_work(lane, inspector_
     lane.now += 2 * DAY
     await lane.end(await lane.active("two"), "two", outcomes="processed,failed")
 
-    days = await inspector_at().days("lane", count=4)
+    days = await inspector_at().queues.days("lane", count=4)
 
     assert [(day.processed, day.failed) for day in days] == [(0, 0), (1, 0), (0, 0), (1, 1)]
     assert [day.at.isoformat()[:10] for day in days] == [
@@ -78,11 +79,11 @@ async def test_days_are_read_oldest_first_with_those_of_no_work(lane, inspector_
 
 async def test_a_report_says_what_was_done_today(lane, inspector_at):
     await lane.end(await lane.active(), outcomes="processed,failed")
-    report = await inspector_at().queue("lane")
+    report = await inspector_at().queues.get("lane")
     assert (report.processed_today, report.failed_today) == (1, 1)
 
     lane.now += DAY
-    report = await inspector_at().queue("lane")
+    report = await inspector_at().queues.get("lane")
     assert (report.processed_today, report.failed_today, report.processed) == (0, 0, 1)
 
 
@@ -91,17 +92,17 @@ async def test_more_than_is_kept_is_refused(lane, inspector_at, count):
     await lane.add("one")
 
     with pytest.raises(ValueError, match="within 1 to 90 days"):
-        await inspector_at().days("lane", count=count)
+        await inspector_at().queues.days("lane", count=count)
 
 
 async def test_memory_grows_with_what_a_queue_holds(lane):
     inspector = Inspector(lane.store)
     await lane.add("one")
-    little = await inspector.memory("lane")
+    little = await inspector.queues.memory("lane")
 
     await lane.add(*map(str, range(500)))
 
-    assert 0 < little < 10_000 < await inspector.memory("lane")
+    assert 0 < little < 10_000 < await inspector.queues.memory("lane")
 
 
 async def test_memory_is_unknown_to_a_user_who_may_not_ask(valkey_server, broker_settings):
@@ -115,7 +116,7 @@ async def test_memory_is_unknown_to_a_user_who_may_not_ask(valkey_server, broker
         )
         async with Store.open(RedisSettings.model_validate(shy.model_dump())) as store:
             await store.register("lane")
-            assert await Inspector(store).memory("lane") is None
+            assert await Inspector(store).queues.memory("lane") is None
     finally:
         with valkey_server.client() as raw:
             raw.execute_command("ACL", "DELUSER", "shy")

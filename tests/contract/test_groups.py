@@ -1,8 +1,8 @@
-"""gather.lua, glean.lua, merge.lua: tasks that become one, with nothing lost or doubled."""
+"""group_add.lua, group_claim.lua, group_complete.lua: tasks become one, none lost or doubled."""
 
 import pytest
 
-from duly.engine.scripts import NewTask
+from duly.engine.storage.scripts import NewTask
 
 GRACE, DELAY = 10_000, 25_000
 
@@ -79,7 +79,7 @@ async def test_a_repeated_merge_merges_nothing_twice(lane):
     await lane.glean()
     await lane.merge("sms:a", members=["1"], merged=merged())
     (delivery,) = await lane.claim()
-    await lane.finish((delivery.entry, "all"))
+    await lane.finish((delivery.stream_id, "all"))
 
     assert await lane.merge("sms:a", members=["1"], merged=merged()) == "lost"
 
@@ -185,7 +185,7 @@ async def test_a_merged_task_whose_lock_is_taken_leaves_the_members(lane):
     assert (await lane.places())["1"] == "aggregating"
 
 
-async def test_what_may_not_join_is_told(lane):
+async def test_what_cannot_join_is_refused_with_the_reason(lane):
     await lane.add("taken")
     unique = member("1", lock="red", lock_ttl_ms=90_000)
 
@@ -217,7 +217,7 @@ async def test_a_retry_of_a_task_that_left_its_group_runs_by_itself(lane):
     await lane.gather(member("1"))
     await lane.operate("run", "1")
     (delivery,) = await lane.claim()
-    await lane.end(delivery.entry, "1", verdict="retry")
+    await lane.end(delivery.stream_id, "1", destination="retry")
 
     await lane.move()
 
@@ -227,7 +227,7 @@ async def test_a_retry_of_a_task_that_left_its_group_runs_by_itself(lane):
 @pytest.mark.parametrize(
     "label", [b'{"group":"x"}', b'{"group":["x",1,1]}', b'{"group":["a\\nb",1,1,1]}', b"7"]
 )
-async def test_a_strangers_group_is_none(lane, label):
+async def test_a_foreign_group_label_is_none(lane, label):
     data = b'{"task_id":"1","task_name":"sms","labels":%s,"kwargs":{"group":1}}' % label
     await lane.add(NewTask(id="1", data=data, due_ms=lane.now + 1))
     lane.now += 1

@@ -2,7 +2,7 @@
 
 import pytest
 
-from duly.engine.scripts import NewTask
+from duly.engine.storage.scripts import NewTask
 from duly.task import LEGAL, TaskState
 
 GOAL = {"run": TaskState.WAITING, "archive": TaskState.ARCHIVED, "delete": None}
@@ -31,9 +31,9 @@ async def bring(lane, state):
             NewTask(id="one", data=data, lock="digest", lock_ttl_ms=9**9, group=group)
         )
         return
-    entry = await lane.active(lock="digest")
+    stream_id = await lane.active(lock="digest")
     if state is not TaskState.ACTIVE:
-        await lane.end(entry, verdict=state.value, in_ms=60_000, lock="digest", result=b"1")
+        await lane.end(stream_id, destination=state.value, in_ms=60_000, lock="digest", result=b"1")
 
 
 @pytest.mark.parametrize("state", TaskState)
@@ -51,10 +51,7 @@ async def test_an_operation_does_what_is_legal_and_nothing_else(lane, state, ope
     if legal:
         assert answer == "ok"
         assert await lane.places() == ({"one": goal.value} if goal else {})
-        assert ("digest" in await lane.map("locks")) == (
-            operation == "run"
-            and state in {TaskState.SCHEDULED, TaskState.RETRY, TaskState.AGGREGATING}
-        )
+        assert ("digest" in await lane.map("locks")) == (operation == "run")
     else:
         assert answer == state.value
         assert (await lane.places(), await lane.stream(), await lane.map("locks")) == before
@@ -80,7 +77,7 @@ async def test_a_run_resets_attempts_and_crashes_and_keeps_history(lane):
 
 
 async def test_an_archived_task_keeps_its_attempts(lane):
-    await lane.end(await lane.active(), verdict="retry", tries="3 1")
+    await lane.end(await lane.active(), destination="retry", tries="3 1")
     await lane.move()
 
     await lane.operate("archive")
@@ -97,18 +94,18 @@ async def test_a_delete_does_not_free_anothers_lock(lane):
     assert set(await lane.map("locks")) == {"digest"}
 
 
-async def test_a_quarantined_stranger_leaves_nothing_when_it_has_run(lane):
+async def test_a_quarantined_foreign_task_leaves_nothing_when_it_has_run(lane):
     await lane.store.register("lane")
     await lane.command("XADD", lane.keys.stream, "*", "data", b"not JSON")
     (delivery,) = await lane.claim()
-    stand_in = delivery.entry.decode()
-    await lane.end(delivery.entry, stand_in, verdict="quarantined")
+    stand_in = delivery.stream_id.decode()
+    await lane.end(delivery.stream_id, stand_in, destination="quarantined")
 
     assert await lane.operate("run", stand_in) == "ok"
 
     (again,) = await lane.claim()
-    await lane.end(again.entry, again.entry.decode(), verdict="quarantined")
-    assert await lane.places() == {again.entry.decode(): "quarantined"}
+    await lane.end(again.stream_id, again.stream_id.decode(), destination="quarantined")
+    assert await lane.places() == {again.stream_id.decode(): "quarantined"}
 
 
 async def test_a_double_kept_under_a_stand_in_gets_its_name_back(lane):
@@ -116,15 +113,15 @@ async def test_a_double_kept_under_a_stand_in_gets_its_name_back(lane):
     ours = (await lane.claim())[0]
     await lane.command("XADD", lane.keys.stream, "*", "data", ours.data)
     (double,) = await lane.claim()
-    await lane.end(double.entry, "one")
-    stand_in = f"one#{double.entry.decode()}"
-    await lane.finish((ours.entry, "one"))
+    await lane.end(double.stream_id, "one")
+    stand_in = f"one#{double.stream_id.decode()}"
+    await lane.finish((ours.stream_id, "one"))
 
     assert await lane.operate("run", stand_in) == "ok"
 
     assert await lane.places() == {"one": "waiting"}
     (again,) = await lane.claim()
-    await lane.finish((again.entry, "one"))
+    await lane.finish((again.stream_id, "one"))
     assert await lane.places() == {}
 
 
@@ -133,22 +130,22 @@ async def test_a_double_whose_name_is_taken_runs_without_one(lane):
     (ours,) = await lane.claim()
     await lane.command("XADD", lane.keys.stream, "*", "data", ours.data)
     (double,) = await lane.claim()
-    await lane.end(double.entry, "one")
+    await lane.end(double.stream_id, "one")
 
-    assert await lane.operate("run", f"one#{double.entry.decode()}") == "ok"
+    assert await lane.operate("run", f"one#{double.stream_id.decode()}") == "ok"
 
     assert await lane.places() == {"one": "active"}
     assert len(await lane.stream()) == 2
 
 
 @pytest.mark.parametrize("outcome", ["archived", "dropped", "retry"])
-async def test_a_cancel_is_told_by_the_heartbeat_until_the_task_is_settled(lane, outcome):
-    entry = await lane.active()
+async def test_a_heartbeat_answers_a_cancel_until_the_task_is_settled(lane, outcome):
+    stream_id = await lane.active()
 
     assert await lane.store.cancel("lane", task_id="one", outcome=outcome) == "ok"
 
     assert (await lane.beat())[5] == [b"one", outcome.encode()]
-    await lane.end(entry, verdict=outcome)
+    await lane.end(stream_id, destination=outcome)
     assert (await lane.beat())[5] == []
     await lane.places()
 
@@ -170,10 +167,10 @@ async def test_a_task_that_is_not_there_is_not_cancelled(lane):
 
 
 async def test_a_cancelled_task_that_succeeds_all_the_same_leaves_no_request(lane):
-    entry = await lane.active()
+    stream_id = await lane.active()
     await lane.store.cancel("lane", task_id="one", outcome="archived")
 
-    await lane.finish((entry, "one"))
+    await lane.finish((stream_id, "one"))
 
     assert await lane.map("cancels") == {}
 
@@ -200,10 +197,37 @@ async def test_a_task_quarantined_by_a_crash_is_not_cancelled_when_run_again(lan
 
 
 async def test_a_deleted_task_takes_its_cancel_along(lane):
-    entry = await lane.active()
+    stream_id = await lane.active()
     await lane.store.cancel("lane", task_id="one", outcome="archived")
-    await lane.requeue((entry, "one"))
+    await lane.requeue((stream_id, "one"))
 
     assert await lane.operate("delete") == "ok"
 
     assert await lane.map("cancels") == {}
+
+
+@pytest.mark.parametrize("state", [TaskState.ARCHIVED, TaskState.QUARANTINED])
+async def test_a_unique_task_does_not_run_beside_another_one(lane, state):
+    await bring(lane, state)
+    await lane.hold("digest")
+    before = await lane.places()
+
+    assert await lane.operate("run", lock="digest") == "locked other"
+
+    assert await lane.places() == before
+    lane.now += 1
+    assert await lane.operate("run", lock="digest", lock_ttl_ms=500) == "ok"
+    assert await lane.map("locks") == {"digest": f"{lane.now + 500} one".encode()}
+    assert (await lane.add(NewTask(id="like", data=b"{}", lock="digest", lock_ttl_ms=9)))[
+        0
+    ] == "one"
+
+
+async def test_a_task_that_holds_its_lock_keeps_it_when_it_runs_now(lane):
+    task = NewTask(
+        id="one", data=lane.message("one"), due_ms=lane.now + 9, lock="digest", lock_ttl_ms=70
+    )
+    await lane.add(task)
+
+    assert await lane.operate("run", lock="digest", lock_ttl_ms=500) == "ok"
+    assert await lane.map("locks") == {"digest": f"{lane.now + 70} one".encode()}

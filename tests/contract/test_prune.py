@@ -2,7 +2,7 @@
 
 import pytest
 
-from duly.engine.chores.janitor import Janitor
+from duly.engine.maintenance.janitor import Janitor
 from duly.runtime.settings import ArchiveSettings
 
 DAY = 86_400_000
@@ -109,7 +109,7 @@ async def test_nothing_is_dropped_within_the_bounds(lane):
 
 
 async def test_a_completed_task_is_forgotten_when_its_time_is_up(lane):
-    await lane.end(await lane.active(), verdict="completed", in_ms=1000, result=b"1")
+    await lane.end(await lane.active(), destination="completed", in_ms=1000, result=b"1")
 
     lane.now += 999
     assert await lane.prune("completed", max_age_ms=0) == 0
@@ -125,8 +125,43 @@ async def test_the_janitor_keeps_its_bounds_and_counts_the_loss(lane, state):
     await keep(lane, 1_100, state=state)
     janitor = Janitor(lane.store, "lane", bounds=ArchiveSettings(max_count=10, max_age="9999999d"))
 
-    rests = [await janitor.turn() for _ in range(4)]
+    rests = [await janitor.run_once() for _ in range(4)]
 
     assert [bool(rest) for rest in rests] == [False, False, True, True]
     assert len(await lane.members(state)) == 10
     assert await lane.counts() == {f"-:{state}_dropped": 1_090}
+
+
+@pytest.mark.parametrize("state", ["archived", "completed", "quarantined"])
+async def test_what_takes_too_many_bytes_goes_oldest_first(lane, state):
+    await keep(lane, 100, state=state)
+    for number in range(100):
+        await lane.command("HSET", lane.keys.results, f"t{number}", b"r" * 998)
+
+    sizes = await drop_all(lane, state=state, max_bytes=40_000, count_as="dropped")
+
+    assert sum(sizes) == 60
+    assert await lane.map("totals") == {"-:dropped": b"60"}
+    assert set(await lane.members(state)) == {f"t{number}" for number in range(60, 100)}
+
+
+async def test_large_results_count_wherever_they_lie(lane):
+    await keep(lane, 400, state="completed")
+    for number in range(300, 400):
+        await lane.command("HSET", lane.keys.results, f"t{number}", b"r" * 10_000)
+
+    await drop_all(lane, state="completed", max_bytes=300_000)
+
+    kept = await lane.members("completed")
+    assert 20 <= len(kept) <= 60
+
+
+@pytest.mark.parametrize("state", ["completed"])
+async def test_the_janitor_bounds_completed_tasks_in_number(lane, state, monkeypatch):
+    monkeypatch.setattr("duly.engine.maintenance.janitor._MOST_COMPLETED", 30)
+    await keep(lane, 50, state=state, first=10**12)
+
+    await Janitor(lane.store, "lane").run_once()
+
+    assert len(await lane.members(state)) == 30
+    assert await lane.map("totals") == {"-:completed_dropped": b"20"}

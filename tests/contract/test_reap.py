@@ -4,23 +4,23 @@ import asyncio
 
 import pytest
 
-from duly.engine import scripts
-from duly.engine.replies import attempts_of
-from duly.engine.store import pulse_of
+from duly.engine.storage import scripts
+from duly.engine.storage.decoding import attempts_of
+from duly.engine.storage.store import heartbeat_reply_of
 from duly.task import AttemptOutcome
 
 LEASE = 10_000
 
 
 async def beat(lane, server="alice"):
-    return pulse_of(await lane.beat(server))
+    return heartbeat_reply_of(await lane.beat(server))
 
 
 async def test_a_heartbeat_leases_by_the_brokers_clock(lane):
-    pulse = await beat(lane)
+    reply = await beat(lane)
 
-    assert pulse.now_ms == lane.now
-    assert not pulse.known
+    assert reply.now_ms == lane.now
+    assert not reply.known
     assert await lane.score("leases", "alice") == lane.now + LEASE
     assert set(await lane.map("servers")) == {"alice"}
     assert (await beat(lane)).known
@@ -28,32 +28,32 @@ async def test_a_heartbeat_leases_by_the_brokers_clock(lane):
 
 async def test_a_heartbeat_tells_how_the_queue_stands(lane):
     await beat(lane, "bob")
-    await lane.end(await lane.active(), verdict="retry", in_ms=LEASE + 250)
+    await lane.end(await lane.active(), destination="retry", in_ms=LEASE + 250)
     await lane.command("SET", lane.keys.paused, 1)
     lane.now += LEASE
 
-    pulse = await beat(lane)
+    reply = await beat(lane)
 
-    assert (pulse.paused, pulse.expired, pulse.due_in_ms) == (True, True, 250)
+    assert (reply.paused, reply.expired, reply.due_in_ms) == (True, True, 250)
 
 
 async def test_a_heartbeat_of_a_calm_queue_says_so(lane):
-    pulse = await beat(lane)
+    reply = await beat(lane)
 
-    assert (pulse.paused, pulse.expired, pulse.due_in_ms) == (False, False, -1)
-    assert pulse.cancels == {}
+    assert (reply.paused, reply.expired, reply.due_in_ms) == (False, False, -1)
+    assert reply.cancels == {}
 
 
 async def test_a_live_server_loses_nothing_however_long_its_task_takes(lane):
     await lane.beat()
-    entry = await lane.active()
+    stream_id = await lane.active()
     for _ in range(10):
         lane.now += LEASE - 1
         assert await lane.reap() == -1
         await lane.beat()
 
     assert await lane.suspects() == []
-    assert await lane.pending() == {entry: "alice"}
+    assert await lane.pending() == {stream_id: "alice"}
 
 
 async def test_a_late_heartbeat_wins_over_the_reaper(lane):
@@ -95,7 +95,7 @@ async def test_many_reapers_at_once_return_the_task_once(lane):
 
 
 async def test_a_crash_counts_apart_from_failed_attempts(lane):
-    await lane.end(await lane.active(), verdict="retry", tries="4 1")
+    await lane.end(await lane.active(), destination="retry", tries="4 1")
     await lane.move()
     await lane.beat()
     await lane.claim()
@@ -112,7 +112,7 @@ async def test_a_crash_counts_apart_from_failed_attempts(lane):
 
 
 async def test_a_crash_leaves_the_excuses_as_they_were(lane):
-    await lane.end(await lane.active(), verdict="retry", tries="4 1 7")
+    await lane.end(await lane.active(), destination="retry", tries="4 1 7")
     await lane.move()
     await lane.beat()
     await lane.claim()
@@ -121,7 +121,7 @@ async def test_a_crash_leaves_the_excuses_as_they_were(lane):
     await lane.reap()
 
     (again,) = await lane.claim("bob")
-    assert (again.attempts, again.crashes, again.excuses) == (4, 2, 7)
+    assert (again.attempts, again.crashes, again.uncounted_failures) == (4, 2, 7)
 
 
 async def test_the_third_crash_quarantines_the_task_and_frees_its_lock(lane):
@@ -181,7 +181,7 @@ async def test_a_heartbeat_amid_the_batches_learns_that_its_lease_was_taken(lane
 
 
 async def test_a_poison_task_leaves_the_others_unharmed(lane):
-    await lane.end(await lane.active("poison"), "poison", verdict="retry", tries="0 2")
+    await lane.end(await lane.active("poison"), "poison", destination="retry", tries="0 2")
     await lane.move()
     await lane.add("innocent")
     await lane.beat()
@@ -202,7 +202,7 @@ async def test_an_entry_without_data_is_quarantined(lane):
 
     assert await lane.reap() == [0, 1, 1]
 
-    assert await lane.places() == {delivery.entry.decode(): "quarantined"}
+    assert await lane.places() == {delivery.stream_id.decode(): "quarantined"}
 
 
 @pytest.mark.parametrize(
@@ -245,10 +245,10 @@ async def test_odd_tries_are_no_obstacle(lane, tries):
     assert sum((await lane.reap())[:2]) == 1
 
 
-async def test_an_entry_that_was_deleted_by_hand_is_let_go(lane):
+async def test_an_entry_that_was_deleted_by_hand_is_forgotten(lane):
     await lane.beat()
-    entry = await lane.active()
-    await lane.command("XDEL", lane.keys.stream, entry)
+    stream_id = await lane.active()
+    await lane.command("XDEL", lane.keys.stream, stream_id)
     lane.now += LEASE
 
     assert await lane.reap() == [0, 0, 1]
@@ -269,7 +269,7 @@ async def test_a_server_leaves_without_a_trace(lane):
     await lane.beat()
     await lane.finish((await lane.active(), "one"))
 
-    assert await lane.store.leave("lane", server="alice")
+    assert await lane.store.deregister("lane", server="alice")
 
     assert await lane.members("leases") == []
     assert await lane.map("servers") == {}
@@ -280,7 +280,7 @@ async def test_a_server_that_holds_tasks_leaves_them_to_the_reaper(lane):
     await lane.beat()
     await lane.active()
 
-    assert not await lane.store.leave("lane", server="alice")
+    assert not await lane.store.deregister("lane", server="alice")
 
     assert await lane.members("leases") == ["alice"]
     lane.now += LEASE
@@ -294,7 +294,7 @@ async def test_a_server_with_a_name_that_is_no_text_is_reaped(lane):
     reaped = [await lane.reap(name, lease_ms=0) for name in (b"\xff\x00",)]
 
     assert reaped == [[1, 0, 1]]
-    await lane.end((await lane.claim())[0].entry)
+    await lane.end((await lane.claim())[0].stream_id)
     assert attempts_of((await lane.map("history"))["one"])
 
 
@@ -310,7 +310,7 @@ async def test_heartbeats_say_which_kinds_live_servers_know(lane):
     assert await lane.members("kinds") == ["old"]
 
 
-async def test_a_server_learns_by_its_heartbeat_what_it_was_told_last(any_lane):
+async def test_a_heartbeat_answers_the_last_command(any_lane):
     lane = any_lane
     assert not await lane.tell("quiet"), "nobody is there"
     await beat(lane)
@@ -318,10 +318,10 @@ async def test_a_server_learns_by_its_heartbeat_what_it_was_told_last(any_lane):
 
     assert await lane.tell("quiet")
     first = await beat(lane)
-    assert await lane.tell("wake")
+    assert await lane.tell("resume")
     second = await beat(lane)
 
-    assert (first.command, second.command) == ("quiet", "wake")
+    assert (first.command, second.command) == ("quiet", "resume")
     assert first.command_ms < second.command_ms
     assert (await beat(lane, "bob")).command == ""
 
@@ -332,7 +332,7 @@ async def test_commands_go_with_their_server(lane):
     lane.now += LEASE
     assert not await lane.tell("quiet"), "its lease has run out"
 
-    await lane.store.run(scripts.leave(lane.keys, server="alice"))
+    await lane.store.run(scripts.deregister(lane.keys, server="alice"))
 
     assert await lane.map("commands") == {}
 
@@ -343,7 +343,7 @@ async def test_a_command_that_is_none_of_ours_is_read_as_nothing(lane):
     assert (await beat(lane)).command_ms == 0
 
 
-async def test_a_strangers_kind_is_no_name_of_a_counter(lane):
+async def test_a_foreign_kind_is_no_name_of_a_counter(lane):
     await lane.store.register("lane")
     data = b'{"task_id":"one","task_name":"no:name\\n"}'
     await lane.command("XADD", lane.keys.stream, "*", "data", data)
@@ -354,3 +354,18 @@ async def test_a_strangers_kind_is_no_name_of_a_counter(lane):
     assert await lane.reap() == [1, 0, 1]
 
     assert await lane.counts() == {"-:crashed": 1}
+
+
+async def test_a_heartbeat_that_arrives_late_begins_no_lease(lane):
+    """Its reply reaches nobody: the server would not learn that its task is another's."""
+    await lane.beat("alice")
+    await lane.active("one", server="alice")
+    lane.now += 10_001
+    await lane.reap("alice")
+
+    assert (await lane.beat("alice", begins=False))[1] == 0
+    assert (await lane.beat("alice", begins=False))[1] == 0
+
+    assert await lane.members("leases") == []
+    assert (await lane.beat("alice", begins=True))[1] == 0
+    assert (await lane.beat("alice", begins=False))[1] == 1

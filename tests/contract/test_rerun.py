@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from duly.engine.scripts import NewTask
+from duly.engine.storage.scripts import NewTask
 
 
 async def archived(lane, task_id="one", **labels):
@@ -77,7 +77,7 @@ async def test_an_edited_message_is_the_one_that_runs(any_lane):
 
 
 @pytest.mark.parametrize(("state", "answer"), [("gone", "missing"), ("waiting", "under way")])
-async def test_an_edit_needs_a_task_that_is_set_aside(lane, state, answer):
+async def test_only_scheduled_and_retry_tasks_are_edited(lane, state, answer):
     if state == "waiting":
         await lane.add("one")
 
@@ -119,3 +119,17 @@ async def test_an_edit_into_a_lock_whose_time_is_over_takes_it(lane):
 
     assert await lane.edit(read, b"{}", old_lock="old", new_lock="new") == ["ok", ""]
     assert (await lane.map("locks"))["new"].endswith(b" one")
+
+
+async def test_a_unique_task_is_not_rerun_beside_another_one(lane):
+    stream_id = await lane.active()
+    await lane.end(stream_id)
+    await lane.hold("digest")
+    read = await lane.command("HGET", lane.keys.records, "one")
+
+    assert await lane.rerun(read, lock="digest", lock_ttl_ms=50) == "locked other"
+
+    assert await lane.places() == {"one": "archived", "other": "waiting"}
+    lane.now += 1
+    assert await lane.rerun(read, lock="digest", lock_ttl_ms=50) == "ok"
+    assert await lane.map("locks") == {"digest": f"{lane.now + 50} two".encode()}

@@ -7,10 +7,10 @@ import pytest
 
 from duly.cadence import Cron
 from duly.clock import to_unix_ms
-from duly.engine import scripts
-from duly.engine.chores.janitor import Janitor
-from duly.engine.replies import text_map
-from duly.engine.scripts import Due
+from duly.engine.maintenance.janitor import Janitor
+from duly.engine.storage import scripts
+from duly.engine.storage.decoding import text_map
+from duly.engine.storage.scripts import Due
 
 STEP = 5_000
 HOUR = 3_600_000
@@ -55,7 +55,7 @@ class TestQueueOne:
     async def test_nothing_is_added_while_the_first_waits_for_its_retry(self, lane):
         _, first = await self.next(lane)
         (held,) = await lane.claim()
-        await lane.end(held.entry, first, verdict="retry", in_ms=60_000)
+        await lane.end(held.stream_id, first, destination="retry", in_ms=60_000)
 
         assert await self.next(lane) == ("skipped", first)
 
@@ -73,7 +73,7 @@ class TestQueueOne:
         for _ in range(2):
             ids.append((await self.next(lane))[1])
             held += await lane.claim()
-        await lane.finish((held[ended].entry, ids[ended]))
+        await lane.finish((held[ended].stream_id, ids[ended]))
 
         outcome, third = await self.next(lane)
         assert outcome == "enqueued"
@@ -86,7 +86,7 @@ class TestQueueOne:
         for _ in range(2):
             _, task_id = await self.next(lane)
             (held,) = await lane.claim()
-            await lane.finish((held.entry, task_id))
+            await lane.finish((held.stream_id, task_id))
 
         assert (await self.next(lane))[0] == "enqueued"
 
@@ -99,7 +99,7 @@ class TestCatchUp:
         first = lane.now
         await lane.claim_slot(first, overlap="allow")
         (delivery,) = await lane.claim()
-        await lane.finish((delivery.entry, f"check@{first}"))
+        await lane.finish((delivery.stream_id, f"check@{first}"))
         lane.now += 4 * STEP
         missed = [first + STEP, first + 2 * STEP, first + 3 * STEP]
         return await lane.claim_slot(lane.now, *missed, **options), missed
@@ -135,7 +135,7 @@ class TestCatchUp:
         assert list(await lane.places()) == [f"check@{at}" for at in (*missed[1:], lane.now)]
         assert await counts(lane) == {"enqueued": 2, "missed": 1, "caught_up": 2}
 
-    async def test_what_is_not_told_is_counted(self, lane):
+    async def test_what_is_not_listed_is_counted(self, lane):
         await self.outage(lane, catch_up=2, overlap="allow", between=1_000_000)
 
         assert (await counts(lane))["missed"] == 999_998
@@ -169,7 +169,7 @@ class TestCatchUp:
         assert len(await lane.places()) == 4
         assert await counts(lane) == {"enqueued": 2, "caught_up": 2}
 
-    async def test_a_caller_who_does_not_know_the_last_claim_is_told_and_changes_nothing(
+    async def test_a_caller_who_does_not_know_the_last_claim_learns_it_and_changes_nothing(
         self, lane
     ):
         first = lane.now
@@ -306,7 +306,7 @@ async def test_what_is_left_of_entries_long_gone_is_forgotten(lane):
     left |= {"late:missed": 2, "odd:paused-since": 1}
     await lane.command("HSET", lane.keys.ticks, *(part for pair in left.items() for part in pair))
 
-    await Janitor(lane.store, lane.keys.name).turn()
+    await Janitor(lane.store, lane.keys.name).run_once()
 
     assert set(await lane.map("ticks")) == {"late", "late:missed"}
 
@@ -316,7 +316,7 @@ async def test_the_history_of_an_entry_that_nobody_announces_runs_out_unless_it_
     row = b'{"kind":"k","interval_ms":1000,"overlap":"skip","announced_ms":1}'
     await lane.command("HSET", lane.keys.entries, "check", row)
 
-    await Janitor(lane.store, lane.keys.name).turn()
+    await Janitor(lane.store, lane.keys.name).run_once()
 
     assert await lane.command("HLEN", lane.keys.entries) == 0
     assert await lane.command("PTTL", lane.keys.tick_history("check")) > 0

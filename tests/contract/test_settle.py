@@ -1,9 +1,14 @@
 """settle.lua: an attempt that did not simply succeed moves its task in one step, once."""
 
-import pytest
+from dataclasses import replace
 
-from duly.engine.replies import attempts_of
-from duly.engine.scripts import ATTEMPTS_KEPT, NewTask, Settlement
+import pytest
+from pydantic import SecretStr
+
+from duly.engine.storage.decoding import attempts_of
+from duly.engine.storage.scripts import ATTEMPTS_KEPT, NewTask, Settlement
+from duly.engine.storage.store import Store
+from duly.errors import BrokerError
 
 
 def line(number):
@@ -21,10 +26,13 @@ def line(number):
     ],
 )
 async def test_a_task_goes_where_the_verdict_says(lane, verdict, score):
-    entry = await lane.active()
-    payload = (await lane.stream())[entry][b"data"]
+    stream_id = await lane.active()
+    payload = (await lane.stream())[stream_id][b"data"]
 
-    assert await lane.end(entry, verdict=verdict, in_ms=5_000, outcomes="processed,failed") == []
+    assert (
+        await lane.end(stream_id, destination=verdict, in_ms=5_000, outcomes="processed,failed")
+        == []
+    )
 
     assert await lane.places() == {"one": verdict}
     assert await lane.stream() == {}
@@ -35,28 +43,48 @@ async def test_a_task_goes_where_the_verdict_says(lane, verdict, score):
 
 
 async def test_a_dropped_task_leaves_nothing(lane):
-    entry = await lane.active(lock="digest")
+    stream_id = await lane.active(lock="digest")
 
-    await lane.end(entry, verdict="dropped", attempt=b"", lock="digest", outcomes="processed")
+    await lane.end(
+        stream_id, destination="dropped", attempt=b"", lock="digest", outcomes="processed"
+    )
 
     assert await lane.places() == {}
     assert await lane.map("locks") == {}
 
 
 async def test_a_task_given_back_waits_again_with_its_tries(lane):
-    entry = await lane.active(lock="digest")
+    stream_id = await lane.active(lock="digest")
 
-    await lane.end(entry, verdict="waiting", tries="2 1", attempt=b"")
+    await lane.end(stream_id, destination="waiting", tries="2 1", attempt=b"")
 
     assert await lane.places() == {"one": "waiting"}
     (again,) = await lane.claim()
     assert (again.attempts, again.crashes) == (2, 1)
 
 
-async def test_a_completed_task_keeps_its_result(lane):
-    entry = await lane.active()
+@pytest.mark.parametrize("verdict", ["retry", "scheduled"])
+async def test_a_task_that_goes_on_may_get_another_message(lane, verdict):
+    stream_id = await lane.active()
 
-    await lane.end(entry, verdict="completed", in_ms=9, attempt=b"", result=b'"done"')
+    await lane.end(stream_id, destination=verdict, in_ms=9, data=b"another")
+
+    assert await lane.map("records") == {"one": b"another"}
+
+
+async def test_a_task_that_waits_anew_may_get_another_message(lane):
+    stream_id = await lane.active()
+
+    await lane.end(stream_id, destination="waiting", attempt=b"", data=b"another")
+
+    (entry,) = (await lane.stream()).values()
+    assert entry[b"data"] == b"another"
+
+
+async def test_a_completed_task_keeps_its_result(lane):
+    stream_id = await lane.active()
+
+    await lane.end(stream_id, destination="completed", in_ms=9, attempt=b"", result=b'"done"')
 
     assert await lane.map("results") == {"one": b'"done"'}
     await lane.places()
@@ -64,9 +92,9 @@ async def test_a_completed_task_keeps_its_result(lane):
 
 @pytest.mark.parametrize("verdict", ["archived", "completed", "quarantined", "dropped"])
 async def test_the_lock_is_freed_when_a_task_is_at_its_end(lane, verdict):
-    entry = await lane.active(lock="digest")
+    stream_id = await lane.active(lock="digest")
 
-    await lane.end(entry, verdict=verdict, lock="digest")
+    await lane.end(stream_id, destination=verdict, lock="digest")
 
     assert await lane.map("locks") == {}
     await lane.places()
@@ -74,9 +102,9 @@ async def test_the_lock_is_freed_when_a_task_is_at_its_end(lane, verdict):
 
 @pytest.mark.parametrize("verdict", ["retry", "waiting", "scheduled"])
 async def test_the_lock_is_kept_while_a_task_is_under_way(lane, verdict):
-    entry = await lane.active(lock="digest")
+    stream_id = await lane.active(lock="digest")
 
-    await lane.end(entry, verdict=verdict, in_ms=1, lock="digest")
+    await lane.end(stream_id, destination=verdict, in_ms=1, lock="digest")
 
     assert set(await lane.map("locks")) == {"digest"}
     await lane.places()
@@ -95,7 +123,9 @@ async def test_history_is_newest_first_and_bounded(lane):
     await lane.add("one")
     for number in range(1, ATTEMPTS_KEPT + 6):
         (delivery,) = await lane.claim()
-        await lane.end(delivery.entry, verdict="retry", attempt=line(number), tries=f"{number} 0")
+        await lane.end(
+            delivery.stream_id, destination="retry", attempt=line(number), tries=f"{number} 0"
+        )
         await lane.move()
 
     numbers = [attempt.number for attempt in attempts_of((await lane.map("history"))["one"])]
@@ -106,12 +136,12 @@ async def test_history_is_newest_first_and_bounded(lane):
 
 async def test_a_late_outcome_after_a_reap_is_refused_and_changes_nothing(lane):
     await lane.beat()
-    entry = await lane.active()
+    stream_id = await lane.active()
     lane.now += 10_000
     await lane.reap()
     before = await lane.counts()
 
-    assert await lane.end(entry, outcomes="processed,failed") == [entry]
+    assert await lane.end(stream_id, outcomes="processed,failed") == [stream_id]
 
     assert await lane.places() == {"one": "waiting"}
     assert await lane.counts() == before
@@ -119,11 +149,11 @@ async def test_a_late_outcome_after_a_reap_is_refused_and_changes_nothing(lane):
 
 async def test_a_repeated_outcome_is_refused_and_changes_nothing(lane):
     """asynq X1 repeats a write whose answer was lost: it must do nothing the second time."""
-    entry = await lane.active()
-    await lane.end(entry, verdict="retry", in_ms=5, outcomes="failed")
+    stream_id = await lane.active()
+    await lane.end(stream_id, destination="retry", in_ms=5, outcomes="failed")
     history = await lane.map("history")
 
-    assert await lane.end(entry, verdict="archived", outcomes="failed") == [entry]
+    assert await lane.end(stream_id, destination="archived", outcomes="failed") == [stream_id]
 
     assert await lane.places() == {"one": "retry"}
     assert await lane.map("history") == history
@@ -131,31 +161,31 @@ async def test_a_repeated_outcome_is_refused_and_changes_nothing(lane):
 
 
 async def test_a_batch_has_verdicts_of_its_own(lane):
-    entries = {name: await lane.active(name) for name in ("retry", "archived", "dropped")}
+    stream_ids = {name: await lane.active(name) for name in ("retry", "archived", "dropped")}
 
     refused = await lane.settle(
         *(
-            Settlement(entry=entry, id=name, kind="greet", verdict=name, in_ms=1)
-            for name, entry in entries.items()
+            Settlement(stream_id=stream_id, id=name, kind="greet", destination=name, in_ms=1)
+            for name, stream_id in stream_ids.items()
         ),
-        Settlement(entry=b"1-1", id="ghost", kind="greet", verdict="archived"),
+        Settlement(stream_id=b"1-1", id="ghost", kind="greet", destination="archived"),
     )
 
     assert refused == [b"1-1"]
     assert await lane.places() == {"retry": "retry", "archived": "archived"}
 
 
-async def test_a_strangers_task_of_the_same_id_is_kept_beside_ours(lane):
+async def test_a_foreign_task_of_the_same_id_is_kept_beside_ours(lane):
     await lane.add("one")
     await lane.command("XADD", lane.keys.stream, "*", "data", b"strange")
     ours, strangers = await lane.claim()
 
-    await lane.end(strangers.entry, "one", lock="digest")
+    await lane.end(strangers.stream_id, "one", lock="digest")
 
-    other = f"one#{strangers.entry.decode()}"
+    other = f"one#{strangers.stream_id.decode()}"
     assert await lane.places() == {"one": "active", other: "archived"}
     assert (await lane.map("records"))[other] == b"strange"
-    assert await lane.end(ours.entry, "one") == []
+    assert await lane.end(ours.stream_id, "one") == []
     assert await lane.places() == {"one": "archived", other: "archived"}
 
 
@@ -164,17 +194,19 @@ async def test_an_entry_without_data_is_kept_as_it_is(lane):
     await lane.command("XADD", lane.keys.stream, "*", "odd", b"\xff")
     (delivery,) = await lane.claim()
 
-    await lane.end(delivery.entry, delivery.entry.decode(), verdict="quarantined", kind="-")
+    await lane.end(
+        delivery.stream_id, delivery.stream_id.decode(), destination="quarantined", kind="-"
+    )
 
-    assert await lane.places() == {delivery.entry.decode(): "quarantined"}
+    assert await lane.places() == {delivery.stream_id.decode(): "quarantined"}
     assert b"\xff" in next(iter((await lane.map("records")).values()))
 
 
 async def test_a_task_whose_entry_was_deleted_by_hand_does_not_block_its_id(lane):
-    entry = await lane.active(lock="digest")
-    await lane.command("XDEL", lane.keys.stream, entry)
+    stream_id = await lane.active(lock="digest")
+    await lane.command("XDEL", lane.keys.stream, stream_id)
 
-    assert await lane.end(entry, verdict="retry", lock="digest") == [entry]
+    assert await lane.end(stream_id, destination="retry", lock="digest") == [stream_id]
 
     assert await lane.command("HLEN", lane.keys.index) == 0
     assert await lane.map("locks") == {}
@@ -182,17 +214,44 @@ async def test_a_task_whose_entry_was_deleted_by_hand_does_not_block_its_id(lane
 
 
 @pytest.mark.parametrize("verdict", ["archived", "finish", "operate"])
-async def test_a_strangers_lock_holds_nobody_up(lane, verdict):
+async def test_a_foreign_lock_blocks_nobody(lane, verdict):
     """A lock without an end or an owner; the sweep drops it some time later."""
-    entry = await lane.active()
+    stream_id = await lane.active()
     await lane.command("HSET", lane.keys.locks, "digest", "99999999999999")
 
     if verdict == "finish":
-        assert await lane.finish((entry, "one"), locks=["digest"]) == []
+        assert await lane.finish((stream_id, "one"), locks=["digest"]) == []
     else:
-        assert await lane.end(entry, lock="digest") == []
+        assert await lane.end(stream_id, lock="digest") == []
     if verdict == "operate":
         assert await lane.operate("delete", lock="digest") == "ok"
 
     new = NewTask(id="two", data=b"{}", lock="digest", lock_ttl_ms=1_000)
     assert await lane.add(new) == [1]
+
+
+@pytest.mark.parametrize("denied", ["hset", "zadd"])
+@pytest.mark.parametrize("verdict", ["retry", "archived", "completed", "quarantined", "scheduled"])
+async def test_a_task_is_still_there_when_a_command_was_denied_on_the_way(
+    lane, each_broker, denied, verdict
+):
+    """A user's rights may change at any time, and what a script has done is not undone."""
+    stream_id = await lane.active()
+    rights = ("ACL", "SETUSER", "narrow", "on", ">narrow", "~*", "&*", "+@all")
+    await lane.command(*rights, f"-{denied}")
+    narrow = each_broker.model_copy(
+        update={"username": "narrow", "password": SecretStr("narrow"), "url": None}
+    )
+    try:
+        async with Store.open(narrow) as store:
+            own = replace(lane, store=store)
+            with pytest.raises(BrokerError):
+                await own.end(stream_id, destination=verdict, in_ms=5_000)
+            assert list(await lane.pending()) == [stream_id]
+            await lane.command(*rights)
+
+            assert await own.end(stream_id, destination=verdict, in_ms=5_000) == []
+    finally:
+        await lane.command("ACL", "DELUSER", "narrow")
+
+    assert await lane.places() == {"one": verdict}

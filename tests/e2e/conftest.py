@@ -125,7 +125,9 @@ def stand_in_run(local_run):
             "--port",
             str(port),
             *flags,
-            PYTHONPATH=str(STAND_INS),
+            PYTHONPATH=os.pathsep.join(
+                filter(None, (str(STAND_INS), os.environ.get("PYTHONPATH")))
+            ),
             STAND_IN_FAILS=json.dumps(fails or {}),
             STAND_IN_DEAF=json.dumps(deaf or []),
             **more,

@@ -3,6 +3,7 @@
 import asyncio
 import importlib.util
 import queue
+import re
 import shutil
 import sys
 import threading
@@ -34,7 +35,15 @@ PAGES = [
     "/queues/default?state=archived",
     "/queues/low?state=quarantined",
     "/queues/critical?state=aggregating",
+    "/queues/default?state=archived&columns=lines,invoice_id",
+    "/queues/low/enqueue",
+    "/queues/low/remove",
     "/failures",
+    "/search",
+    "/search?q=send",
+    "/bulk",
+    "/bulk?operation=run&q=state:archived",
+    "/tasks/low/1764041400000-0/message",
     "/tasks/default/0f1e2d3c4b5a6978",
     "/tasks/default/9f2c41d8e0b70",
     "/schedules",
@@ -66,7 +75,7 @@ def inspector(fake):
 def address(fake, inspector):
     """Serve the monitor from a thread; yield its address."""
     settings = Settings(monitor=MonitorSettings(access="local", environment="staging"))
-    app = build_app(settings, inspector, fake.FrozenClock())
+    app = build_app(settings, inspector, fake.FakeClient(), fake.FrozenClock())
     stop, loops = asyncio.Event(), queue.SimpleQueue()
 
     async def run(listener):
@@ -137,6 +146,8 @@ def _failed(page, request):
     "options",
     [
         pytest.param({"viewport": {"width": 1280, "height": 800}}, id="desk"),
+        pytest.param({"viewport": {"width": 1024, "height": 768}}, id="small-desk"),
+        pytest.param({"viewport": {"width": 768, "height": 1024}}, id="tablet"),
         pytest.param({"viewport": {"width": 390, "height": 844}}, id="phone"),
         pytest.param(
             {"viewport": {"width": 320, "height": 640}, "color_scheme": "dark"}, id="small"
@@ -161,7 +172,7 @@ def test_a_change_arrives_without_a_reload_and_keeps_what_one_was_doing(browse, 
     page.goto(f"{address}/")
     page.wait_for_selector("#live:not([hidden])")
     page.evaluate("window.kept = document.getElementById('queue-critical')")
-    page.get_by_text("The same as a table").click()
+    page.get_by_text("Show as a table").click()
     page.locator("#queue-critical a.name").focus()
     assert "paused" not in page.locator("#queue-critical").inner_text()
 
@@ -182,7 +193,7 @@ def test_an_outage_is_shown_and_goes_away_by_itself(browse, address, inspector):
     page.wait_for_selector("#live:not([hidden])")
 
     inspector.down = True
-    page.get_by_text("The broker does not answer").wait_for()
+    page.get_by_text("Broker unreachable").wait_for()
     inspector.down = False
     page.locator("#queue-default").wait_for()
 
@@ -191,32 +202,77 @@ def test_an_outage_is_shown_and_goes_away_by_itself(browse, address, inspector):
 
 
 @pytest.mark.parametrize("javascript", [True, False], ids=["with-js", "without-js"])
-def test_retry_and_delete_work_from_the_failures_page(browse, address, inspector, javascript):
+def test_a_cause_is_retried_from_the_failures_page(browse, address, inspector, javascript):
     page = browse(java_script_enabled=javascript)
     page.goto(f"{address}/failures")
-    assert page.locator(".failure").count() == 3
+    assert page.locator(".failure").count() == 4
     assert "onerror=alert(1)" in page.locator(".failure").nth(1).inner_text()
 
-    page.locator(".failure").nth(0).get_by_role("button", name="Retry").click()
-    page.locator("#flash").wait_for()
-    page.wait_for_load_state("load")
-    assert page.locator(".failure").count() == 2
-
-    page.locator(".failure").nth(0).get_by_text("Delete…").click()
-    page.get_by_role("button", name="Delete for good").click()
-    page.get_by_text("The task is deleted.").wait_for()
-    page.wait_for_load_state("load")
-    assert page.locator(".failure").count() == 1
+    page.locator(".failure", has_text="GatewayError").get_by_text("Retry it").click()
+    page.get_by_role("button", name="Retry 1 task").click()
+    page.locator("h1 .state-completed").wait_for()
 
     states = {task.id: task.state.value for task in inspector.held}
     assert states["a1b2c3d4e5f60718"] == "waiting"
-    assert "0f1e2d3c4b5a6978" not in states
+    assert states["0f1e2d3c4b5a6978"] == "archived"
+    page.goto(f"{address}/failures")
+    assert page.locator(".failure").count() == 3
+    assert page.wrong == []
+
+
+def test_a_question_closes_by_escape_and_a_deleted_task_leads_to_its_queue(
+    browse, address, inspector
+):
+    page = browse()
+    page.goto(f"{address}/tasks/default/0f1e2d3c4b5a6978")
+    page.get_by_text("Delete…").click()
+    page.get_by_role("button", name="Delete task").wait_for()
+
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Delete task").wait_for(state="hidden")
+    assert page.evaluate("document.activeElement.textContent") == "Delete…"
+
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Delete task").click()
+    page.get_by_text("Task deleted.").wait_for()
+
+    assert "/queues/default" in page.url
+    assert "0f1e2d3c4b5a6978" not in {task.id for task in inspector.held}
+    assert page.wrong == []
+
+
+def test_ages_grow_while_one_looks(browse, address):
+    page = browse()
+    page.goto(f"{address}/tasks/default/9f2c41d8e0b70")
+    shown = "document.querySelector('time[title^=\"since \"]').textContent"
+    first = page.evaluate(shown)
+
+    wait_until(lambda: page.evaluate(shown) != first)
+
+    assert re.fullmatch(r"\d+ s|\d+ min.*", page.evaluate(shown))
+    assert page.wrong == []
+
+
+def test_all_tasks_of_a_page_are_ticked_at_once_and_asked_about(browse, address):
+    page = browse()
+    page.goto(f"{address}/queues/default?state=archived")
+
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.id") == "search"
+    page.get_by_text("All on this page").click()
+    page.get_by_text("2 selected", exact=True).wait_for()
+    page.get_by_role("button", name="Retry selected").click()
+
+    page.get_by_role("heading", name="Retry 2 tasks?").wait_for()
+    page.get_by_text("Do nothing").click()
+    page.locator("table.tasks").wait_for()
+    assert "/queues/default?state=archived" in page.url
     assert page.wrong == []
 
 
 def test_the_message_does_not_come_back_with_a_reload(browse, address):
     page = browse()
-    page.goto(f"{address}/failures?done=run")
+    page.goto(f"{address}/tasks/default/0f1e2d3c4b5a6978?done=run")
     page.locator("#flash").wait_for()
 
     page.reload()
@@ -236,8 +292,11 @@ def test_the_queue_can_be_paused_from_its_page(browse, address, inspector):
     page = browse()
     page.goto(f"{address}/queues/critical")
 
-    page.get_by_role("button", name="Pause").click()
+    page.get_by_text("Pause…").click()
+    page.get_by_label("Reason").fill("the gateway is down")
+    page.get_by_role("button", name="Pause queue").click()
     page.get_by_role("button", name="Resume").wait_for()
+    page.get_by_text("“the gateway is down”").wait_for()
 
     wait_until(lambda: "critical" in inspector.paused)
     assert page.wrong == []

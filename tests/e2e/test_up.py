@@ -107,7 +107,7 @@ def test_unreadable_database_is_one_clear_line(local_run, tmp_path):
 
     run = local_run("--port", "0", DULY_DATABASE__URL=f"sqlite+aiosqlite:///{tmp_path}/orders.db")
 
-    assert run.ended() == 1
+    assert run.ended() == 2
     assert run.text.count("\n") == 1
     assert "database" in run.text
     assert not run.alive()

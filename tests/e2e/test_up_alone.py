@@ -1,5 +1,6 @@
 """`duly up` itself, with services in miniature: what it starts, watches, and leaves behind."""
 
+import json
 import os
 import re
 import signal
@@ -168,7 +169,7 @@ def test_taken_monitor_port_is_one_clear_line(stand_in_run):
 
     assert run.text == (
         f"duly: async.monitor.port: port {port} on 127.0.0.1 is taken "
-        "(stop what listens there, or choose another: duly up --port 8081)\n"
+        "(stop the program that listens there, or use another: duly up --port 8081)\n"
     )
     assert not run.alive()
 
@@ -210,6 +211,25 @@ def test_failed_migration_is_one_clear_line(stand_in_run):
     assert run.ended() == 1
     assert run.text == "duly: migrate failed: database.url: not a database\n"
     assert not run.alive()
+
+
+def test_a_wrong_setting_that_the_migration_finds_is_wrong_configuration(stand_in_run):
+    run = stand_in_run(fails={"duly_worker migrate": 2})
+
+    assert run.ended() == 2
+    assert run.text.startswith("duly: migrate failed: ")
+    assert not run.alive()
+
+
+def test_where_the_log_is_json_every_line_is(stand_in_run):
+    run = stand_in_run(DULY_LOG__FORMAT="json")
+    run.until("Ctrl-C stops everything")
+    run.until("INFO  started", times=SERVICES)
+    run.send(signal.SIGTERM)
+
+    assert run.ended() == 0
+    lines = [json.loads(line) for line in run.text.splitlines()]
+    assert {"valkey", "scheduler", "duly"} < {line["service"] for line in lines}
 
 
 def test_reader_that_went_away_ends_everything(local_run, stand_in_run, tmp_path):

@@ -9,7 +9,7 @@ import structlog
 from stopping_jobs import Busy, crunch, nap, wait
 
 from duly.engine.middleware.log import LogTasks
-from duly.engine.server import Server, ServerOptions
+from duly.engine.worker.server import Server, ServerOptions
 from duly.runtime import logs, service
 from duly.runtime.settings import LogSettings, RedisSettings
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from duly.engine.blocking import BlockingClient
-from duly.engine.inspector import Inspector
+from duly.engine.enqueue.blocking_client import BlockingClient
+from duly.engine.inspection.inspector import Inspector
 from duly.task import TaskState
 from duly.testing.environment import inherited
 from duly.testing.processes import spawn, stop
@@ -99,6 +99,7 @@ def alive(pid):
     return state != "Z"
 
 
+@pytest.mark.fault("worker killed")
 def test_processes_log_to_the_same_stream_and_die_with_their_server(worker, enqueue):
     one = worker(MANNER="process")
     enqueue(3600, 3600)
@@ -121,11 +122,11 @@ def inspect(broker, ask):
 
 
 async def found(task_id, inspector):
-    return await inspector.task("default", task_id)
+    return await inspector.tasks.get("default", task_id)
 
 
 def counts(broker):
-    report = inspect(broker, lambda inspector: inspector.queue("default"))
+    report = inspect(broker, lambda inspector: inspector.queues.get("default"))
     return report.waiting, report.active
 
 
@@ -136,6 +137,7 @@ def all_wait_unchanged(broker, ids):
     return all((task.state, task.attempts, task.crashes) == WAITS_UNCHANGED for task in tasks)
 
 
+@pytest.mark.fault("stop")
 @pytest.mark.parametrize(
     "signals",
     [[signal.SIGTERM], [signal.SIGINT], [signal.SIGTERM] * 5],
@@ -151,8 +153,9 @@ def test_an_idle_worker_stops_at_once(worker, signals, stopwatch):
     one.said("Worker stopped")
 
 
+@pytest.mark.fault("stop")
 @pytest.mark.parametrize("manner", MANNERS)
-def test_what_runs_may_end_and_what_waits_is_others_within_a_second(  # noqa: PLR0917
+def test_what_runs_may_end_and_what_waits_is_requeued_within_a_second(  # noqa: PLR0917
     worker, enqueue, broker_settings, manner, stopwatch, tmp_path
 ):
     one = worker(MANNER=manner, DRAIN="90")
@@ -162,9 +165,9 @@ def test_what_runs_may_end_and_what_waits_is_others_within_a_second(  # noqa: PL
 
     one.process.send_signal(signal.SIGTERM)
     one.said("Waiting for running tasks")
-    told = stopwatch()
-    wait_until(lambda: counts(broker_settings) == (3, 2), timeout=SECONDS, what="handed back")
-    assert stopwatch() - told < 1
+    since = stopwatch()
+    wait_until(lambda: counts(broker_settings) == (3, 2), timeout=SECONDS, what="requeued")
+    assert stopwatch() - since < 1
     (tmp_path / "go").touch()
 
     assert one.end(*[signal.SIGTERM] * 3) == 0
@@ -173,8 +176,9 @@ def test_what_runs_may_end_and_what_waits_is_others_within_a_second(  # noqa: PL
     assert all_wait_unchanged(broker_settings, waiting)
 
 
+@pytest.mark.fault("stop")
 @pytest.mark.parametrize("manner", MANNERS)
-def test_what_outlasts_the_drain_is_handed_back_with_its_attempts(
+def test_what_outlasts_the_drain_is_requeued_with_its_attempts(
     worker, enqueue, broker_settings, manner, stopwatch
 ):
     one = worker(MANNER=manner, DRAIN="0.5")
@@ -188,6 +192,7 @@ def test_what_outlasts_the_drain_is_handed_back_with_its_attempts(
     assert all_wait_unchanged(broker_settings, ids)
 
 
+@pytest.mark.fault("stop")
 def test_without_a_broker_it_stops_too_and_loses_nothing(worker, own_server, jobs, stopwatch):
     broker = own_server.settings()
     one = worker(broker, DRAIN="0.5", LEASE="3")
@@ -196,7 +201,7 @@ def test_without_a_broker_it_stops_too_and_loses_nothing(worker, own_server, job
     one.said("Handler began", 2)
 
     own_server.kill9()
-    one.said("Broker away, trying on")
+    one.said("Broker unreachable, retrying")
     begun = stopwatch()
     assert one.end(signal.SIGTERM, signal.SIGTERM) == 0
     assert stopwatch() - begun < 15
@@ -209,12 +214,13 @@ def test_without_a_broker_it_stops_too_and_loses_nothing(worker, own_server, job
     assert {task.attempts for task in tasks} == {0}, "it was a crash, no attempt"
 
 
+@pytest.mark.fault("stop")
 def test_a_worker_that_never_met_its_broker_stops_at_once(tmp_path, own_server, stopwatch):
     broker = own_server.settings()
     own_server.kill9()
     one = Worker(tmp_path, broker)
     try:
-        one.said("Broker away, trying on")
+        one.said("Broker unreachable, retrying")
         begun = stopwatch()
         assert one.end(signal.SIGTERM) == 0
         assert stopwatch() - begun < 5

@@ -1,4 +1,4 @@
-"""The comparison with asynq is whole, and names what exists."""
+"""The comparison with asynq is complete, and names what exists."""
 
 import importlib
 import re
@@ -28,7 +28,7 @@ def rows(text):
 
 
 def resolves(name):
-    """Whether a dotted name is a module, or something in one."""
+    """Whether a dotted name is a module, or something inside one."""
     parts = name.split(".")
     for end in range(len(parts), 0, -1):
         try:
@@ -43,7 +43,7 @@ def resolves(name):
     return False
 
 
-def test_every_row_stands_there_once(rows):
+def test_every_row_is_there_once(rows):
     expected = {f"{letter}{n}" for letter, count in LETTERS.items() for n in range(1, count + 1)}
     counted = Counter(row for row, *_ in rows)
 
@@ -51,11 +51,11 @@ def test_every_row_stands_there_once(rows):
     assert [row for row, count in counted.items() if count > 1] == []
 
 
-def test_verdicts_are_of_the_legend(rows):
+def test_verdicts_are_those_of_the_legend(rows):
     assert [(row, verdict) for row, _, verdict, _ in rows if verdict not in VERDICTS] == []
 
 
-def test_what_is_there_says_how_and_what_is_different_says_why(rows):
+def test_every_row_but_the_missing_ones_says_how_or_why(rows):
     silent = [row for row, _, verdict, how in rows if verdict != "not yet" and not how]
 
     assert silent == []
@@ -79,7 +79,7 @@ def test_names_of_code_exist(text):
 
 def test_scripts_exist(text, root):
     scripts = {span for span in CODE.findall(text) if re.fullmatch(r"\w+\.lua", span)}
-    folder = root / "shared/src/duly/engine/lua"
+    folder = root / "shared/src/duly/engine/storage/lua"
 
     assert scripts
     assert sorted(name for name in scripts if not (folder / name).is_file()) == []

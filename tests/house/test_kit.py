@@ -13,8 +13,8 @@ from datetime import timedelta
 
 import pytest
 
-from duly.engine.client import Client
-from duly.engine.inspector import Inspector
+from duly.engine.enqueue.client import Client
+from duly.engine.inspection.inspector import Inspector
 from duly.errors import BrokerDownError
 from duly.job import Job, Policy
 from duly.task import TaskContext

@@ -1,6 +1,6 @@
-"""When an entry is due: once in each span of an interval, or at the instants of a cron expression.
+"""When an entry is due: once in each interval, or at the times of a cron expression.
 
-Slots are a function of the instant alone, so that every replica finds the same ones.
+Slots depend on the time alone, so that every replica finds the same ones.
 """
 
 from collections import deque
@@ -144,7 +144,7 @@ class Cron:
 
     def _slots(self, after_ms: int) -> Iterator[int]:
         """Yield the slots after an instant, each once and growing."""
-        # A walk by the wall clock that begins in an hour that comes twice can not tell which of
+        # A walk by the wall clock that begins in an hour that comes twice cannot tell which of
         # the two it is in; begun before it, it can.
         begin_ms = max(0, after_ms - _FOLD_MS) if self._by_wall else after_ms
         last = after_ms
@@ -160,7 +160,7 @@ def cadence_of(interval: timedelta | None, cron: str | None, timezone: str = "UT
     """Return the cadence of an interval or of a cron expression in a time zone.
 
     Raises:
-        ConfigError: Both or none are given, or one of them can not be read; its path is the
+        ConfigError: Both or none are given, or one of them cannot be read; its path is the
             argument's name.
     """
     if (interval is None) == (cron is None):
@@ -174,7 +174,7 @@ def cadence_of(interval: timedelta | None, cron: str | None, timezone: str = "UT
 def _every(interval: timedelta) -> Every:
     whole = interval % timedelta(seconds=1) == timedelta(0)
     if not whole or not timedelta(seconds=1) <= interval <= _LONGEST_INTERVAL:
-        problem = f"{interval} is no number of whole seconds, 1 at least and ten years at most"
+        problem = f"{interval} is not a number of whole seconds between 1 second and ten years"
         raise ConfigError("interval", problem, remedy="write 5s, 10m or 24h")
     return Every(interval)
 
@@ -189,7 +189,7 @@ def _cron(cron: str, timezone: str) -> Cron:
         return Cron(cron, _zone(timezone))
     except (CronSimError, ValueError, AssertionError) as error:
         remedy = "write minute hour day month weekday, such as 0 9 * * mon-fri"
-        raise ConfigError("cron", f"{shown} can not be read: {error}", remedy=remedy) from None
+        raise ConfigError("cron", f"{shown} cannot be read: {error}", remedy=remedy) from None
 
 
 def _zone(timezone: str) -> str:

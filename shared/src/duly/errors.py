@@ -1,46 +1,53 @@
-"""The tree of errors: every deliberate failure of duly, each with the facts it was made from.
+"""The tree of errors: every failure that duly reports, each with the facts that explain it.
 
 DulyError
-├── ConfigError              a setting is missing, unknown or wrong; nothing was started
+├── ConfigError              a setting is missing, unknown or invalid; nothing was started
 ├── BrokerError
 │   ├── BrokerDownError      Redis or Valkey did not answer in time
-│   ├── BrokerWriteError     it answers, but takes no writes now: memory, disk, replicas
-│   └── BrokerPolicyError    the server would lose data (eviction, version)
+│   ├── BrokerWriteError     it answers, but refuses writes: memory, disk or replicas
+│   └── BrokerPolicyError    the server is configured so that it would lose data
 ├── EnqueueError
-│   ├── DuplicateTaskError   a unique task of this kind and payload is already in its queue
-│   ├── TaskIdConflictError  the task id is taken, in whatever state
-│   ├── QueueFullError       the queue holds as many tasks as its limit allows
-│   ├── PayloadTooLargeError the encoded task exceeds the limit
-│   └── DeadlinePassedError  the task would be past its deadline before it may run
-├── NotFoundError            no such queue, task, entry or server
-├── IllegalTransitionError   the task is in a state from which this operation is not possible
-├── MalformedTaskError       bytes in a stream are not a task; they are quarantined
-├── ProcessDiedError         the process of a handler ended before the handler did
-├── UnknownKindError         a well-formed task of a kind nobody registered
-└── OutcomeSignal            raised by handlers to choose what becomes of the task
-    ├── Retry                run it again after a given time
-    ├── Skip                 archive it now, do not retry
-    ├── HandBack             the worker stops: let another one run it, this attempt does not count
-    └── Revoke               drop it: neither retried nor archived
+│   ├── DuplicateTaskError   a unique task of this kind and payload is already enqueued
+│   ├── TaskIdConflictError  a task with this id exists, in any state
+│   ├── QueueFullError       the queue has reached its limit of tasks
+│   ├── PayloadTooLargeError the encoded task exceeds the limit of a queue
+│   └── DeadlinePassedError  the task could not start before its deadline
+├── NotFoundError            there is no such queue, task, entry or server
+├── IllegalTransitionError   the state of the task does not allow this operation
+├── MalformedTaskError       bytes in a stream are not a valid task; they are quarantined
+├── ProcessDiedError         the process that ran a handler ended before the handler
+├── SubtaskExitError         an asyncio task of a handler wanted to end the process
+├── UnknownKindError         no worker or scheduler has published this kind
+└── OutcomeSignal            raised by a handler to choose the outcome of its task
+    ├── Retry                run the task again after a given time
+    ├── Skip                 archive the task without a retry
+    ├── Requeue              return the task to its queue; the attempt does not count
+    └── Revoke               drop the task: neither retried nor archived
 """
 
 import signal
 from datetime import datetime, timedelta
+from difflib import get_close_matches
+
+from duly.encodable import encodable
+
+_LONGEST_SHOWN = 80
+_MOST_NAMED = 20
 
 
 class DulyError(Exception):
-    """The root: catch this to catch everything duly raises on purpose."""
+    """The root of the tree: catch it to catch every error that duly raises deliberately."""
 
 
 class ConfigError(DulyError):
-    """A setting is missing, unknown or wrong.
+    """A setting is missing, unknown or invalid.
 
     Args:
-        path: Its dotted key.
-        problem: What is wrong with it.
-        remedy: What to do.
-        source: The file or the variable that gave it.
-        others: Further mistakes that were found with it; each gets a line of the message.
+        path: The dotted key of the setting.
+        problem: What is wrong with its value.
+        remedy: What to do about it.
+        source: The file or the environment variable that the value came from.
+        others: Further errors that were found in the same run; each becomes a line of the message.
     """
 
     def __init__(
@@ -60,48 +67,62 @@ class ConfigError(DulyError):
 
 
 class BrokerError(DulyError):
-    """Something is wrong with Redis or Valkey itself."""
+    """Redis or Valkey failed, or refused a command."""
 
 
 class BrokerDownError(BrokerError):
-    """The broker did not answer in time; the call may be repeated with the same task id."""
+    """The broker did not answer in time. The call may be repeated with the same task id.
+
+    Args:
+        address: Where it is.
+        cause: What went wrong.
+        timed_out: No reply came, so that the call may have had its effect.
+        answered: The broker is reachable, but cannot serve the call yet; nothing was stored.
+    """
 
     def __init__(
-        self, address: str, cause: object = "no answer", *, timed_out: bool = False
+        self,
+        address: str,
+        cause: object = "no answer",
+        *,
+        timed_out: bool = False,
+        answered: bool = False,
     ) -> None:
         self.address, self.cause, self.timed_out = address, cause, timed_out
-        super().__init__(f"the broker at {address} can not be reached: {cause}")
+        self.answered = answered
+        problem = "is not ready" if answered else "cannot be reached"
+        super().__init__(f"the broker at {address} {problem}: {cause}")
 
 
 class BrokerWriteError(BrokerError):
-    """The broker takes no writes now: out of memory or disk, or too few replicas.
+    """The broker refuses writes: it is out of memory or disk space, or has too few replicas.
 
     Nothing was stored; the call may be repeated.
     """
 
     def __init__(self, address: str, cause: object) -> None:
         self.address, self.cause = address, cause
-        super().__init__(f"the broker at {address} takes no writes now: {cause}")
+        super().__init__(f"the broker at {address} refuses writes: {cause}")
 
 
 class BrokerPolicyError(BrokerError):
-    """The broker is configured in a way that would lose tasks."""
+    """The broker is configured so that it would lose tasks."""
 
 
 class EnqueueError(DulyError):
-    """A task was refused; nothing of it was stored."""
+    """A task was refused and nothing was stored."""
 
 
 class DuplicateTaskError(EnqueueError):
-    """A unique task with the same kind and payload is still on its way as `task_id`."""
+    """A unique task with the same kind and payload exists: `task_id` holds its lock."""
 
     def __init__(self, kind: str, queue: str, task_id: str) -> None:
         self.kind, self.queue, self.task_id = kind, queue, task_id
-        super().__init__(f"{kind} is unique and already in queue {queue} as task {task_id}")
+        super().__init__(f"{kind} is unique, and task {task_id} in queue {queue} holds its lock")
 
 
 class TaskIdConflictError(EnqueueError):
-    """The id belongs to a task that is waiting, active, scheduled, in retry, archived or kept."""
+    """The id belongs to an existing task, in any state."""
 
     def __init__(self, task_id: str, queue: str) -> None:
         self.task_id, self.queue = task_id, queue
@@ -109,11 +130,50 @@ class TaskIdConflictError(EnqueueError):
 
 
 class QueueFullError(EnqueueError):
-    """The queue holds `limit` waiting and active tasks."""
+    """The queue holds `limit` tasks, waiting and active ones together."""
 
     def __init__(self, queue: str, limit: int) -> None:
         self.queue, self.limit = queue, limit
-        super().__init__(f"queue {queue} is full: it holds {limit} tasks, its limit")
+        super().__init__(f"queue {queue} is full: it has reached its limit of {limit} tasks")
+
+
+class InvalidPayloadError(EnqueueError):
+    """A `field` of a payload would not reach the handler as it is.
+
+    Args:
+        kind: The job's.
+        field: Its path, such as `items.0.price`; "": the payload as a whole.
+        problem: What is wrong; never quotes a value.
+    """
+
+    def __init__(self, kind: str, field: str, problem: str) -> None:
+        self.kind, self.field, self.problem = kind, field, problem
+        where = f"field {field!r} " if field else ""
+        super().__init__(
+            f"payload of {kind}: {where}{problem}: "
+            "use a type that JSON carries unchanged, or pass a key to the value instead"
+        )
+
+
+class InvalidOptionError(EnqueueError, ValueError):
+    """An `option` of a call that enqueues is wrong.
+
+    Args:
+        option: Its name.
+        value: What was given; shortened in the message.
+        problem: What is wrong with it.
+        remedy: What to do.
+    """
+
+    def __init__(self, option: str, value: object, problem: str, remedy: str) -> None:
+        self.option, self.value, self.problem, self.remedy = option, value, problem, remedy
+        try:
+            shown = repr(value)
+        except Exception:  # noqa: BLE001 - the value is the caller's
+            shown = f"a {type(value).__name__}"
+        if len(shown) > _LONGEST_SHOWN:
+            shown = shown[:_LONGEST_SHOWN] + "…"
+        super().__init__(f"{option}: {shown} {problem} ({remedy})")
 
 
 class PayloadTooLargeError(EnqueueError):
@@ -122,19 +182,19 @@ class PayloadTooLargeError(EnqueueError):
     def __init__(self, kind: str, size_bytes: int, limit_bytes: int) -> None:
         self.kind, self.size_bytes, self.limit_bytes = kind, size_bytes, limit_bytes
         super().__init__(
-            f"{kind} takes {size_bytes} bytes, the limit is {limit_bytes}: "
+            f"{kind} takes {size_bytes} bytes, but the limit is {limit_bytes}: "
             "store the data elsewhere and pass its key"
         )
 
 
 class DeadlinePassedError(EnqueueError):
-    """The task's deadline is over before it may run at all."""
+    """The task could not start before its deadline."""
 
     def __init__(self, kind: str, deadline: datetime) -> None:
         self.kind, self.deadline = kind, deadline
         super().__init__(
-            f"{kind} could only run after its deadline, {deadline:%Y-%m-%dT%H:%M:%SZ}: "
-            "give it more time, or a shorter delay"
+            f"{kind} could only start after its deadline, {deadline:%Y-%m-%dT%H:%M:%SZ}: "
+            "extend the deadline or shorten the delay"
         )
 
 
@@ -147,15 +207,15 @@ class NotFoundError(DulyError):
 
 
 class IllegalTransitionError(DulyError):
-    """`operation` does not apply to a task in `state`."""
+    """The `state` of a task does not allow `operation`."""
 
     def __init__(self, task_id: str, state: str, operation: str) -> None:
         self.task_id, self.state, self.operation = task_id, state, operation
-        super().__init__(f"task {task_id} is {state}: {operation} does not apply")
+        super().__init__(f"cannot {operation} task {task_id}: it is {state}")
 
 
 class MalformedTaskError(DulyError):
-    """Bytes in a stream are not a task. `reason` never quotes them."""
+    """Bytes in a stream are not a valid task. `reason` never quotes them."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
@@ -165,16 +225,23 @@ class MalformedTaskError(DulyError):
 class ProcessDiedError(DulyError):
     """The process that ran a handler ended with `code` before the handler did.
 
-    Negative: by that signal. A failed attempt like any other.
+    A negative code is the number of the signal that ended it. The attempt counts as failed.
+
+    Args:
+        code: Its exit code.
+        how: How it ended, where the code does not tell.
     """
 
-    def __init__(self, code: int) -> None:
+    def __init__(self, code: int, how: str = "") -> None:
         self.code = code
+        if how:
+            super().__init__(f"the handler's process {how}")
+            return
         how = f"exited with code {code}"
         if code < 0:
             how = f"was killed by {_signal_name(-code)}"
         if code == -signal.SIGKILL:
-            how += " (out of memory?)"
+            how += " (out of memory? raise the container's limit, or let it take less at once)"
         super().__init__(f"the handler's process {how}")
 
 
@@ -185,24 +252,45 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
+class SubtaskExitError(DulyError):
+    """An asyncio task that a handler had started raised SystemExit or KeyboardInterrupt.
+
+    Raised in its place where the handler awaits the task, since either would end the worker.
+
+    Args:
+        raised: What it was, as text.
+    """
+
+    def __init__(self, raised: str) -> None:
+        self.raised = raised
+        super().__init__(f"an asyncio task of the handler raised {raised}")
+
+
 class UnknownKindError(DulyError):
-    """No job of this kind is in the catalogue."""
+    """No worker or scheduler has published a job of this kind.
+
+    Args:
+        kind: The kind.
+        known: The kinds that are published; the message names the closest, and some others.
+    """
 
     def __init__(self, kind: str, known: tuple[str, ...] = ()) -> None:
-        self.kind = kind
-        super().__init__(
-            f"no job of the kind {kind!r}" + (f"; known: {', '.join(known)}" if known else "")
-        )
+        self.kind, self.known = kind, known
+        close = get_close_matches(kind, known, n=1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        others = ", ".join(known[:_MOST_NAMED]) + (", …" if len(known) > _MOST_NAMED else "")
+        found = f"; known: {others}" if known else ": nobody has published a kind, start a worker"
+        super().__init__(f"no job of the kind {kind!r}{hint}{found}")
 
 
-class OutcomeSignal(DulyError):  # noqa: N818 - a handler's verdict, not a failure
-    """What a handler raises to choose what becomes of its task."""
+class OutcomeSignal(DulyError):  # noqa: N818 - an outcome, not a failure
+    """The base of what a handler raises to choose the outcome of its task."""
 
 
 class Retry(OutcomeSignal):
-    """Run the task again `after` the given time, whatever its policy's backoff says.
+    """Run the task again `after` the given time instead of the policy's backoff.
 
-    The attempt counts; the last allowed attempt archives the task all the same.
+    The attempt counts as failed: when it was the last one allowed, the task is archived.
     """
 
     def __init__(self, reason: str = "", *, after: timedelta | None = None) -> None:
@@ -211,24 +299,46 @@ class Retry(OutcomeSignal):
 
 
 class Skip(OutcomeSignal):
-    """Archive the task now: another attempt would not help."""
+    """Archive the task without a retry, because another attempt would not help."""
 
     def __init__(self, reason: str = "") -> None:
-        super().__init__(reason or "the handler gave up")
+        super().__init__(reason or "the handler skipped the task")
 
 
-class HandBack(OutcomeSignal):
-    """Give the task back unchanged: it waits again, and this attempt is not counted.
+class Requeue(OutcomeSignal):
+    """Return the task to its queue unchanged; the attempt does not count.
 
-    For handlers that see `context.stopping()` and come to an end before the drain budget does.
+    For handlers that see `context.stopping()` and end before the drain budget is spent.
     """
 
     def __init__(self, reason: str = "") -> None:
-        super().__init__(reason or "the worker stops")
+        super().__init__(reason or "the handler requeued the task")
 
 
 class Revoke(OutcomeSignal):
-    """Drop the task: it counts as processed and leaves nothing behind."""
+    """Drop the task: it counts as processed, and nothing of it is kept."""
 
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason or "the handler revoked the task")
+
+
+def describe(error: BaseException, limit: int = 2_000) -> str:
+    """Return "Class: message" for any exception, however broken; "Class" where it has no message.
+
+    Foreign exceptions may have a `__str__` that raises, or that returns no text. What UTF-8 cannot
+    encode, such as a lone surrogate, is replaced. Never raises.
+
+    Args:
+        error: Any exception.
+        limit: Characters after which the text is cut off.
+    """
+    try:
+        name = str(type(error).__name__)
+    except BaseException:  # noqa: BLE001 - a metaclass may do anything
+        name = "exception"
+    try:
+        message = f"{error!s}"
+        text = f"{name}: {message}" if message else name
+    except BaseException as broken:  # noqa: BLE001 - `__str__` is foreign code
+        text = f"{name}: its text is unavailable, __str__ raised {type(broken).__name__}"
+    return encodable(text[:limit])

@@ -1,4 +1,4 @@
-"""What comes after what: jobs in a chain, jobs side by side, and one when the last has succeeded.
+"""Flows: jobs one after the other, jobs in parallel, and one when the last of them has succeeded.
 
 >>> chain(FetchOrders(), group([SendInvoice(order_id=1), SendInvoice(order_id=2)]), Report())
 """
@@ -10,32 +10,32 @@ from typing import Any
 from duly.job import Job
 
 MOST_MEMBERS = 1_000
-"""Tasks that one success may bring about at most, and members of a group."""
+"""Most tasks that one success may enqueue, and most members of a group."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A job with what a call may say about it: options as of `Client.enqueue`."""
+    """A job with options, as of `Client.enqueue`."""
 
     job: Job
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """Nodes that run side by side. Made by `group`."""
+class FanOut:
+    """Nodes that run in parallel. Made by `group`."""
 
     members: "tuple[Node, ...]"
 
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """Nodes one after the other, each once the one before has succeeded. Made by `chain`."""
+    """Nodes that run one after the other, each after the success of the last. Made by `chain`."""
 
     nodes: "tuple[Node, ...]"
 
 
-Node = Job | Step | Group | Chain
+Node = Job | Step | FanOut | Chain
 
 
 def step(job: Job, **options: Any) -> Step:  # noqa: ANN401 - `Client.enqueue` names them
@@ -49,12 +49,12 @@ def chain(*nodes: Node) -> Chain:
 
 
 def group(members: Iterable[Node], then: Node | None = None) -> Chain:
-    """Return a flow that runs its members side by side, and `then` once all have succeeded.
+    """Return a flow that runs its members in parallel, and `then` once all have succeeded.
 
     Raises:
         ValueError: More than a thousand members.
     """
     found = tuple(members)
     if len(found) > MOST_MEMBERS:
-        raise ValueError(f"a group of {len(found)} members, at most are {MOST_MEMBERS}")
-    return Chain((Group(found), *(() if then is None else (then,))))
+        raise ValueError(f"a group of {len(found)} members: the limit is {MOST_MEMBERS}")
+    return Chain((FanOut(found), *(() if then is None else (then,))))

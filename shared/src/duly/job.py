@@ -10,7 +10,15 @@ from pydantic.dataclasses import dataclass
 from typing_extensions import override
 
 NAME_PATTERN = r"^[a-z0-9_.-]{1,64}$"
-"""What queues, kinds and schedule entries may be called."""
+"""What queues, kinds and schedule entries may be called. For text of Python use `is_name`: there
+`$` also matches before a line break at the end."""
+_is_name = re.compile(NAME_PATTERN.strip("^$")).fullmatch
+LONGEST_DURATION = timedelta(days=36_500)
+"""Of any option or policy: a hundred years."""
+MOST_ATTEMPTS = 1_000
+
+_Duration = Annotated[timedelta, Field(ge=timedelta(0), le=LONGEST_DURATION)]
+_Positive = Annotated[timedelta, Field(ge=timedelta(milliseconds=1), le=LONGEST_DURATION)]
 
 Backoff = Callable[[int, BaseException], timedelta]
 """Says how long to wait after the n-th failed attempt, given its error."""
@@ -21,10 +29,10 @@ class Rate:
     """How often tasks of a kind may begin, across all workers of the queue."""
 
     count: Annotated[int, Field(ge=1, le=1_000_000)]
-    """Beginnings within `per`, in the long run."""
+    """Attempts that may begin within `per`, in the long run."""
     per: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(seconds=1)
     burst: Annotated[int, Field(ge=1, le=1_000_000)] = 1
-    """How many may begin at once after a calm; with 1 they are evenly spaced."""
+    """How many may begin at once after a quiet time; with 1 they are evenly spaced."""
 
 
 class Aggregate(BaseModel):
@@ -32,10 +40,10 @@ class Aggregate(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    grace: timedelta = Field(default=timedelta(minutes=1), ge=timedelta(0))
-    """Since its newest member came."""
-    max_delay: timedelta | None = None
-    """Since its oldest member came."""
+    grace: _Duration = timedelta(minutes=1)
+    """Counted from its newest member."""
+    max_delay: _Duration | None = None
+    """Counted from its oldest member."""
     max_size: int = Field(default=1_000, ge=1, le=1_000)
     """Members; more than a thousand are merged by the thousand."""
 
@@ -46,37 +54,45 @@ class Policy(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     queue: str = Field(default="default", pattern=NAME_PATTERN)
-    max_attempts: int = Field(default=12, ge=1, le=1000)
+    max_attempts: int = Field(default=12, ge=1, le=MOST_ATTEMPTS)
     """Runs in all, the first one included; then the task is archived."""
-    timeout: timedelta = timedelta(minutes=30)
+    timeout: _Positive = timedelta(minutes=30)
     """How long one attempt may run before it is cancelled and counts as failed."""
-    lifetime: timedelta | None = Field(default=None, gt=timedelta(0))
-    """How long a task may be on its way, from when it may first run. After that no attempt begins
-    or goes on: it is archived."""
+    lifetime: _Positive | None = None
+    """How long a task may take in all, from when it may first run. After that no attempt begins or
+    continues: it is archived."""
     backoff: Literal["full_jitter", "constant", "asynq"] | Backoff = "full_jitter"
     """How long a failed task waits: a formula, or a function of the attempt's number (1 for the
     first) and its error, never more than the cap."""
-    backoff_base: timedelta = timedelta(seconds=2)
-    backoff_cap: timedelta = timedelta(minutes=15)
+    backoff_base: _Duration = timedelta(seconds=2)
+    backoff_cap: _Duration = timedelta(minutes=15)
     is_failure: Callable[[BaseException], bool] | None = None
     """Asked with an attempt's error; when it says no, the task is retried without the attempt
-    being counted, at most `max_excuses` times."""
-    max_excuses: int = Field(default=100, ge=0, le=10_000)
+    being counted, at most `max_uncounted_failures` times."""
+    max_uncounted_failures: int = Field(default=100, ge=0, le=10_000)
     max_running: int | None = Field(default=None, ge=1, le=1_000)
     """How many tasks of the kind run at once, across all workers of the queue; the others hold no
     slot while they wait. None: as many as there are slots."""
     rate: Rate | None = None
     """How often an attempt may begin; a task beyond it is scheduled for when its turn has come."""
-    unique_for: timedelta | None = None
-    """Refuse another task of the same kind and payload for this long, or until this one ends."""
-    retention: timedelta = timedelta(0)
-    """How long a task that succeeded can still be looked at."""
+    unique_for: _Duration | None = None
+    """Reject duplicates (same kind, same payload) for this long, or until this task ends."""
+    retention: _Duration = timedelta(0)
+    """How long a task that succeeded is kept with its result."""
     aggregate: Aggregate = Aggregate()
     """When tasks that are enqueued with a group are merged."""
 
 
+def is_name(text: str) -> bool:
+    """Tell whether a queue, a kind or a schedule entry may have this name."""
+    return _is_name(text) is not None
+
+
 class Job(BaseModel):
     """The base of every payload. A subclass names its `kind` and, if it must, its `policy`.
+
+    Its fields reach the handler as they are, or the call that enqueues it refuses it; private
+    attributes, computed fields and cached properties are no part of a payload.
 
     >>> class SendInvoice(Job, kind="send_invoice", policy=Policy(queue="low")):
     ...     order_id: int
@@ -93,7 +109,7 @@ class Job(BaseModel):
         cls, *, kind: str = "", policy: Policy | None = None, **kwargs: object
     ) -> None:
         super().__pydantic_init_subclass__(**kwargs)
-        if not re.match(NAME_PATTERN, kind):
+        if not is_name(kind):
             message = f"{cls.__name__}: kind {kind!r} must match {NAME_PATTERN}"
             raise TypeError(message)
         cls.kind = kind

@@ -1,31 +1,31 @@
 """A schedule entry: one line of the timetable, saying when a job is due."""
 
-import re
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
 from duly.cadence import Cadence, cadence_of
-from duly.errors import ConfigError
-from duly.job import NAME_PATTERN, Job
+from duly.errors import ConfigError, InvalidPayloadError
+from duly.job import NAME_PATTERN, Job, is_name
+from duly.payload import encode
 
 MOST_CAUGHT_UP = 500
 """Most missed slots that one claim may make up for: more would hold up the broker's clients."""
 
 
 class Overlap(StrEnum):
-    """What a tick does while the task of an earlier tick is still on its way."""
+    """What a tick does while the task of an earlier tick has not ended."""
 
     SKIP = "skip"
     """Enqueue nothing; count the tick as skipped."""
     QUEUE_ONE = "queue_one"
-    """Enqueue one more while the earlier one runs, and no third: two at most are on their way."""
+    """Enqueue one more while the earlier one runs, and no third."""
     ALLOW = "allow"
-    """Enqueue all the same."""
+    """Enqueue anyway."""
 
 
 class CatchUp(StrEnum):
-    """What becomes of slots that no scheduler claimed in time."""
+    """What happens to slots that no scheduler claimed in time."""
 
     SKIP = "skip"
     """Nothing; they are recorded as missed."""
@@ -45,7 +45,7 @@ class Entry:
     """
 
     id: str
-    """Stable: the claim of a tick and its history hang on it."""
+    """Keep it stable: claims and history are kept under it."""
     job: Job
     interval: timedelta | None = None
     """Whole seconds, one at least."""
@@ -60,7 +60,7 @@ class Entry:
     catch_up_limit: int = 100
     """Slots that `CatchUp.ALL` makes up for at once, at most 500."""
     paused: bool = False
-    """Its ticks pass without a task as long as the timetable says so."""
+    """Its ticks enqueue nothing while the timetable says so."""
 
     @property
     def cadence(self) -> Cadence:
@@ -92,11 +92,19 @@ class Entry:
         """Return if the entry can be scheduled.
 
         Raises:
-            ConfigError: It can not; with the entry, the value and a remedy.
+            ConfigError: It cannot; with the entry, the value and a remedy.
         """
         place = f"timetable entry {self.id}"
-        if not re.match(NAME_PATTERN, self.id):
+        if not is_name(self.id):
             raise ConfigError(place, "not an id", remedy=f"use {NAME_PATTERN}")
+        if not is_name(self.target):
+            raise ConfigError(
+                place, f"queue: {self.target!r} is no name", remedy=f"use {NAME_PATTERN}"
+            )
+        try:
+            encode(self.job)
+        except InvalidPayloadError as error:
+            raise ConfigError(place, str(error)) from None
         _ = self.cadence
         if not 1 <= self.catch_up_limit <= MOST_CAUGHT_UP:
             problem = f"catch_up_limit: {self.catch_up_limit} is not within 1 to {MOST_CAUGHT_UP}"

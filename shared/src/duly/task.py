@@ -1,11 +1,11 @@
-"""A task: one life of a job in a queue, its states, and the legal moves between them."""
+"""A task: one life of a job in a queue, its states, and the transitions between them."""
 
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -14,9 +14,9 @@ from duly.flow import Node, Step
 from duly.job import Job
 
 RESULT_LIMIT_BYTES = 256 * 1024
-"""The largest result that is kept, as JSON."""
+"""The largest result that is kept, in bytes of JSON."""
 NOTE_LIMIT = 200
-"""Characters of a handler's note on its progress that are kept."""
+"""How many characters of a progress note are kept."""
 
 
 class TaskState(StrEnum):
@@ -41,37 +41,37 @@ class AttemptOutcome(StrEnum):
     CANCELLED = "cancelled"
     SKIPPED = "skipped"
     QUARANTINED = "quarantined"
-    EXCUSED = "excused"
-    """It failed, and its kind's policy does not count that as a failure."""
+    UNCOUNTED = "uncounted"
+    """It failed, but the policy of its kind does not count the error as a failure."""
     EXPIRED = "expired"
-    """The deadline of the whole task passed, while it ran or before it could."""
-    SET_ASIDE = "set_aside"
-    """Not run: no live worker knew its kind. Told once, however often that was so."""
+    """The deadline of the task passed, while the attempt ran or before it could start."""
+    DEFERRED = "deferred"
+    """Not run, because no live worker knew its kind. Recorded once, however often it happened."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One run of a task that did not succeed, as kept with it (newest first, bounded)."""
+    """One run of a task that did not succeed, as kept in its history (newest first, bounded)."""
 
     number: int
-    """1 for the first run. A crash keeps the number of the run it ended."""
+    """1 for the first run. A crash keeps the number of the run that it ended."""
     outcome: AttemptOutcome
     at: datetime
     """When it ended."""
     started_at: datetime | None = None
-    """When it began; None: not known, or it never did."""
+    """When it started; None when that is not known, or when it never started."""
     duration: timedelta = timedelta(0)
     server: str = ""
     error: str = ""
     """`ExceptionClass: message`, shortened."""
     traceback: str = ""
     trace_id: str = ""
-    """Of the W3C trace it belonged to, 32 hexadecimal digits; "": none."""
+    """The W3C trace that it belonged to, 32 hexadecimal digits; empty when there was none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a handler says it has come."""
+    """The progress that a handler has reported."""
 
     fraction: float
     """0 to 1."""
@@ -79,7 +79,7 @@ class Progress:
 
 
 class Task(msgspec.Struct, kw_only=True):
-    """What is known of a task, in whatever state it is. To be read only."""
+    """What is known of a task, in any state. Treat it as read-only."""
 
     id: str
     queue: str
@@ -88,22 +88,22 @@ class Task(msgspec.Struct, kw_only=True):
     payload: dict[str, Any] = msgspec.field(default_factory=dict)
     labels: dict[str, Any] = msgspec.field(default_factory=dict)
     attempts: int = 0
-    """Runs that have ended in failure so far."""
+    """Attempts that have failed so far."""
     crashes: int = 0
-    """Times the server that ran it died."""
+    """How often the server that ran it died."""
     max_attempts: int = 0
-    """As the call asked for; 0: by the policy of its kind."""
+    """As the call asked for; 0 when the policy of its kind decides."""
     enqueued_at: datetime | None = None
     due_at: datetime | None = None
-    """Scheduled and retry: when it becomes waiting. Completed: when it is forgotten."""
+    """Scheduled and retry: when it becomes waiting. Completed: when it is removed."""
     ended_at: datetime | None = None
-    """Archived, completed, quarantined: since when."""
+    """Archived, completed and quarantined: since when."""
     server: str = ""
-    """Active: who runs it."""
+    """Active: the server that runs it."""
     history: tuple[Attempt, ...] = ()
     result: Any = None
     progress: Progress | None = None
-    """Active: how far its handler says it has come, as of its server's last heartbeat."""
+    """Active: what its handler reported, as of the last heartbeat of its server."""
 
 
 LEGAL: dict[TaskState | None, frozenset[TaskState | None]] = {
@@ -132,40 +132,78 @@ LEGAL: dict[TaskState | None, frozenset[TaskState | None]] = {
     TaskState.QUARANTINED: frozenset({TaskState.WAITING, None}),
 }
 """From each state, where a task may go; None is "does not exist" (before, or gone)."""
+ENDED = (TaskState.ARCHIVED, TaskState.QUARANTINED, TaskState.COMPLETED)
+"""The states of tasks that will not run again by themselves."""
+Operation = Literal["run", "archive", "delete", "cancel", "edit", "rerun"]
+"""What an operator does to a task."""
+ALLOWED: dict[Operation, tuple[TaskState, ...]] = {
+    "run": (
+        TaskState.ARCHIVED,
+        TaskState.QUARANTINED,
+        TaskState.RETRY,
+        TaskState.SCHEDULED,
+        TaskState.AGGREGATING,
+    ),
+    "archive": (
+        TaskState.WAITING,
+        TaskState.SCHEDULED,
+        TaskState.RETRY,
+        TaskState.AGGREGATING,
+    ),
+    "delete": tuple(state for state in TaskState if state is not TaskState.ACTIVE),
+    "cancel": (TaskState.ACTIVE,),
+    "edit": (TaskState.SCHEDULED, TaskState.RETRY),
+    "rerun": (*ENDED, TaskState.SCHEDULED, TaskState.RETRY),
+}
+"""In which states each operation is allowed. The scripts, the inspector, the command line and the
+monitor all take it from here."""
 
 
 def encode_result(value: object) -> bytes:
     """Return a handler's result as JSON.
 
     Raises:
-        TypeError: JSON can not hold it.
+        TypeError: JSON cannot represent it.
         ValueError: It takes more than 256 KiB.
     """
     data = msgspec.json.encode(value)
     if len(data) > RESULT_LIMIT_BYTES:
-        raise ValueError(f"the result takes {len(data)} bytes, the limit is {RESULT_LIMIT_BYTES}")
+        raise ValueError(
+            f"the result takes {len(data)} bytes, but the limit is {RESULT_LIMIT_BYTES}"
+        )
     return data
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outside:
-    """What contexts ask of whoever runs them. One for all: a context only refers to it."""
+    """What contexts need from the process that runs them. All contexts share one."""
 
     now_ms: Callable[[], int] = lambda: to_unix_ms(SystemClock().now())
     """The broker's time."""
     progressed: Callable[["TaskContext"], None] = lambda _: None
-    """Told when the context has a new `reported`; from any thread."""
-    drafted: Callable[["TaskContext"], None] = lambda _: None
-    """Told when the context has a new `draft`; from any thread."""
+    """Called when the context has a new `reported`; from any thread."""
+    partial_result_written: Callable[["TaskContext"], None] = lambda _: None
+    """Called when the context has a new `partial_result`; from any thread."""
 
 
+class Replacement(msgspec.Struct, kw_only=True):
+    """What a task becomes for its next attempt, where its handler has sent it once more."""
+
+    message: bytes
+    """As a producer would encode it, under the same id."""
+    wait: timedelta
+    """Until it may run again."""
+
+
+SLOT_HEADER = "duly-slot"
+"""Header of a tick's task: "ms of its slot, ms of the next one", separated by a space."""
 _ALONE = Outside()
 _KEYS = uuid.UUID("5f9e1b52-6a3c-5d84-9f0e-2c7b8d1a4e63")
-"""The namespace of idempotency keys. Never to change: keys of tasks under way would."""
+"""The namespace of idempotency keys. It must never change, or the keys of live tasks would."""
 
 
 class TaskContext(msgspec.Struct, kw_only=True, eq=False):
-    """What a handler may know of the task it runs, and tell. Its fields are to be read only.
+    """What a handler knows of the task that it runs, and what it can report. Fields are read-only.
 
     Every method may be called from any thread.
 
@@ -181,76 +219,83 @@ class TaskContext(msgspec.Struct, kw_only=True, eq=False):
     max_attempts: int = 1
     crashes: int = 0
     waiting_since_ms: int = 0
-    """When the task began to wait for this attempt, on the broker's clock; 0: not known."""
+    """When the task began to wait for this attempt, in ms on the broker's clock; 0: not known."""
     started_ms: int = 0
-    """When this attempt began, on the broker's clock."""
+    """When this attempt started, in ms on the broker's clock."""
     deadline_ms: int = 0
-    """When this attempt will be cancelled, by its timeout or the deadline of the whole task,
-    whichever is first, on the broker's clock; 0: never."""
+    """When this attempt will be cancelled, by its timeout or by the deadline of the task, whichever
+    comes first, in ms on the broker's clock; 0: never."""
     headers: dict[str, str] = msgspec.field(default_factory=dict)
     stopping: Callable[[], bool] = lambda: False
-    """True once the worker drains: long handlers should come to an end."""
+    """Returns True once the worker drains: long handlers should then end."""
     cancelled: bool = False
-    """Whether this attempt was told to stop: out of time, cancelled, or its lease lost."""
+    """Whether this attempt was asked to stop: timed out, cancelled, or its lease lost."""
+    timed_out: bool = False
+    """Whether it was asked to stop because its time was over."""
     reported: Progress | None = None
-    """What `progress` was told last."""
-    draft: bytes | None = None
-    """What `write_result` was given last, as JSON."""
+    """What `progress` was called with last."""
+    partial_result: bytes | None = None
+    """What `write_result` was called with last, as JSON."""
     outside: Outside = _ALONE
     successors: list[Any] | None = None
-    """What `then` was given; None: nothing."""
+    """What `then` was called with; None: nothing."""
+    replacement: Replacement | None = None
+    """What the task becomes if it is retried or requeued; None: it stays as it is."""
 
     def progress(self, fraction: float, note: str = "") -> None:
-        """Say how far the work has come. Costs nothing: the next heartbeat carries the last word.
+        """Report progress. It costs nothing: the next heartbeat carries the last report.
 
         Args:
-            fraction: 0 to 1; what is beyond is cut off.
-            note: For people, 200 characters at most: the monitor and `duly tasks inspect` show it.
+            fraction: 0 to 1; values beyond are clipped.
+            note: A text for people, 200 characters at most, shown by the monitor and
+                `duly tasks inspect`.
         """
         self.reported = Progress(min(1.0, max(0.0, float(fraction))), note[:NOTE_LIMIT])
         self.outside.progressed(self)
 
     def write_result(self, value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
-        """Keep a result so far: it can be seen within a second or so, the last one wins.
+        """Store a partial result. It is visible within about a second; the last one wins.
 
-        What the handler returns takes its place, unless that is None. It stays with a task that
-        fails, and goes with one that succeeds and has no retention.
+        The value that the handler returns replaces it, unless that is None. A task that fails keeps
+        it; a task that succeeds without retention drops it.
+
+        Args:
+            value: Whatever JSON can represent, 256 KiB at most.
 
         Raises:
-            TypeError: JSON can not hold it.
+            TypeError: JSON cannot represent it.
             ValueError: It takes more than 256 KiB.
         """
-        self.draft = encode_result(value)
-        self.outside.drafted(self)
+        self.partial_result = encode_result(value)
+        self.outside.partial_result_written(self)
 
     def remaining(self) -> timedelta | None:
-        """Return how long this attempt may still run, 0 when its time is over; None: for ever."""
+        """Return how long this attempt may still run, 0 at the least; None without a limit."""
         if not self.deadline_ms:
             return None
         return timedelta(milliseconds=max(0, self.deadline_ms - self.outside.now_ms()))
 
     def idempotency_key(self, step: str) -> str:
-        """Return a UUID for one step of this task: the same in every attempt, in any process."""
+        """Return a UUID for one step of this task: the same in every attempt and every process."""
         return str(uuid.uuid5(_KEYS, f"{self.queue}\0{self.id}\0{step}"))
 
     def then(self, *nodes: Node, **options: Any) -> None:  # noqa: ANN401 - `Client.enqueue`'s
-        """Enqueue jobs, chains or groups in the step that ends this task with success.
+        """Enqueue jobs, chains or groups in the same step that completes this task.
 
-        When the attempt ends in any other way they never are. They do not wait for one another,
-        their ids are this task's and their places, unless the options give one, and a job whose
-        id or unique lock is taken is left out and counted. A handler in a process can not; a
-        chain that it is part of can.
+        They are enqueued only if the attempt succeeds. They do not wait for one another. Their ids
+        are derived from the id of this task, unless the options give one. A job whose id or unique
+        lock is taken is not enqueued, and counted.
 
         Args:
             nodes: What comes next.
-            options: As of `Client.enqueue`, when it is one job.
+            options: The options of `Client.enqueue`, allowed for a single job only.
 
         Raises:
-            TypeError: Options for what is not one job.
+            TypeError: Options were given for anything but a single job.
         """
         if options:
             if len(nodes) != 1 or not isinstance(nodes[0], Job):
-                raise TypeError("options are for one job: name others by duly.flow.step")
+                raise TypeError("options apply to a single job: wrap the others in duly.step")
             nodes = (Step(nodes[0], options),)
         self.successors = [*(self.successors or []), *nodes]
 

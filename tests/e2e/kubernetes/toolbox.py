@@ -16,18 +16,19 @@ import urllib.request
 from collections import Counter
 from datetime import timedelta
 
-from duly.engine.client import Client
-from duly.engine.inspector import Inspector
-from duly.engine.requests import Request
+from duly.engine.enqueue.client import Client
+from duly.engine.enqueue.request import Request
+from duly.engine.inspection.inspector import Inspector
 from duly.errors import BrokerDownError, DulyError, TaskIdConflictError
 from duly.jobs import CheckPendingOrders
+from duly.runtime.loading import load
 from duly.runtime.settings import Settings
 
 
 async def produce(queue: str, count: str, per_second: str, prefix: str) -> None:
     """Send in small batches; while the broker is away, go on trying: an id is never sent twice."""
     batch = max(1, int(per_second) // 10)
-    settings = Settings()
+    settings = load(Settings)
     async with Client.connect(settings.redis, settings.queues) as client:
         for first in range(0, int(count), batch):
             numbers = range(first, min(first + batch, int(count)))
@@ -66,10 +67,10 @@ async def send(client: Client, queue: str, ids: list[str]) -> set[str]:
 
 async def outcomes(queue: str, count: str, prefix: str) -> None:
     found: Counter[str] = Counter()
-    async with Inspector.connect(Settings().redis) as inspector:
+    async with Inspector.connect(load(Settings).redis) as inspector:
         for number in range(int(count)):
             try:
-                task = await inspector.task(queue, f"{prefix}-{number}")
+                task = await inspector.tasks.get(queue, f"{prefix}-{number}")
                 found[str(task.state)] += 1
             except DulyError as error:
                 found[type(error).__name__] += 1
@@ -77,8 +78,8 @@ async def outcomes(queue: str, count: str, prefix: str) -> None:
 
 
 async def queue(name: str) -> None:
-    async with Inspector.connect(Settings().redis) as inspector:
-        print(json.dumps(dataclasses.asdict(await inspector.queue(name)), default=str))
+    async with Inspector.connect(load(Settings).redis) as inspector:
+        print(json.dumps(dataclasses.asdict(await inspector.queues.get(name)), default=str))
 
 
 async def fetch(url: str, user: str = "", password: str = "") -> None:

@@ -1,10 +1,33 @@
 """The commands against a real Valkey."""
 
 import json
+from datetime import timedelta
+from decimal import Decimal
 
 import pytest
+from pydantic import Field
 
 from duly.cli.main import main
+from duly.engine.enqueue.kind_publisher import KindPublisher
+from duly.engine.storage.store import Store, lock_digest
+from duly.job import Job, Policy
+from duly.jobs import CheckPendingOrders
+from duly.payload import encode
+
+
+class Invoice(Job, kind="send_invoice", policy=Policy(queue="low", unique_for=timedelta(hours=1))):
+    """Its class is published, and not imported by the command line."""
+
+    order_id: int
+    total: Decimal = Decimal("0.00")
+    tags: set[str] = Field(set())
+
+
+@pytest.fixture(autouse=True)
+async def published(broker_settings):
+    """Publish two kinds, as a worker does."""
+    async with Store.open(broker_settings) as store:
+        await KindPublisher(store, app="shop").publish([CheckPendingOrders, Invoice])
 
 
 @pytest.fixture
@@ -60,9 +83,9 @@ def test_taken_id_is_one_line(duly):
 
 
 def test_empty_broker_is_said_in_words(duly):
-    assert duly("queues", "ls") == "no queues yet: nothing was enqueued\n"
+    assert duly("queues", "ls") == "no queues: nothing has been enqueued yet\n"
     assert duly("servers", "ls") == "no workers\n"
-    assert duly("schedules", "ls") == "no entries: no scheduler has run yet\n"
+    assert duly("schedules", "ls") == "no entries: no scheduler has announced any\n"
 
 
 def test_many_are_run_archived_and_deleted_by_what_they_are(duly):
@@ -72,15 +95,18 @@ def test_many_are_run_archived_and_deleted_by_what_they_are(duly):
     assert "5 more" not in duly("tasks", "archive", "--state", "scheduled", "--dry-run")
     archived = json.loads(duly("tasks", "archive", "--all", "--limit", "3", "--yes", "--json"))
     assert (archived["done"], archived["complete"]) == (3, False)
-    assert duly("tasks", "run", "--state", "archived", "--yes") == "3 tasks: each will run\n"
+    assert (
+        duly("tasks", "run", "--state", "archived", "--yes")
+        == "3 tasks re-queued, attempts reset\n"
+    )
 
     found = json.loads(duly("tasks", "search", "--kind", "check_pending_orders", "--json"))
     assert (len(found["tasks"]), found["scanned"], found["total"]) == (5, 5, 5)
     duly("tasks", "delete", "--all", "--yes")
-    assert duly("queues", "rm", "default", "--yes") == "queue default is removed, with 0 tasks\n"
+    assert duly("queues", "rm", "default", "--yes") == "queue default removed, with 0 tasks\n"
 
 
-def test_groups_are_seen_and_put_right(duly):
+def test_groups_are_listed_and_operated_on(duly):
     for number in range(3):
         duly("tasks", "enqueue", "check_pending_orders", "--group", "ada", "--id", f"t{number}")
     duly("tasks", "enqueue", "check_pending_orders", "--group", "a:b", "--id", "other")
@@ -102,6 +128,70 @@ def test_groups_are_seen_and_put_right(duly):
     duly("groups", "archive", "default", "check_pending_orders:ada", "--yes")
     duly("groups", "delete", "default", "a:b", "--yes")
     assert "t2" in duly("tasks", "ls", "default", "--state", "archived")
-    assert duly("groups", "ls") == "no tasks wait to be merged\n"
+    assert duly("groups", "ls") == "no groups\n"
     assert "no group 'ada'" in duly("groups", "run", "default", "ada", "--yes", exit_code=1)
-    assert duly("joins", "ls") == "no task waits for others\n"
+    assert duly("joins", "ls") == "no joins\n"
+
+
+def test_a_queue_has_the_limit_that_the_configuration_gives_it(duly, monkeypatch):
+    monkeypatch.setenv("DULY_QUEUES__LOW__MAX_LENGTH", "2")
+    for _ in range(2):
+        duly("tasks", "enqueue", "check_pending_orders", "--queue", "low")
+
+    error = duly("tasks", "enqueue", "check_pending_orders", "--queue", "low", exit_code=1)
+
+    assert "queue low is full" in error
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            ("--queue", "lwo"),
+            "declared neither in the settings nor in the broker: did you mean 'low'?",
+        ),
+        (("--id", "a\nb"), "--id 'a\\nb' has a line break"),
+        (("--timeout", "0s"), "--timeout"),
+        (("--retention", "99999999d"), "--retention"),
+        (("--header", "a=\ud800"), "--headers"),
+    ],
+)
+def test_what_no_worker_could_obey_is_refused(duly, words, told):
+    error = duly("tasks", "enqueue", "check_pending_orders", *words, exit_code=2)
+
+    assert told in error
+    assert error.count("\n") == 1
+
+
+def test_a_kind_is_enqueued_without_its_class_as_if_by_it(duly):
+    words = ("send_invoice", "order_id=7", "total=12.50", 'tags=["b", "a"]')
+    task = json.loads(duly("tasks", "enqueue", *words, "--delay", "1h", "--json"))
+
+    payload = encode(Invoice(order_id=7, total=Decimal("12.50"), tags={"a", "b"}))
+    assert task["queue"] == "low"
+    assert task["payload"] == payload
+    assert task["labels"]["lock"] == lock_digest("send_invoice", payload)
+    assert "holds its lock" in duly("tasks", "enqueue", *words, exit_code=1)
+
+    changed = duly("tasks", "edit", task["id"], "total=7.00")
+    assert '"total": "7.00"' in changed
+    error = duly("tasks", "edit", task["id"], "order_id=seven", exit_code=1)
+    assert "order_id: is text, but must be integer, such as 7" in error
+
+
+def test_kinds_are_listed_and_inspected(duly):
+    assert "send_invoice" in duly("kinds", "ls")
+    fields = duly("kinds", "inspect", "send_invoice")
+    assert "array of text" in fields
+    assert "unique_for PT1H" in fields
+    unknown = duly("tasks", "enqueue", "send_invoce", "order_id=7", exit_code=2)
+    assert "did you mean 'send_invoice'?" in unknown
+
+
+def test_a_new_queue_is_made_only_on_request(duly):
+    words = ("tasks", "enqueue", "check_pending_orders", "--queue", "reports")
+    assert "or use --create-queue" in duly(*words, exit_code=2)
+    assert duly("queues", "ls", "--json") == '{\n  "queues": []\n}\n'
+
+    assert "in queue reports" in duly(*words, "--create-queue")
+    assert "in queue reports" in duly(*words)

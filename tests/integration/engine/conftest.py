@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from duly.engine.server import Server, ServerOptions
+from duly.engine.worker.server import Server, ServerOptions
 
 LEASE = timedelta(seconds=10)
 """More than any machine stalls."""
@@ -17,7 +17,9 @@ async def serve(broker_settings):
     """`await serve({Job: handler}, …)` starts a server; each is stopped at the end."""
     async with contextlib.AsyncExitStack() as stack:
 
-        async def begin(handlers, *, queues=None, concurrency=10, **options):
+        async def begin(
+            handlers, *, queues=None, concurrency=10, handle=None, merge=None, **options
+        ):
             server = await stack.enter_async_context(
                 Server.open(
                     broker_settings,
@@ -29,7 +31,9 @@ async def serve(broker_settings):
                 )
             )
             for job, handler in handlers.items():
-                server.handle(job, handler)
+                server.handle(job, handler, **(handle or {}))
+            for job, function in (merge or {}).items():
+                server.aggregate(job, function)
             server.end = asyncio.Event()
             server.running = asyncio.create_task(server.run(server.end))
 

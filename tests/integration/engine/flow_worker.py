@@ -5,7 +5,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-from duly.engine.server import Server, ServerOptions
+from duly.engine.worker.server import Server, ServerOptions
 from duly.flow import group
 from duly.job import Job, Policy
 from duly.runtime.settings import RedisSettings

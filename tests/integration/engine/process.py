@@ -10,7 +10,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-from duly.engine.server import Server, ServerOptions
+from duly.engine.worker.server import Server, ServerOptions
 from duly.job import Job
 from duly.runtime import logs, service
 from duly.runtime.settings import LogSettings, RedisSettings
@@ -23,12 +23,12 @@ class Held(Job, kind="held"):
 
 
 async def work(port: int, folder: Path, lease: float, stop: asyncio.Event) -> int:
-    """Work until told to stop."""
+    """Work until stopped."""
     options = ServerOptions(queues={"default": 1}, concurrency=2, lease=timedelta(seconds=lease))
 
     def tell(words: str) -> None:
-        with (folder / str(os.getpid())).open("a", encoding="utf-8") as told:
-            told.write(words + "\n")
+        with (folder / str(os.getpid())).open("a", encoding="utf-8") as lines:
+            lines.write(words + "\n")
 
     async def held(job: Held, _: object) -> None:
         tell(f"begin {job.number}")
@@ -39,7 +39,7 @@ async def work(port: int, folder: Path, lease: float, stop: asyncio.Event) -> in
     async with Server.open(RedisSettings(port=port), options) as server:
         server.handle(Held, held)
         tell("up")
-        with service.heeding({"SIGTSTP": server.quiet, "SIGCONT": server.wake}):
+        with service.signal_handlers({"SIGTSTP": server.quiet, "SIGCONT": server.resume}):
             await server.run(stop)
     return 0
 

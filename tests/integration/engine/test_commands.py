@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from duly.engine.reports import ServerStatus
+from duly.engine.storage.reports import ServerStatus
 from duly.errors import NotFoundError
 from duly.job import Job
 
@@ -29,7 +29,14 @@ class Steps:
 
 
 async def status(inspector, server):
-    return next(report.status for report in await inspector.servers() if report.id == server.id)
+    return next(
+        report.status for report in await inspector.servers.list() if report.id == server.id
+    )
+
+
+def takes_nothing(server):
+    """Tell whether it is quiet, and the read that was under way has ended."""
+    return server.ready() == "quiet" and not server.receiver._fetcher._waits
 
 
 async def test_a_quiet_server_takes_nothing_until_it_is_woken(
@@ -39,10 +46,10 @@ async def test_a_quiet_server_takes_nothing_until_it_is_woken(
     first = await serve({Step: one.step}, queues=BOTH)
     await serve({Step: other.step})
 
-    told = stopwatch()
-    await inspector.quiet(first.id)
-    await until(lambda: first.ready() == "quiet")
-    assert stopwatch() - told < 1
+    since = stopwatch()
+    await inspector.servers.quiet(first.id)
+    await until(lambda: takes_nothing(first))
+    assert stopwatch() - since < 1
     await client.enqueue_many([Step(number=number) for number in range(200)])
     await until(lambda: other.ran == 200, what="200 tasks elsewhere")
     assert one.ran == 0
@@ -51,12 +58,12 @@ async def test_a_quiet_server_takes_nothing_until_it_is_woken(
         return await status(inspector, first) is ServerStatus.QUIET
 
     await until(is_quiet)
-    told = stopwatch()
-    await inspector.wake(first.id)
+    since = stopwatch()
+    await inspector.servers.resume(first.id)
     await until(lambda: first.ready() is None)
-    await inspector.quiet(first.id)
+    await inspector.servers.quiet(first.id)
     await until(lambda: first.ready() == "quiet", what="quiet a second time")
-    assert stopwatch() - told < 2
+    assert stopwatch() - since < 2
 
 
 async def test_what_a_quiet_server_runs_goes_on(client, inspector, serve, until, stopwatch):
@@ -66,21 +73,21 @@ async def test_what_a_quiet_server_runs_goes_on(client, inspector, serve, until,
     await client.enqueue(Step())
     await until(lambda: steps.ran == 1)
 
-    await inspector.quiet(server.id)
-    await until(lambda: server.ready() == "quiet")
+    await inspector.servers.quiet(server.id)
+    await until(lambda: takes_nothing(server))
     await client.enqueue(Step())
     steps.hold.set()
 
     await until(lambda: one_processed(inspector), what="the task's end")
     assert steps.ran == 1
     woken = stopwatch()
-    await inspector.wake(server.id)
+    await inspector.servers.resume(server.id)
     await until(lambda: steps.ran == 2)
     assert stopwatch() - woken < 1
 
 
 async def one_processed(inspector):
-    report = await inspector.queue("default")
+    report = await inspector.queues.get("default")
     return (report.processed, report.waiting, report.active) == (1, 1, 0)
 
 
@@ -91,20 +98,20 @@ async def test_a_server_is_stopped_in_good_order(client, inspector, serve, until
     await client.enqueue(Step())
     await until(lambda: steps.ran == 1)
 
-    told = stopwatch()
-    await inspector.stop(server.id)
+    since = stopwatch()
+    await inspector.servers.stop(server.id)
 
     await until(lambda: server.ready() == "draining")
-    assert stopwatch() - told < 1
+    assert stopwatch() - since < 1
     steps.hold.set()
     await asyncio.wait_for(server.running, 60)
-    assert await inspector.servers() == []
-    assert (await inspector.queue("default")).processed == 1
+    assert await inspector.servers.list() == []
+    assert (await inspector.queues.get("default")).processed == 1
 
 
-async def test_a_server_that_is_not_there_can_not_be_told_anything(inspector, serve):
+async def test_a_server_that_does_not_exist_cannot_be_commanded(inspector, serve):
     await serve({Step: Steps().step})
 
-    for tell in (inspector.quiet, inspector.wake, inspector.stop):
+    for tell in (inspector.servers.quiet, inspector.servers.resume, inspector.servers.stop):
         with pytest.raises(NotFoundError):
             await tell("nobody")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from duly.engine.client import Client
-from duly.engine.inspector import Inspector
-from duly.engine.keys import queue_keys
+from duly.engine.enqueue.client import Client
+from duly.engine.inspection.inspector import Inspector
+from duly.engine.storage.keys import queue_keys
 from duly.flow import chain, step
 from duly.job import Job, Policy
 from duly.testing.environment import inherited
@@ -94,7 +94,7 @@ async def test_killed_workers_lose_and_double_nothing_that_follows(crew, broker_
 
     async with Inspector.connect(broker_settings) as inspector:
         await until(lambda: settled(inspector))
-        assert await inspector.joins("far") == []
+        assert await inspector.joins.list("far") == []
     assert {event.task for event in crew.events(What.START)} == wanted, "no strangers"
     # A run after a crash says so: whoever begins twice without one was enqueued twice.
     fresh = Counter(event.task for event in crew.events(What.START) if not event.facts["crashes"])
@@ -103,7 +103,7 @@ async def test_killed_workers_lose_and_double_nothing_that_follows(crew, broker_
 
 async def settled(inspector):
     """Tell whether nothing is left: no task, nothing on its way to another queue."""
-    reports = [await inspector.queue(name) for name in ("default", "far")]
+    reports = [await inspector.queues.get(name) for name in ("default", "far")]
     letters = [
         await inspector._store.connection.command("XLEN", queue_keys(name).outbox)
         for name in ("default", "far")

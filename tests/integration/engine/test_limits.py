@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from duly.engine import limits
-from duly.engine.scripts import Asking, Limit
-from duly.engine.store import Store
+from duly.engine.storage import limits
+from duly.engine.storage.scripts import Asking, Limit
+from duly.engine.storage.store import Store
 from duly.job import Job, Policy, Rate
 from duly.task import TaskState
 
@@ -83,7 +83,7 @@ async def test_what_waits_for_a_permit_holds_no_slot(client, inspector, handlers
     await until(lambda: handlers.plain == 20, what="20 tasks of another kind")
 
     assert (handlers.running, handlers.most) == (2, 2)
-    assert (await inspector.queue("default")).scheduled == 18
+    assert (await inspector.queues.get("default")).scheduled == 18
     handlers.hold.set()
     await until(lambda: handlers.done == 20, what="20 tasks")
     assert handlers.most <= 2
@@ -108,12 +108,12 @@ async def test_permits_of_a_dead_server_are_free_within_its_lease(  # noqa: PLR0
 
 async def take_and_die(store):
     await store.register("default")
-    await store.beat("default", server="gone", lease_ms=2_000, description=b"{}")
+    await store.heartbeat("default", server="gone", lease_ms=2_000, description=b"{}")
     reader = store.reader("default")
     found = await reader.read(server="gone", count=10, block_ms=100)
     await reader.close()
     asking = [
-        Asking(item.entry, f"{number}", item.tries, item.tries_with_token)
+        Asking(item.stream_id, f"{number}", item.tries, item.tries_with_token)
         for number, item in enumerate(found)
     ]
     assert await limits.ask(store, "default", "scarce", Limit(2), asking) == [0, 0]
@@ -145,7 +145,7 @@ async def test_a_task_of_a_limited_kind_is_cancelled_and_times_out_as_any(  # no
     await until(lambda: handlers.running == 2)
     active = [task for task in tasks if await state(inspector, task) is TaskState.ACTIVE]
 
-    await inspector.cancel("default", active[0].id)
+    await inspector.tasks.cancel("default", active[0].id)
 
     await until(lambda: cancelled(inspector, active[0]), what="archived")
     free = stopwatch()
@@ -154,7 +154,7 @@ async def test_a_task_of_a_limited_kind_is_cancelled_and_times_out_as_any(  # no
 
 
 async def state(inspector, task):
-    return (await inspector.find(task.id)).state
+    return (await inspector.tasks.find(task.id)).state
 
 
 async def cancelled(inspector, task):

@@ -43,7 +43,7 @@ async def test_no_task_begins_a_second_after_a_pause(client, inspector, serve, s
     await until(lambda: len(steps.at) > 20, what="a busy worker")
 
     paused = steps.now()
-    await inspector.pause("default")
+    await inspector.queues.pause("default")
 
     await until(lambda: idle_with_tasks(inspector), what="nothing active, something waiting")
     assert steps.now() - paused < 1
@@ -52,7 +52,7 @@ async def test_no_task_begins_a_second_after_a_pause(client, inspector, serve, s
 
 
 async def idle_with_tasks(inspector):
-    report = await inspector.queue("default")
+    report = await inspector.queues.get("default")
     return report.active == 0 and report.waiting > 0
 
 
@@ -60,7 +60,7 @@ async def test_a_pause_outlives_the_workers_and_a_resume_is_heard_within_a_secon
     client, inspector, serve, steps, until
 ):
     first = await serve({Step: steps.step})
-    await inspector.pause("default")
+    await inspector.queues.pause("default")
     first.end.set()
     await first.running
     await client.enqueue(Step())
@@ -72,6 +72,6 @@ async def test_a_pause_outlives_the_workers_and_a_resume_is_heard_within_a_secon
     assert steps.at == []
 
     resumed = steps.now()
-    await inspector.resume("default")
+    await inspector.queues.resume("default")
     await until(lambda: steps.at, what="the task")
     assert steps.at[0] - resumed < 1

@@ -79,12 +79,12 @@ async def test_long_tasks_of_one_queue_leave_slots_to_the_others(client, handler
 async def test_a_queue_that_is_resumed_is_served_within_a_second(
     client, inspector, handlers, server, until
 ):
-    await inspector.pause("critical")
+    await inspector.queues.pause("critical")
     await client.enqueue(Urgent())
-    await until(lambda: server._receiver.paused == {"critical"}, what="the pause is heard")
+    await until(lambda: server.receiver.paused == {"critical"}, what="the pause is heard")
 
     resumed = handlers.now()
-    await inspector.resume("critical")
+    await inspector.queues.resume("critical")
 
     await until(lambda: handlers.urgent)
     assert handlers.urgent[0] - resumed < 1

@@ -12,13 +12,14 @@ from pydantic import SecretStr
 from sqlalchemy import func, select
 
 from duly.jobs.orders import CheckPendingOrders
+from duly.orders.check import PendingOrdersCheck
+from duly.orders.database import OrdersDatabase
 from duly.orders.session import open_engine
 from duly.orders.tables import ORDER_ITEMS, ORDERS
 from duly.runtime.lines import LineWriter
 from duly.runtime.output import Output
 from duly.runtime.settings import DatabaseSettings, LogSettings
 from duly.task import TaskContext
-from duly_worker.handlers.orders import PendingOrdersCheck
 from duly_worker.migrate import migrate
 from duly_worker.seed import seed
 from duly_worker.settings import Settings
@@ -55,18 +56,18 @@ async def ended(process):
     return process.returncode, out.decode(), error.decode()
 
 
-async def test_migrations_in_two_processes_are_applied_once(command):
+async def test_migrations_in_two_processes_are_applied_once(command, revisions):
     both = [await command("migrate") for _ in range(2)]
 
     results = sorted([await ended(process) for process in both])
 
-    assert results == [(0, "applied 0001\n", ""), (0, "nothing to apply\n", "")]
+    assert results == [(0, f"applied {', '.join(revisions)}\n", ""), (0, "nothing to apply\n", "")]
 
 
-async def test_a_waiting_process_goes_on_after_the_migration(command):
+async def test_a_waiting_process_ends_after_the_migration(command, revisions):
     waiting = await command("migrate", "--wait")
 
-    assert await ended(await command("migrate")) == (0, "applied 0001\n", "")
+    assert await ended(await command("migrate")) == (0, f"applied {', '.join(revisions)}\n", "")
     assert await ended(waiting) == (0, "", "")
 
 
@@ -90,8 +91,11 @@ async def test_the_trickle_adds_orders_and_ends_on_sigterm_with_0(command, datab
 async def run_check(settings, log):
     stream = StringIO()
     lines = LineWriter(output=Output(log, service="worker", stream=stream))
-    async with open_engine(settings.database) as engine:
-        handler = PendingOrdersCheck(engine, lines)
+    async with (
+        OrdersDatabase.open(settings.database) as orders,
+        open_engine(settings.database) as engine,
+    ):
+        handler = PendingOrdersCheck(orders, lines)
         context = TaskContext(id="0a1b", queue="default", kind=CheckPendingOrders.kind)
         await handler(CheckPendingOrders(), context)
         pending = select(ORDERS.c.id).where(ORDERS.c.status == "pending")
@@ -118,7 +122,8 @@ ITEM = re.compile(
     r"quantity=[1-5] unit_price=\d+\.\d{2,4}$"
 )
 SUMMARY = re.compile(
-    r"^\S+ INFO  ?Pending orders checked pending=40 logged=40 duration=[\d.]+ run_id=0a1b$"
+    r"^\S+ INFO  ?Pending orders checked pending=40 logged=40 suppressed=0 oldest_age=[\d.]+ "
+    r"pages=1 duration=[\d.]+ run_id=0a1b$"
 )
 
 

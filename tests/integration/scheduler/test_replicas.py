@@ -1,4 +1,4 @@
-"""Several schedulers on one broker: each slot once, whoever comes and goes."""
+"""Several schedulers on one broker: each slot once, whichever of them start and stop."""
 
 import asyncio
 import time
@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-from duly.engine.client import Client
-from duly.engine.inspector import Inspector
+from duly.engine.enqueue.client import Client
+from duly.engine.inspection.inspector import Inspector
 from duly.errors import NotFoundError
 from duly.jobs import CheckPendingOrders
 from duly.runtime.settings import MetricsSettings
@@ -29,9 +29,8 @@ def settings(broker):
     return Settings(redis=broker, metrics=MetricsSettings(host="127.0.0.1", port=0))
 
 
-async def test_processes_that_are_killed_and_started_again_go_on_and_double_no_slot(
-    start, own_server, stopwatch
-):
+@pytest.mark.fault("several schedulers")
+async def test_killed_and_restarted_processes_double_no_slot(start, own_server, stopwatch):
     began, counted = time.monotonic(), stopwatch()
     replicas = [start(own_server.port) for _ in range(2)]
     for replica in replicas:
@@ -41,7 +40,7 @@ async def test_processes_that_are_killed_and_started_again_go_on_and_double_no_s
 
         async def ticks():
             try:
-                found = await inspector.ticks("check-pending-orders", limit=100)
+                found = await inspector.schedules.ticks("check-pending-orders", limit=100)
             except NotFoundError:  # ready, but not announced yet
                 return []
             return sorted(tick.slot for tick in found)
@@ -71,6 +70,7 @@ async def test_processes_that_are_killed_and_started_again_go_on_and_double_no_s
     assert len(set(claimed)) == len(claimed)
 
 
+@pytest.mark.fault("several schedulers")
 async def test_each_slot_becomes_one_task_however_many_replicas_run(broker_settings):
     stop = asyncio.Event()
 
@@ -80,7 +80,7 @@ async def test_each_slot_becomes_one_task_however_many_replicas_run(broker_setti
 
         async def enqueued(count):
             try:
-                page = await inspector.tasks("default", TaskState.WAITING, limit=100)
+                page = await inspector.tasks.list("default", TaskState.WAITING, limit=100)
             except NotFoundError:  # no scheduler has been there yet
                 return None
             return page.tasks if len(page.tasks) >= count else None
@@ -93,14 +93,14 @@ async def test_each_slot_becomes_one_task_however_many_replicas_run(broker_setti
     assert all(task_id.startswith("often@") for task_id in ids)
 
 
-async def test_an_entry_is_announced_and_its_ticks_can_be_looked_at(broker_settings):
+async def test_an_entry_and_its_ticks_are_listed(broker_settings):
     stop = asyncio.Event()
 
     async with Inspector.connect(broker_settings) as inspector, asyncio.TaskGroup() as group:
         group.create_task(schedule(settings(broker_settings), (ENTRY,), stop))
 
         async def announced():
-            found = await inspector.schedules()
+            found = await inspector.schedules.list()
             return found if found and found[0].last else None
 
         (report,) = await until(announced)
@@ -109,7 +109,7 @@ async def test_an_entry_is_announced_and_its_ticks_can_be_looked_at(broker_setti
     assert (report.id, report.interval, report.queue) == ("often", SECOND, "default")
 
 
-async def test_entries_of_a_file_come_change_and_go_while_replicas_run(start, own_server, tmp_path):
+async def test_entries_of_a_file_change_while_replicas_run(start, own_server, tmp_path):
     file = tmp_path / "entries.yaml"
     file.write_text("entries: {}")
     variables = {
@@ -127,7 +127,7 @@ async def test_entries_of_a_file_come_change_and_go_while_replicas_run(start, ow
     async with Inspector.connect(own_server.settings()) as inspector:
 
         async def known(description):
-            found = {report.id: report for report in await inspector.schedules()}
+            found = {report.id: report for report in await inspector.schedules.list()}
             if description is None:
                 return "added" not in found
             return "added" in found and found["added"].description == description
@@ -136,17 +136,19 @@ async def test_entries_of_a_file_come_change_and_go_while_replicas_run(start, ow
         await until(lambda: known("every second"))
 
         async def ticked(count):
-            ticks = await inspector.ticks("added", limit=100)
+            ticks = await inspector.schedules.ticks("added", limit=100)
             return ticks if len(ticks) >= count else None
 
         ticks = await until(lambda: ticked(3))
         say('{kind: check_pending_orders, cron: "@daily", timezone: Europe/Berlin, queue: low}')
         await until(lambda: known("At 00:00 every day (Europe/Berlin)"))
-        say("{kind: nope}")
+        say("{kind: check_pending_orders, interval: soon}")
         for replica in replicas:
-            replica.said("Entries can not be read, going on with the last ones")
+            replica.said("Entries unreadable, keeping the previous ones")
         assert await known("At 00:00 every day (Europe/Berlin)")
-        say("")
+        say("{kind: nope, interval: 1s}")
+        for replica in replicas:
+            replica.said("Entry refused, the others go on")
         await until(lambda: known(None))
 
     assert len({tick.slot for tick in ticks}) == len(ticks)
@@ -155,11 +157,11 @@ async def test_entries_of_a_file_come_change_and_go_while_replicas_run(start, ow
     assert "duly_entries_errors_total" in text
 
 
-async def test_a_task_that_is_due_is_moved_without_any_worker(broker_settings):
+async def test_a_due_task_is_promoted_without_any_worker(broker_settings):
     stop = asyncio.Event()
 
     async with (
-        Client.connect(broker_settings) as client,
+        Client.connect(broker_settings, create_queues=True) as client,
         Inspector.connect(broker_settings) as inspector,
         asyncio.TaskGroup() as group,
     ):
@@ -170,7 +172,7 @@ async def test_a_task_that_is_due_is_moved_without_any_worker(broker_settings):
         group.create_task(schedule(settings(broker_settings), (), stop))
 
         async def waits():
-            return (await inspector.task("low", task.id)).state is TaskState.WAITING
+            return (await inspector.tasks.get("low", task.id)).state is TaskState.WAITING
 
         await until(waits)
         stop.set()

@@ -140,14 +140,14 @@ def test_cron_in_words(expression, zone, words):
     [
         ({}, "interval: neither interval nor cron is given (give one of them)"),
         ({"interval": timedelta(1), "cron": "@daily"}, "both interval and cron are given"),
-        ({"interval": timedelta(seconds=1.5)}, "0:00:01.500000 is no number of whole seconds"),
-        ({"interval": timedelta(0)}, "whole seconds, 1 at least"),
-        ({"interval": timedelta(days=9999)}, "ten years at most"),
+        ({"interval": timedelta(seconds=1.5)}, "0:00:01.500000 is not a number of whole seconds"),
+        ({"interval": timedelta(0)}, "between 1 second"),
+        ({"interval": timedelta(days=9999)}, "and ten years"),
         ({"cron": "* * * *"}, "cron: '* * * *' is not five fields (write minute hour day"),
         ({"cron": "* * * * * *"}, "is not five fields"),
         ({"cron": "@often"}, "or @hourly, @daily"),
-        ({"cron": "61 * * * *"}, "cron: '61 * * * *' can not be read: Bad minute"),
-        ({"cron": "0 0 31 2 *"}, "'0 0 31 2 *' can not be read: Bad day-of-month"),
+        ({"cron": "61 * * * *"}, "cron: '61 * * * *' cannot be read: Bad minute"),
+        ({"cron": "0 0 31 2 *"}, "'0 0 31 2 *' cannot be read: Bad day-of-month"),
         ({"cron": "0 0 */31 2 1#5"}, "it is never due"),
         ({"cron": "9" * 500 + " * * * *"}, "is not five fields"),
         ({"cron": "@daily", "timezone": "Europe/Berlni"}, "did you mean Europe/Berlin?"),
@@ -155,7 +155,7 @@ def test_cron_in_words(expression, zone, words):
         ({"cron": "@daily", "timezone": "Europe"}, "there is no time zone 'Europe'"),
     ],
 )
-def test_what_can_not_be_due_is_refused_with_a_remedy(given, message):
+def test_what_cannot_be_due_is_refused_with_a_remedy(given, message):
     with pytest.raises(ConfigError) as caught:
         cadence_of(**{"interval": None, "cron": None} | given)
 

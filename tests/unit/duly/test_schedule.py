@@ -39,7 +39,7 @@ def test_how_much_it_makes_up_for(options, most):
         ({"id": "a:b"}, "timetable entry a:b: not an id (use"),
         ({"interval": None}, "timetable entry a: interval: neither interval nor cron is given"),
         ({"cron": "@daily"}, "both interval and cron are given (give one of them)"),
-        ({"interval": None, "cron": "0 25 * * *"}, "cron: '0 25 * * *' can not be read: Bad hour"),
+        ({"interval": None, "cron": "0 25 * * *"}, "cron: '0 25 * * *' cannot be read: Bad hour"),
         (
             {"interval": None, "cron": "@daily", "timezone": "Europe/Berln"},
             "timezone: there is no time zone 'Europe/Berln' (did you mean Europe/Berlin?)",
@@ -48,7 +48,7 @@ def test_how_much_it_makes_up_for(options, most):
         ({"catch_up": CatchUp.ALL}, "say overlap: allow, or catch_up: one"),
     ],
 )
-def test_what_can_not_be_scheduled_is_refused_with_a_remedy(changes, message):
+def test_what_cannot_be_scheduled_is_refused_with_a_remedy(changes, message):
     with pytest.raises(ConfigError) as caught:
         entry(**changes).check()
 

@@ -30,12 +30,18 @@ def inspector():
 
 
 @pytest.fixture
-def build(inspector):
+def producer():
+    """What the monitor enqueues by."""
+    return fake.FakeClient()
+
+
+@pytest.fixture
+def build(inspector, producer):
     """Return a function that builds the app with monitor settings."""
 
     def make(**monitor):
         settings = Settings(monitor=MonitorSettings(**{"access": "local", **monitor}))
-        return build_app(settings, inspector, fake.FrozenClock())
+        return build_app(settings, inspector, producer, fake.FrozenClock())
 
     return make
 

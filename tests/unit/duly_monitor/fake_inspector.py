@@ -1,11 +1,27 @@
 """An inspector over plain values: what the monitor is tested and looked at with."""
 
+import importlib.util
 import math
+import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 
-from duly.engine.inspector import Inspector
-from duly.engine.reports import (
+from duly.clock import to_unix_ms
+from duly.described_job import described_job
+from duly.engine.inspection.bulk import Bulk
+from duly.engine.inspection.failures import Failures
+from duly.engine.inspection.inspector import Inspector
+from duly.engine.inspection.removal import QueueInUseError
+from duly.engine.inspection.tasks import Tasks
+from duly.engine.storage.reports import (
+    AuditPage,
+    BrokerReport,
     EntryReport,
+    KindReport,
+    LockPage,
     MinuteReport,
     QueueReport,
     RunningTask,
@@ -15,18 +31,18 @@ from duly.engine.reports import (
     TickOutcome,
     TickReport,
 )
-from duly.errors import BrokerDownError, IllegalTransitionError, NotFoundError
-from duly.task import Attempt, AttemptOutcome, Progress, Task, TaskState
+from duly.errors import BrokerDownError, IllegalTransitionError, NotFoundError, UnknownKindError
+from duly.payload import form_of
+from duly.task import Progress, Task, TaskState
+
+# Tests are no package, and are loaded by their files: this one loads what it needs likewise.
+_spec = importlib.util.spec_from_file_location(
+    "sample_tasks", Path(__file__).with_name("sample_tasks.py")
+)
+samples = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(samples)
 
 NOW = datetime(2026, 11, 25, 3, 30, 17, tzinfo=UTC)
-XSS = "<img src=x onerror=alert(1)>"
-TRACEBACK = """Traceback (most recent call last):
-  File "/app/duly_worker/handlers/invoices.py", line 41, in send_invoice
-    response = await gateway.post(invoice)
-  File "/app/duly_worker/gateway.py", line 88, in post
-    raise GatewayError(f"{status}: {body[:80]}")
-duly_worker.gateway.GatewayError: 502: upstream connect error
-"""
 RUNNABLE = {
     TaskState.SCHEDULED,
     TaskState.RETRY,
@@ -35,6 +51,43 @@ RUNNABLE = {
     TaskState.QUARANTINED,
 }
 ARCHIVABLE = {TaskState.WAITING, TaskState.SCHEDULED, TaskState.RETRY, TaskState.AGGREGATING}
+
+
+KIND = KindReport(
+    kind="send_invoice",
+    queue="low",
+    app="shop",
+    description="Send the invoice of one order.",
+    policy={"queue": "low", "max_attempts": 3},
+    schema={
+        "type": "object",
+        "properties": {
+            "order_id": {"type": "integer"}, "total": {"type": "string", "default": "0.00"},
+        },
+        "required": ["order_id"],
+        "additionalProperties": False,
+    },
+    published_at=NOW,
+    servers=("worker-1:1:aa",),
+)  # fmt: skip
+
+
+class FakeClient:
+    """Keeps what was enqueued; raises what `refuses` is."""
+
+    def __init__(self):
+        self.enqueued = []
+        self.refuses = None
+
+    async def enqueue(self, job, *, queue, **options):
+        if self.refuses is not None:
+            raise self.refuses
+        self.enqueued.append((job, queue, options))
+        payload = form_of(type(job)).encode(job)
+        return Task(
+            id=options["task_id"] or "new", queue=queue, kind=job.kind,
+            state=TaskState.WAITING, payload=payload,
+        )  # fmt: skip
 
 
 class FrozenClock:
@@ -48,14 +101,162 @@ class FrozenClock:
 
 
 class FakeInspector(Inspector):
-    """Holds tasks in a list; `down` makes it behave as if the broker were away."""
+    """Holds tasks in a list; `down` makes it behave as if the broker were down."""
 
     def __init__(self, now=NOW):
         self.at = now
         self.down = False
         self.calls = 0
         self.paused = {"low": now - timedelta(minutes=26)}
-        self.held = sample_tasks(now)
+        self.held = samples.sample_tasks(now)
+        self.cancelled, self.stops, self.pauses = [], set(), {}
+        self.queues = SimpleNamespace(
+            list=self._queues, get=self._queue, names=self._names, minutes=self._minutes,
+            pause=self._pause, resume=self._resume, remove=self._remove,
+        )  # fmt: skip
+        self.tasks = SimpleNamespace(
+            list=self._tasks, get=self._task, find=self._find,
+            run=self._run, archive=self._archive, delete=self._delete, cancel=self._cancel,
+            message=self._message, rerun=self._rerun, edit=self._edit, search=self._search,
+            scan=self._scan, sizes=self._sizes, count=self._count_all,
+        )  # fmt: skip
+        self.failures = Failures(self.tasks, clock=FrozenClock())
+        self.bulk = Bulk(self.tasks, None)
+        self.runs = {}
+        self.bulk_runs = SimpleNamespace(
+            begin=self._save_run, save=self._save_run, get=self._get_run, list=self._list_runs,
+            stop=self._stop_run, stopped=self._is_stopped, now_ms=lambda: to_unix_ms(self.at),
+        )  # fmt: skip
+        self.servers = SimpleNamespace(
+            list=self._servers,
+            quiet=partial(self._signal, "quiet"),
+            resume=partial(self._signal, "resume"),
+            stop=partial(self._signal, "stop"),
+        )
+        self.schedules = SimpleNamespace(
+            list=self._schedules,
+            ticks=self._ticks,
+            trigger=partial(self._note, "trigger"),
+            pause=partial(self._note, "pause"),
+            resume=partial(self._note, "resume"),
+        )
+        self.brokers = SimpleNamespace(list=self._brokers)
+        self.noted = []
+        """What was done to servers and schedules: (operation, id)."""
+
+        self.queues.days = lambda name, count: self._of(name, [])
+        self.groups = self.joins = SimpleNamespace(list=lambda name: self._of(name, []))
+        self.locks = SimpleNamespace(list=lambda name: self._of(name, LockPage(locks=())))
+        self.kinds = SimpleNamespace(list=self._kinds, find=self._kind, job=self._job)
+        self.audited = []
+        self.audit = SimpleNamespace(append=self._append, list=self._audit)
+
+    async def _signal(self, operation, server):
+        if all(each.id != server for each in await self._servers()):
+            raise NotFoundError("server", server)
+        self.noted.append((operation, server))
+
+    async def _of(self, queue, answer):
+        await self._queue(queue)
+        return answer
+
+    async def _append(self, record, *, most, age):
+        if self.down:
+            raise BrokerDownError("127.0.0.1:6379", "connection refused")
+        self.audited.append(replace(record, id=f"{len(self.audited) + 1}-0", at=self.at))
+
+    async def _audit(self, *, limit=50, cursor=None):
+        self._answer()
+        if cursor is not None and not cursor.endswith("-0"):
+            raise ValueError(cursor)
+        before = int(cursor[:-2]) - 1 if cursor else len(self.audited)
+        found = self.audited[max(before - limit, 0) : before][::-1]
+        more = found[-1].id if len(found) == limit and found[-1].id != "1-0" else None
+        return AuditPage(records=tuple(found), next_cursor=more)
+
+    async def _remove(self, name, *, force=False):
+        report = await self._queue(name)
+        if name != "low":
+            raise QueueInUseError(name, "is served by live workers: stop them first")
+        return report.held
+
+    async def _cancel(self, queue, task_id, *, outcome="archive"):
+        task = await self._task(queue, task_id)
+        if task.state is not TaskState.ACTIVE:
+            raise IllegalTransitionError(task_id, task.state.value, "cancel")
+        self.cancelled.append((task_id, outcome))
+
+    async def _message(self, queue, task_id):
+        await self._task(queue, task_id)
+        return f'\x00{{"{samples.XSS}'.encode() + b"\xff" + bytes(5_000)
+
+    async def _rerun(self, queue, task_id, *, changes=None, to_queue=None, catalogue=None):
+        old = await self._task(queue, task_id)
+        new = Task(
+            id=f"{task_id}~1", queue=to_queue or queue, kind=old.kind, state=TaskState.WAITING,
+            payload={**old.payload, **(changes or {})}, labels={"origin": task_id},
+        )  # fmt: skip
+        self.held.append(new)
+        return new
+
+    async def _edit(self, queue, task_id, changes, *, catalogue=None):
+        task = await self._task(queue, task_id)
+        task.payload.update(changes)
+        return task
+
+    async def _search(self, query, *, limit=100, window=100_000):
+        return await Tasks.search(self.tasks, query, limit=limit, window=window)
+
+    async def _sizes(self, queues, states):
+        self._answer()
+        names = queues or ("critical", "default", "low")
+        for name in names:
+            await self._queue(name)
+        return {(name, state): self._count(name, state) for name in names for state in states}
+
+    async def _count_all(self, queues, states):
+        return sum((await self._sizes(queues, states)).values())
+
+    async def _scan(self, queues, states, *, unreadable, most=None):
+        self._answer()
+        for state in states:
+            for task in [*self.held]:
+                if task.state is state and (not queues or task.queue in queues):
+                    yield task
+
+    async def _save_run(self, report):
+        self._answer()
+        self.runs[report.id] = report
+
+    async def _get_run(self, run_id):
+        self._answer()
+        if run_id not in self.runs:
+            raise NotFoundError("bulk operation", run_id)
+        return self.runs[run_id]
+
+    async def _list_runs(self):
+        self._answer()
+        return [*self.runs.values()]
+
+    async def _stop_run(self, run_id):
+        self.stops.add(run_id)
+
+    async def _is_stopped(self, run_id):
+        return run_id in self.stops
+
+    async def _kinds(self):
+        self._answer()
+        return [KIND]
+
+    async def _kind(self, kind):
+        self._answer()
+        if kind != KIND.kind:
+            raise UnknownKindError(kind, (KIND.kind,))
+        return KIND
+
+    async def _job(self, kind):
+        found = await self._kind(kind)
+        return described_job(found.kind, found.schema, found.policy)
 
     def _answer(self):
         self.calls += 1
@@ -68,11 +269,15 @@ class FakeInspector(Inspector):
     async def ping(self):
         self._answer()
 
-    async def queues(self):
+    async def _queues(self):
         self._answer()
         return [self._report(name) for name in ("critical", "default", "low")]
 
-    async def queue(self, name):
+    async def _names(self):
+        self._answer()
+        return ["critical", "default", "low"]
+
+    async def _queue(self, name):
         self._answer()
         if name not in ("critical", "default", "low"):
             raise NotFoundError("queue", name)
@@ -99,67 +304,82 @@ class FakeInspector(Inspector):
             name=name,
             concurrency=concurrency,
             paused_since=self.paused.get(name),
+            **self.pauses.get(name, {}),
             **counts,
             **extra,
         )
 
-    async def minutes(self, name, *, count=60):
+    async def _minutes(self, name, *, count=60):
         self._answer()
         start = self.at.replace(second=0, microsecond=0) - timedelta(minutes=count - 1)
-        base = {"critical": 300, "default": 1_250, "low": 14}[name]
+        base = {"critical": 300, "default": 1_250, "low": 14}.get(name)
+        if base is None:
+            raise NotFoundError("queue", name)
         return [_minute(start + timedelta(minutes=index), base) for index in range(count)]
 
-    async def tasks(self, queue, state, *, limit=30, cursor=None, newest=True):  # noqa: ARG002
+    async def _tasks(self, queue, state, *, limit=30, cursor=None, newest=True):
         self._answer()
         if cursor is not None and not cursor.isdigit():
             raise ValueError(cursor)
-        start = int(cursor or 0)
-        found = [task for task in self.held if task.queue == queue and task.state is state]
-        end = start + limit
+        # A cursor is the place in the order of the newest, of a task that has been seen.
+        found = [
+            *enumerate(task for task in self.held if (task.queue, task.state) == (queue, state))
+        ]
+        if not newest:
+            found.reverse()
+        if cursor is not None:
+            places = [place for place, _ in found]
+            if int(cursor) not in places:
+                raise ValueError(cursor)
+            found = found[places.index(int(cursor)) + 1 :]
+        part = found[:limit]
         return TaskPage(
-            tasks=tuple(found[start:end]), next_cursor=str(end) if end < len(found) else None
+            tasks=tuple(task for _, task in part),
+            next_cursor=str(part[-1][0]) if len(found) > limit else None,
+            previous_cursor=str(part[0][0]) if part else None,
         )
 
-    async def task(self, queue, task_id):
+    async def _task(self, queue, task_id):
         self._answer()
         for task in self.held:
             if task.queue == queue and task.id == task_id:
                 return task
         raise NotFoundError("task", task_id, f"queue {queue}")
 
-    async def find(self, task_id):
+    async def _find(self, task_id):
         self._answer()
         for task in self.held:
             if task.id == task_id:
                 return task
         raise NotFoundError("task", task_id)
 
-    async def run(self, queue, task_id):
+    async def _run(self, queue, task_id):
         await self._move(queue, task_id, "run", RUNNABLE, TaskState.WAITING)
 
-    async def archive(self, queue, task_id):
+    async def _archive(self, queue, task_id):
         await self._move(queue, task_id, "archive", ARCHIVABLE, TaskState.ARCHIVED)
 
-    async def delete(self, queue, task_id):
+    async def _delete(self, queue, task_id):
         await self._move(queue, task_id, "delete", set(TaskState) - {TaskState.ACTIVE}, None)
 
     async def _move(self, queue, task_id, operation, sources, target):
-        task = await self.task(queue, task_id)
+        task = await self._task(queue, task_id)
         if task.state not in sources:
             raise IllegalTransitionError(task_id, task.state.value, operation)
         self.held.remove(task)
         if target is not None:
             self.held.append(Task(id=task_id, queue=queue, kind=task.kind, state=target))
 
-    async def pause(self, queue):
+    async def _pause(self, queue, *, by="", reason=""):
         self._answer()
         self.paused.setdefault(queue, self.at)
+        self.pauses[queue] = {"paused_by": by, "pause_reason": reason}
 
-    async def resume(self, queue):
+    async def _resume(self, queue):
         self._answer()
         self.paused.pop(queue, None)
 
-    async def servers(self):
+    async def _servers(self):
         self._answer()
         started = self.at - timedelta(hours=26)
         running = tuple(
@@ -177,21 +397,29 @@ class FakeInspector(Inspector):
             _server("worker-default-6d9f-x7k2p", started, self.at, {"default": 1}, 3, running),
             _server("worker-mixed-58b7-q1zzv", started, self.at, {"critical": 3, "default": 1}, 6),
             ServerReport(
-                id="worker-low-7c44-m0aaa:1:8d1e",
-                host="worker-low-7c44-m0aaa",
-                pid=1,
-                queues={"low": 1},
-                concurrency=1,
-                started_at=started,
-                beat_at=self.at - timedelta(seconds=44),
-                status=ServerStatus.LOST,
-                version="0.1.0",
+                id="worker-low-7c44-m0aaa:1:8d1e", host="worker-low-7c44-m0aaa", pid=1,
+                queues={"low": 1}, concurrency=1, started_at=started, version="0.1.0",
+                beat_at=self.at - timedelta(seconds=44), status=ServerStatus.LOST,
             ),
-        ]
+        ]  # fmt: skip
 
-    async def schedules(self):
+    async def _note(self, operation, name):
+        await self._ticks(name)
+        self.noted.append((operation, name))
+        return f"{name}@now"
+
+    async def _brokers(self):
         self._answer()
-        ticks = await self.ticks("check-pending-orders")
+        return [
+            BrokerReport(
+                address="127.0.0.1:6379", version="Valkey 9.1", memory_bytes=50 << 20,
+                memory_limit_bytes=100 << 20, clients=12, queues=("default",), slots={},
+            )
+        ]  # fmt: skip
+
+    async def _schedules(self):
+        self._answer()
+        ticks = await self._ticks("check-pending-orders")
         return [
             EntryReport(
                 id="check-pending-orders",
@@ -209,7 +437,7 @@ class FakeInspector(Inspector):
             )
         ]
 
-    async def ticks(self, entry, *, limit=50):
+    async def _ticks(self, entry, *, limit=50, queue=None):
         self._answer()
         if entry != "check-pending-orders":
             raise NotFoundError("entry", entry)
@@ -250,150 +478,4 @@ def _server(host, started, beat, queues, concurrency, running=()):  # noqa: PLR0
         status=ServerStatus.RUNNING,
         version="0.1.0",
         running=running,
-    )
-
-
-def sample_tasks(now):
-    """Return tasks in every state, with the nastiest of texts among them."""
-    failed = [
-        archived(
-            "a1b2c3d4e5f60718",
-            "send_invoice",
-            now - timedelta(minutes=3),
-            "GatewayError: 502: upstream connect error",
-            attempts=3,
-        ),
-        archived(
-            "0f1e2d3c4b5a6978",
-            "import_feed",
-            now - timedelta(minutes=48),
-            f"ValueError: unexpected {XSS} in line 7 of the feed",
-            attempts=12,
-        ),
-        archived(
-            "77aa88bb99cc00dd",
-            "send_invoice",
-            now - timedelta(hours=5, minutes=20),
-            "TimeoutError: the attempt took longer than 30 s",
-            attempts=3,
-            queue="low",
-        ),
-    ]
-    others = [
-        Task(
-            id="5d5d5d5d00000001",
-            queue="default",
-            kind="send_invoice",
-            state=TaskState.RETRY,
-            payload={"invoice_id": 9_007_199_254_740_993},
-            attempts=1,
-            max_attempts=3,
-            enqueued_at=now - timedelta(minutes=2),
-            due_at=now + timedelta(seconds=41),
-            history=failed[0].history[:1],
-        ),
-        Task(
-            id="5d5d5d5d00000002",
-            queue="default",
-            kind="send_reminder",
-            state=TaskState.SCHEDULED,
-            payload={"customer": 12},
-            max_attempts=12,
-            enqueued_at=now - timedelta(hours=1),
-            due_at=now + timedelta(hours=23),
-        ),
-        Task(
-            id="9f2c41d8e0b70",
-            queue="default",
-            kind="send_invoice",
-            state=TaskState.ACTIVE,
-            payload={"invoice_id": 5},
-            max_attempts=3,
-            enqueued_at=now - timedelta(seconds=9),
-            server="worker-default-6d9f-x7k2p:1:4be2",
-        ),
-        Task(
-            id="1764041400000-0",
-            queue="low",
-            kind="",
-            state=TaskState.QUARANTINED,
-            enqueued_at=now - timedelta(days=2),
-            ended_at=now - timedelta(days=2),
-            history=(
-                Attempt(
-                    number=1,
-                    outcome=AttemptOutcome.QUARANTINED,
-                    at=now - timedelta(days=2),
-                    error="not a task: no JSON",
-                ),
-            ),
-        ),
-        Task(
-            id="c0c0c0c000000001",
-            queue="critical",
-            kind="charge_card",
-            state=TaskState.COMPLETED,
-            payload={"order_id": 4},
-            result={"ok": True},
-            enqueued_at=now - timedelta(minutes=1),
-            ended_at=now - timedelta(seconds=50),
-            due_at=now + timedelta(hours=1),
-        ),
-        Task(
-            id="ada0000000000001",
-            queue="critical",
-            kind="mention",
-            state=TaskState.AGGREGATING,
-            payload={"post": 7},
-            labels={"group": [f"mention:{XSS}", 60_000, 0, 500]},
-            enqueued_at=now - timedelta(seconds=20),
-        ),
-    ]
-    waiting = [
-        Task(
-            id=f"beef{index:012x}",
-            queue="default",
-            kind="check_pending_orders",
-            state=TaskState.WAITING,
-            payload={"n": index},
-            max_attempts=3,
-            enqueued_at=now - timedelta(seconds=index),
-        )
-        for index in range(40)
-    ]
-    return failed + others + waiting
-
-
-def archived(task_id, kind, ended, error, *, attempts, queue="default"):
-    """Return a task that ran out of attempts."""
-    history = tuple(
-        Attempt(
-            number=attempts - index,
-            outcome=AttemptOutcome.FAILED,
-            at=ended - timedelta(minutes=2 * index),
-            duration=timedelta(milliseconds=840),
-            server="worker-default-6d9f-x7k2p:1:4be2",
-            error=error,
-            traceback=TRACEBACK,
-        )
-        for index in range(min(attempts, 3))
-    )
-    return Task(
-        id=task_id,
-        queue=queue,
-        kind=kind,
-        state=TaskState.ARCHIVED,
-        attempts=attempts,
-        max_attempts=attempts,
-        enqueued_at=ended - timedelta(minutes=9),
-        ended_at=ended,
-        payload={
-            "invoice_id": 9_007_199_254_740_993,
-            "customer_email": "ada@example.org",
-            "access_token": "s3cr3t-value",
-            "lines": [{"sku": "A-1", "quantity": 2}],
-            "note": XSS,
-        },
-        labels={"trace": "00-4bf92f", "password": "hunter2"},
-        history=history,
     )

@@ -29,7 +29,7 @@ def test_switched_off_it_says_so_and_ends():
 
     assert ended.returncode == 0
     assert ended.stdout.count("\n") == 1
-    assert "monitor is off (async.monitor.enabled)" in ended.stdout
+    assert "Monitor disabled (async.monitor.enabled is false)" in ended.stdout
     assert ended.stderr == ""
 
 
@@ -39,13 +39,13 @@ def test_switched_off_it_says_so_and_ends():
         ({"DULY_MONITOR__ACCESS": "local", "DULY_MONITOR__HOST": "0.0.0.0"}, "monitor.host"),
         ({"DULY_MONITOR__ACCESS": "basic"}, "DULY_MONITOR__PASSWORD"),
         ({"DULY_MONITOR__ACCES": "basic"}, "DULY_MONITOR__ACCES"),
-        ({"DULY_MONITOR__HOST": "256.1.1.1"}, "can not listen on 256.1.1.1"),
+        ({"DULY_MONITOR__HOST": "256.1.1.1"}, "cannot listen on 256.1.1.1"),
     ],
 )
 def test_a_wrong_configuration_is_one_clear_line(variables, words):
     ended = run(**{"DULY_ASYNC__MONITOR__PORT": "0", **variables})
 
-    assert ended.returncode == 1
+    assert ended.returncode == 2
     assert ended.stderr.count("\n") == 1
     assert words in ended.stderr
 
@@ -55,7 +55,7 @@ def test_a_taken_port_is_one_clear_line():
         port = taken.getsockname()[1]
         ended = run(DULY_ASYNC__MONITOR__PORT=str(port))
 
-    assert ended.returncode == 1
+    assert ended.returncode == 2
     assert ended.stderr.startswith(f"duly-monitor: async.monitor.port: port {port} on 127.0.0.1")
     assert ended.stderr.count("\n") == 1
 
@@ -78,11 +78,12 @@ async def test_sigterm_ends_it_within_seconds_while_a_page_listens_and_the_broke
     )
     try:
         async with asyncio.timeout(120):
+            assert b"Monitor starting" in await process.stdout.readline()
             line = (await process.stdout.readline()).decode()
             port = int(re.search(r"address=http://127\.0\.0\.1:(\d+)/monitoring/", line)[1])
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(b"GET /monitoring/live/queues HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            await reader.readuntil(b"The broker does not answer")
+            await reader.readuntil(b"Broker unreachable")
 
         told = stopwatch()
         process.terminate()
@@ -99,3 +100,14 @@ async def test_sigterm_ends_it_within_seconds_while_a_page_listens_and_the_broke
     assert code == 0
     assert "Monitor stopped" in rest
     assert "Traceback" not in rest
+
+
+@pytest.mark.parametrize("access", ["closed", "local"])
+async def test_without_pages_it_serves_probes_and_metrics_only(connect, access):
+    async with connect(ui=False, access=access) as client:
+        for path in ("/livez", "/readyz", "/metrics"):
+            assert (await client.get(path)).status_code == 200
+        for path in ("/", *(f"/monitoring/{each}" for each in ("", "api/v1/x", "static/app.css"))):
+            answer = await client.get(path)
+            assert answer.status_code == 404
+            assert "monitor.ui" in answer.text

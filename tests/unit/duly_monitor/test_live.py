@@ -1,13 +1,21 @@
 """The live feed over a real HTTP server: one poll for all, and an end in time."""
 
 import asyncio
-from contextlib import AsyncExitStack, asynccontextmanager
+import itertools
+import resource
+import socket
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from datetime import timedelta
+from pathlib import Path
 
 import httpx
 import pytest
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from structlog.testing import capture_logs
 
 from duly_monitor import live
+from duly_monitor import serving as web
 from duly_monitor.live import Feed
 from duly_monitor.serving import listen, serve
 
@@ -32,7 +40,8 @@ async def serving(app):
     with listen("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
         async with asyncio.TaskGroup() as group:
-            running = group.create_task(serve(app, listener, stop, app.state.feed.close))
+            feed = app.state.feed
+            running = group.create_task(serve(app, listener, stop, feed.close, feed.unread))
             async with httpx.AsyncClient(
                 base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False
             ) as client:
@@ -81,7 +90,7 @@ async def test_a_change_arrives(build, inspector, hurried):
     ):
         stream = events(response)
         before = await first(stream)
-        await inspector.pause("critical")
+        await inspector.queues.pause("critical")
         after = await first(stream, lambda event: "<div" in event or "<table" in event)
 
     assert before.count("state-paused") == 1
@@ -97,9 +106,10 @@ async def test_nothing_is_sent_while_nothing_changes_but_heartbeats(build, hurri
         await first(stream)
         following = [await first(stream) for _ in range(2)]
 
-    assert following == [": still here", ": still here"]
+    assert following == [": keep-alive", ": keep-alive"]
 
 
+@pytest.mark.fault("monitor")
 async def test_many_pages_cost_one_poll(build, inspector, hurried, until):
     app = build()
     async with serving(app) as (client, _, _), AsyncExitStack() as stack:
@@ -116,6 +126,7 @@ async def test_many_pages_cost_one_poll(build, inspector, hurried, until):
     assert inspector.calls - calls <= app.state.feed.polls - polls + 1
 
 
+@pytest.mark.fault("monitor")
 async def test_nobody_listening_costs_nothing(build, inspector, hurried, until):
     app = build()
     async with serving(app) as (client, _, _):
@@ -129,6 +140,7 @@ async def test_nobody_listening_costs_nothing(build, inspector, hurried, until):
     assert inspector.calls == calls
 
 
+@pytest.mark.fault("monitor")
 async def test_an_outage_is_shown_and_ends_by_itself(build, inspector, hurried):
     async with (
         serving(build()) as (client, _, _),
@@ -137,11 +149,12 @@ async def test_an_outage_is_shown_and_ends_by_itself(build, inspector, hurried):
         stream = events(response)
         await first(stream)
         inspector.down = True
-        await first(stream, lambda event: "The broker does not answer" in event)
+        await first(stream, lambda event: "Broker unreachable" in event)
         inspector.down = False
         await first(stream, lambda event: 'id="queue-default"' in event)
 
 
+@pytest.mark.fault("monitor")
 async def test_a_defect_in_one_reading_does_not_end_the_feed(build, inspector, hurried):
     async with (
         serving(build()) as (client, _, _),
@@ -149,14 +162,15 @@ async def test_a_defect_in_one_reading_does_not_end_the_feed(build, inspector, h
     ):
         stream = events(response)
         await first(stream)
-        inspector.servers = None
-        broken = await first(stream, lambda event: "the log of the monitor" in event)
-        del inspector.servers
+        working, inspector.servers.list = inspector.servers.list, None
+        broken = await first(stream, lambda event: "Update failed" in event)
+        inspector.servers.list = working
         await first(stream, lambda event: 'id="server-1"' in event)
 
     assert "NoneType" not in broken
 
 
+@pytest.mark.fault("monitor")
 async def test_too_many_pages_are_told_to_reload(build):
     app = build()
     app.state.feed._max_clients = 1
@@ -190,3 +204,89 @@ async def test_stop_ends_open_streams_within_seconds(build, stopwatch):
 
 async def test_text_with_line_ends_stays_one_message():
     assert live._event("a\r\nb\nid: 9\rc", 3) == "id: 3\ndata: a\ndata: b\ndata: id: 9c\n\n"
+
+
+async def test_many_that_come_at_once_do_not_all_pass(build):
+    app = build()
+    feed = app.state.feed
+    feed._max_clients = 3
+    scope = {"type": "http", "path": "/", "headers": [], "path_params": {"topic": "queues"}}
+
+    # Asked for, and not yet read by anybody.
+    for _ in range(3):
+        await feed.stream(Request(scope))
+
+    with pytest.raises(HTTPException, match="Too many"):
+        await feed.stream(Request(scope))
+
+
+async def test_a_stream_that_nobody_reads_is_counted_no_more(build):
+    feed = build().state.feed
+    scope = {"type": "http", "path": "/", "headers": [], "path_params": {"topic": "queues"}}
+    response = await feed.stream(Request(scope))
+
+    async def gone(*_):
+        raise OSError("the browser has gone")
+
+    with pytest.raises(ClientDisconnect):
+        await response(scope | {"asgi": {"spec_version": "2.4"}}, gone, gone)
+
+    assert feed.clients == 0
+
+
+def resident_bytes():
+    """Return how much memory this process has in use."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def silent(address, path):
+    """Open a stream that nobody will read; return its socket."""
+    unread = socket.socket()
+    unread.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    unread.connect(address)
+    unread.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    return unread
+
+
+@pytest.mark.fault("unread streams")
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux only")
+async def test_streams_that_nobody_reads_cost_little_and_are_dropped(
+    build, hurried, until, monkeypatch
+):
+    numbers = itertools.count()
+
+    async def large():
+        return f"<p>{next(numbers)}</p>" + "x" * 20_000
+
+    monkeypatch.setattr(web, "UNREAD_SECONDS", 3)
+    app = build()
+    app.state.feed._topics["queues"].fragment = large
+    async with serving(app) as (client, _, _), AsyncExitStack() as stack:
+        logs = stack.enter_context(capture_logs())
+        address = client.base_url.host, client.base_url.port
+        readers = []
+        for _ in range(5):
+            stream = client.stream("GET", "/monitoring/live/queues")
+            readers.append(events(await stack.enter_async_context(stream)))
+        unread = [
+            stack.enter_context(closing(silent(address, "/monitoring/live/queues")))
+            for _ in range(live.MAX_CLIENTS - len(readers))
+        ]
+        await until(lambda: app.state.feed.clients == live.MAX_CLIENTS)
+        before, polls = resident_bytes(), app.state.feed.polls
+
+        while app.state.feed.clients > len(readers):
+            for reader in readers:
+                await first(reader)
+        after, rounds = resident_bytes(), app.state.feed.polls - polls
+        answer = await client.get("/metrics")
+        async with client.stream("GET", "/monitoring/live/servers") as response:
+            await first(events(response))
+
+    assert f"duly_monitor_unread_connections_total {len(unread)}.0" in answer.text
+    told = [
+        line for line in logs if line["event"] == "Connection dropped, its client reads nothing"
+    ]
+    assert len(told) == len(unread) == 195
+    # Kept for each of them, it would be four megabytes a round.
+    assert after - before < 64 * 2**20, f"{(after - before) >> 20} MiB in {rounds} rounds"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from duly_monitor.redaction import MASK, mask, pretty
+from duly_monitor.redaction import MASK, mask, mask_text, pretty, shorten
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -73,3 +73,53 @@ def test_deep_payloads_end():
 
 def test_integers_stay_exact():
     assert pretty({"id": 9_007_199_254_740_993}) == '{\n  "id": 9007199254740993\n}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "login failed: password=hunter2",
+        "login failed: password: hunter2",
+        "cannot send to hunter2@example.org",
+        "{'customer_email': 'hunter2', 'n': 1}",
+        '{"api_key": "hunter2 with \\" and blanks"}',
+        "ConnectionError: redis://worker:hunter2@broker:6379/0",
+        "Authorization: Bearer hunter2hunter2",
+        "401 for Basic aHVudGVyMg==hunter2",
+        "got eyJhbGciOiJIUzI1NiJ9.hunter2hunter2.sig",
+        "kwargs = dict(db_password='hunter2')",
+    ],
+)
+def test_texts_are_held_to_the_rules_of_payloads(text):
+    shown = mask_text(text)
+
+    assert "hunter2" not in shown
+    assert MASK in shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'File "/app/gateway.py", line 88, in post',
+        "GatewayError: 502: upstream connect error",
+        "2026-11-28T03:00:00 order_id=7",
+        "token: None",
+        "ratio 3:4 at 10:30",
+    ],
+)
+def test_other_texts_are_shown(text):
+    assert mask_text(text) == text
+
+
+@given(st.text(alphabet="ap:=@'\"/.\n passwordtoken-eyJ", max_size=300))
+def test_masking_a_text_is_idempotent(text):
+    assert mask_text(mask_text(text)) == mask_text(text)
+
+
+def test_a_hostile_text_cannot_turn_ours_round():
+    assert shorten("a\u202ebc\u2066", 100) == "a\\u202ebc\\u2066"
+    assert "\u202e" not in pretty({"a": "\u202e"})
+
+
+def test_a_text_is_cut_with_a_note():
+    assert shorten("x" * 30, 10) == "x" * 10 + "… (20 more characters)"

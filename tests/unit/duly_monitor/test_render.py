@@ -3,9 +3,9 @@
 from datetime import UTC, datetime
 
 import pytest
-from fake_inspector import archived
+from sample_tasks import archived
 
-from duly.engine.reports import MinuteReport
+from duly.engine.storage.reports import MinuteReport
 from duly_monitor.render import spark
 
 

@@ -4,7 +4,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from fake_inspector import XSS
+from sample_tasks import XSS
 
 from duly.task import TaskState
 
@@ -81,3 +81,29 @@ async def test_root_leads_to_the_prefix(client):
     answer = await client.get("/")
 
     assert (answer.status_code, answer.headers["Location"]) == (307, "/monitoring/")
+
+
+async def test_what_a_page_names_by_its_digest_is_never_asked_for_again(client):
+    page = await client.get("/monitoring/")
+    named = re.findall(r"(?:src|href)=\"([^\"]+\?v=[^\"]+)\"", page.text)
+    answers = [await client.get(address) for address in named]
+
+    assert len(answers) > 4
+    assert {each.headers["Cache-Control"] for each in answers} == {
+        "public, max-age=31536000, immutable"
+    }
+    plain = await client.get("/monitoring/static/app.css")
+    assert plain.headers["Cache-Control"] == "public, max-age=60"
+
+
+async def test_the_first_view_is_small_on_the_wire(connect):
+    """What a first visit transfers, headers left aside, stays below 60 KB."""
+    async with connect(headers={"Accept-Encoding": "gzip"}) as client:
+        page = await client.get("/monitoring/")
+        named = re.findall(r"(?:src|href)=\"([^\"]+\?v=[^\"]+)\"", page.text)
+        sizes = {}
+        for address in ["/monitoring/", *named]:
+            async with client.stream("GET", address) as answer:
+                sizes[address] = sum([len(each) async for each in answer.aiter_raw()])
+
+    assert sum(sizes.values()) < 60_000, sizes

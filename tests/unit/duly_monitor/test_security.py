@@ -171,6 +171,18 @@ async def test_basic_asks_for_the_password(connect, inspector, header):
     assert inspector.calls == 0
 
 
+async def test_a_new_password_in_the_file_counts_at_once(connect, tmp_path):
+    path = tmp_path / "password"
+    path.write_text("first\n")
+
+    async with connect(access="basic", password_file=str(path)) as client:
+        first, second = ({"Authorization": basic("duly", word)} for word in ("first", "second"))
+        assert (await client.get("/monitoring/", headers=first)).status_code == 200
+        path.write_text("second\n")
+        assert (await client.get("/monitoring/", headers=first)).status_code == 401
+        assert (await client.get("/monitoring/", headers=second)).status_code == 200
+
+
 async def test_basic_lets_the_right_password_in_from_anywhere(connect):
     right = {"Authorization": basic("ops", "pässword")}
     async with connect(
@@ -241,7 +253,7 @@ async def test_every_answer_carries_the_security_headers(client, path):
 
 
 async def test_a_defect_is_a_hardened_page_without_its_traceback(connect, inspector):
-    inspector.queues = None
+    inspector.queues.list = None
     async with connect() as client:
         answer = await client.get("/monitoring/")
 

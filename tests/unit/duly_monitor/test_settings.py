@@ -3,7 +3,7 @@
 import pytest
 
 from duly.errors import ConfigError
-from duly.runtime.settings import MonitorSettings
+from duly.runtime.monitor_settings import MonitorSettings
 from duly_monitor.settings import Settings, check_access, is_loopback
 
 
@@ -46,7 +46,18 @@ def test_any_other_machine(host):
 
 @pytest.mark.parametrize(
     "monitor",
-    [{"access": "local", "host": "::"}, {"access": "basic"}, {"access": "basic", "password": ""}],
+    [
+        {"access": "local", "host": "::"},
+        {"access": "basic"},
+        {"access": "basic", "password": ""},
+        {"access": "basic", "users": {"ada": {"password": ""}}},
+        {"access": "token"},
+        {"access": "token", "tokens": {"ci": {}}},
+        {"access": "proxy"},
+        {"tokens": {"ci": {"sha256": "0" * 64, "scopes": ["everything"]}}},
+        {"session": {"keys": "short"}},
+        {"session": {"keys": f"{'k' * 40} short"}},
+    ],
 )
 def test_combinations_that_are_refused(monitor):
     with pytest.raises(ConfigError, match="monitor"):
@@ -55,7 +66,18 @@ def test_combinations_that_are_refused(monitor):
 
 @pytest.mark.parametrize(
     "monitor",
-    [{}, {"access": "local"}, {"access": "basic", "password": "x", "host": "0.0.0.0"}],
+    [
+        {},
+        {"access": "local"},
+        {"access": "basic", "password": "x", "host": "0.0.0.0"},
+        {"access": "basic", "users": {"ada": {"password": "x"}}},
+        {
+            "access": "token",
+            "tokens": {"ci": {"sha256": "0" * 64, "scopes": ["enqueue", "viewer"]}},
+        },
+        {"access": "proxy", "proxy": {"networks": ["10.0.0.1", "fd00::/8"]}},
+        {"session": {"keys": f"{'k' * 40} {'l' * 40}"}},
+    ],
 )
 def test_combinations_that_are_accepted(monitor):
     check_access(Settings(monitor=MonitorSettings(**monitor)))

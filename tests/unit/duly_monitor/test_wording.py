@@ -76,14 +76,14 @@ def test_iso_is_utc_to_the_millisecond():
 
 
 @pytest.mark.parametrize(
-    ("policy", "words"), [("queue_one", "one more may wait"), ("of-a-newer-version",) * 2]
+    ("policy", "words"), [("queue_one", "enqueue at most one"), ("of-a-newer-version",) * 2]
 )
 def test_overlap(policy, words):
     assert wording.overlap(policy) == words
 
 
 @pytest.mark.parametrize(
-    ("policy", "words"), [("one", "the newest is made up for"), ("of-a-newer-version",) * 2]
+    ("policy", "words"), [("one", "run the newest"), ("of-a-newer-version",) * 2]
 )
 def test_catch_up(policy, words):
     assert wording.catch_up(policy) == words

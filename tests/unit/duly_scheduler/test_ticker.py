@@ -3,8 +3,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from duly.engine.reports import TickOutcome, TickReport
-from duly.engine.ticks import Turn
+from duly.engine.enqueue.ticks import TickResult
+from duly.engine.storage.reports import TickOutcome, TickReport
 from duly.errors import BrokerDownError
 from duly.jobs import CheckPendingOrders
 from duly.runtime import logs
@@ -32,7 +32,7 @@ class FakeTicks:
         if isinstance(outcome, Exception):
             raise outcome
         if outcome is None:
-            return Turn(wait=LEFT, missed=self.missed)
+            return TickResult(wait=LEFT, missed=self.missed)
         report = TickReport(
             entry=entry.id,
             slot=SLOT,
@@ -40,7 +40,7 @@ class FakeTicks:
             task_id="t1",
             at=SLOT + timedelta(milliseconds=20),
         )
-        return Turn(wait=LEFT, reports=(report,))
+        return TickResult(wait=LEFT, reports=(report,))
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def count(metrics, outcome):
 async def test_a_claimed_tick_is_counted_and_logged_at_debug(log):
     one, client, metrics = ticker(TickOutcome.ENQUEUED)
 
-    await one.turn()
+    await one.run_once()
 
     assert client.asked == [ENTRY]
     assert count(metrics, "enqueued") == 1
@@ -74,10 +74,10 @@ async def test_a_claimed_tick_is_counted_and_logged_at_debug(log):
 
 
 @pytest.mark.parametrize("chance", [0.0, 0.999])
-async def test_it_rests_until_just_after_the_next_slot_begins(log, chance):
+async def test_it_waits_until_just_after_the_next_slot_begins(log, chance):
     one, _, _ = ticker(None, chance=chance)
 
-    rest = await one.turn()
+    rest = await one.run_once()
 
     assert timedelta(0) < rest - LEFT < timedelta(milliseconds=10)
 
@@ -85,7 +85,7 @@ async def test_it_rests_until_just_after_the_next_slot_begins(log, chance):
 async def test_what_another_replica_claimed_is_not_counted(log):
     one, _, metrics = ticker(None)
 
-    await one.turn()
+    await one.run_once()
 
     assert count(metrics, "enqueued") == 0
     assert log() == []
@@ -95,10 +95,13 @@ async def test_the_third_skip_in_a_row_is_a_warning(log):
     skip = TickOutcome.SKIPPED
     one, _, metrics = ticker(skip, skip, skip, skip, TickOutcome.ENQUEUED, skip)
 
+    in_a_row = []
     for _ in range(6):
-        await one.turn()
+        await one.run_once()
+        in_a_row.append(metrics.skipped_in_a_row.labels("check")._value.get())
 
     assert count(metrics, "skipped") == 5
+    assert in_a_row == [1, 2, 3, 4, 0, 1]
     assert [line.split()[0] for line in log()] == [
         "DEBUG",
         "DEBUG",
@@ -110,28 +113,28 @@ async def test_the_third_skip_in_a_row_is_a_warning(log):
     assert log()[2].endswith("in_a_row=3")
 
 
-async def test_what_is_made_up_for_is_counted_but_does_not_count_as_lag(log):
+async def test_a_caught_up_tick_is_counted_but_not_in_the_lag(log):
     one, _, metrics = ticker(TickOutcome.CAUGHT_UP)
 
-    await one.turn()
+    await one.run_once()
 
     assert count(metrics, "caught_up") == 1
     assert metrics.lag.labels("check")._sum.get() == 0
     assert log()[0].startswith("DEBUG Tick caught up entry=check")
 
 
-async def test_missed_ticks_are_counted_and_a_warning(log):
+async def test_missed_ticks_are_counted_and_logged_as_a_warning(log):
     one, client, metrics = ticker(None)
     client.missed = 4
 
-    await one.turn()
+    await one.run_once()
 
     assert count(metrics, "missed") == 4
     assert log() == ["WARNING Ticks missed entry=check count=4"]
 
 
-async def test_a_broken_broker_is_left_to_the_loop(log):
+async def test_a_broker_error_is_raised_to_the_loop(log):
     one, _, _ = ticker(BrokerDownError("valkey:6379"))
 
     with pytest.raises(BrokerDownError):
-        await one.turn()
+        await one.run_once()

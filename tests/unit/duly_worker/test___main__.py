@@ -12,7 +12,7 @@ class Calls(list):
 def work(monkeypatch):
     """What the worker would have been started with."""
 
-    def run(settings, queues, concurrency, *, most, strict):
+    def run(settings, app, queues, concurrency, *, most, strict):
         calls.append((queues, concurrency, strict))
         calls_most.append(most)
         return 0
@@ -72,14 +72,14 @@ def test_the_settings_give_the_concurrency(work, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("", "--queue: is needed (name one or more of: critical, default, low)"),
+        ("", "--queue: is required (name one or more of: critical, default, low)"),
         ("--queue mail", "--queue: there is no queue 'mail' (known: critical, default, low;"),
         ("--queue low --queue low=2", "--queue: low is named twice"),
-        ("--queue low=0", "--queue: '0' is no weight (for example --queue low=3)"),
-        ("--queue low=", "--queue: '' is no weight"),
-        ("--queue low=-1", "--queue: '-1' is no weight"),
-        ("--queue low=2:0", "--queue: '0' is no number of tasks (for example --queue low=2:2)"),
-        ("--queue low=2:", "--queue: '' is no number of tasks"),
+        ("--queue low=0", "--queue: '0' is not a weight (for example --queue low=3)"),
+        ("--queue low=", "--queue: '' is not a weight"),
+        ("--queue low=-1", "--queue: '-1' is not a weight"),
+        ("--queue low=2:0", "--queue: '0' is not a number of tasks (for example --queue low=2:2)"),
+        ("--queue low=2:", "--queue: '' is not a number of tasks"),
         ("--queue low --concurrency 0", "--concurrency: 0 is too few"),
         ("--queue low --config absent.yaml", "absent.yaml"),
         ("migrate --config absent.yaml", "absent.yaml"),
@@ -101,7 +101,7 @@ def test_a_database_that_is_down_is_one_line_and_exit_code_1(monkeypatch, capsys
     assert main(arguments.split()) == 1
 
     shown = capsys.readouterr().err
-    assert shown.startswith("the orders database at 127.0.0.1:1/orders can not be used: ")
+    assert shown.startswith("the orders database at 127.0.0.1:1/orders cannot be used: ")
     assert shown.count("\n") == 1
     assert "hunter2" not in shown
 
@@ -116,19 +116,19 @@ def test_a_file_that_is_no_database_is_one_line_and_exit_code_2(
     assert main(arguments.split()) == 2
 
     shown = capsys.readouterr().err
-    assert "orders.db can not be used: file is not a database" in shown
+    assert "orders.db cannot be used: file is not a database" in shown
     assert shown.count("\n") == 1
 
 
-def test_migrate_and_seed_tell_what_they_did(capsys):
+def test_migrate_and_seed_report_what_they_did(capsys, revisions):
     for arguments in (["migrate"], ["migrate"], ["migrate", "--wait"], ["seed"], ["seed"]):
         assert main(arguments) == 0
 
     assert capsys.readouterr().out.splitlines() == [
-        "applied 0001",
+        f"applied {', '.join(revisions)}",
         "nothing to apply",
         "stored 240 orders, 40 of them pending",
-        "there are orders already, nothing stored",
+        "the database already holds orders, nothing stored",
     ]
 
 
@@ -139,6 +139,7 @@ def test_help_teaches(capsys, arguments):
 
     shown = capsys.readouterr().out
     assert ended.value.code == 0
-    assert "--config" in shown
+    assert "--config FILE" in shown
+    assert "exit codes:" in shown
     if arguments == "--help":
         assert "python -m duly_worker --queue critical --concurrency 6" in shown

@@ -8,13 +8,13 @@ def test_names_are_unique():
     assert len({name for name, _ in PRODUCTS}) == len(PRODUCTS) == 20
 
 
-def test_names_try_the_quoting_of_the_log():
+def test_names_exercise_the_quoting_of_the_log():
     names = "".join(name for name, _ in PRODUCTS)
 
     assert {" ", '"', "'"} <= set(names)
 
 
-def test_nobody_real_has_an_address_of_the_demo():
+def test_demo_addresses_belong_to_nobody():
     assert {email(name).rpartition("@")[2] for name in USERNAMES} == {"example.com"}
 
 

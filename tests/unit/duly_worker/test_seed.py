@@ -12,7 +12,7 @@ from duly.orders.session import open_engine
 from duly.orders.tables import CUSTOMERS, ORDER_ITEMS, ORDERS, PRODUCTS
 from duly.runtime.settings import DatabaseSettings
 from duly_worker.migrate import migrate
-from duly_worker.seed import seed, trickle, turn
+from duly_worker.seed import run_once, seed, trickle
 from duly_worker.settings import Settings
 
 NOON = datetime(2026, 2, 3, 12, tzinfo=UTC)
@@ -62,7 +62,7 @@ async def test_an_item_costs_what_its_product_costs(engine, settings):
     assert all(product == item for product, item in await ask(engine, prices))
 
 
-async def test_orders_are_there_already_so_nothing_is_stored(engine, settings):
+async def test_nothing_is_stored_beside_existing_orders(engine, settings):
     await seed(settings)
 
     assert await seed(settings) == 0
@@ -77,7 +77,7 @@ async def test_two_at_once_store_the_orders_once(engine, settings):
     assert sum((await by_status(engine)).values()) == 240
 
 
-async def test_the_same_orders_come_each_time(sqlite_url, postgres_url):
+async def test_the_same_orders_are_stored_each_time(sqlite_url, postgres_url):
     shown = []
     for url in (sqlite_url, postgres_url):
         settings = Settings(database=DatabaseSettings(url=SecretStr(url)))
@@ -95,16 +95,16 @@ async def test_without_a_schema_the_error_names_the_command(settings):
         await seed(settings)
 
 
-async def test_turns_keep_the_pending_orders_around_forty(engine, settings):
+async def test_each_run_keeps_about_forty_orders_pending(engine, settings):
     await seed(settings)
     dice = Random(3)
 
-    turns = [await turn(engine, dice, NOON) for _ in range(30)]
+    runs = [await run_once(engine, dice, NOON) for _ in range(30)]
 
     counts = await by_status(engine)
     assert 38 <= counts["pending"] <= 44
-    assert all(done.added in {1, 2} for done in turns)
-    assert sum(done.completed for done in turns) > 0
+    assert all(done.added in {1, 2} for done in runs)
+    assert sum(done.completed for done in runs) > 0
 
 
 async def test_the_oldest_orders_are_completed_first(engine, settings):
@@ -113,16 +113,16 @@ async def test_the_oldest_orders_are_completed_first(engine, settings):
     ((before,),) = await ask(engine, oldest)
 
     for _ in range(10):
-        await turn(engine, Random(3), NOON)
+        await run_once(engine, Random(3), NOON)
 
     done = await ask(engine, select(ORDERS.c.status, ORDERS.c.updated_at).filter_by(id=before))
     assert done == [("completed", NOON)]
 
 
-async def test_growth_is_bounded_and_items_go_with_their_orders(engine, settings):
+async def test_growth_is_bounded_and_items_are_deleted_with_their_orders(engine, settings):
     await seed(settings)
 
-    done = await turn(engine, Random(3), NOON, most_orders=100)
+    done = await run_once(engine, Random(3), NOON, most_orders=100)
 
     counts = await by_status(engine)
     assert done.deleted == 140 + done.added
@@ -135,7 +135,7 @@ async def test_growth_is_bounded_and_items_go_with_their_orders(engine, settings
 async def test_pending_orders_are_never_deleted(engine, settings):
     await seed(settings)
 
-    await turn(engine, Random(3), NOON, most_orders=1)
+    await run_once(engine, Random(3), NOON, most_orders=1)
 
     assert set(await by_status(engine)) == {"pending"}
 
@@ -152,7 +152,7 @@ async def test_real_orders_are_left_alone(engine, settings):
     assert sum((await by_status(engine)).values()) == 240
 
 
-async def test_the_trickle_goes_on_until_it_is_told_to_stop(engine, settings, until):
+async def test_the_trickle_runs_until_stop_is_set(engine, settings, until):
     await seed(settings)
     stop = asyncio.Event()
 
@@ -165,7 +165,7 @@ async def test_the_trickle_goes_on_until_it_is_told_to_stop(engine, settings, un
         stop.set()
 
 
-async def test_the_trickle_outlives_a_database_that_is_down(until):
+async def test_the_trickle_survives_a_database_outage(until):
     url = "postgresql+psycopg://duly@127.0.0.1:1/orders"  # Nobody is there.
     down = Settings(database=DatabaseSettings(url=SecretStr(url)))
     stop = asyncio.Event()
@@ -177,4 +177,4 @@ async def test_the_trickle_outlives_a_database_that_is_down(until):
             stop.set()
 
     assert {line["event"] for line in logged} == {"Demo orders not changed"}
-    assert "127.0.0.1:1/orders can not be used" in logged[0]["error"]
+    assert "127.0.0.1:1/orders cannot be used" in logged[0]["error"]

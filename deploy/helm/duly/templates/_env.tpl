@@ -1,37 +1,75 @@
-{{/* (dict "name" "DULY_X" "secret" "name" "key" "key") */}}
-{{- define "duly.env.secret" -}}
-- name: {{ .name }}
-  valueFrom: {secretKeyRef: {name: {{ .secret }}, key: {{ .key }}}}
+{{/* Variables by name, each once: the last of a name wins, since the API refuses two. */}}
+{{- define "duly.env.unique" -}}
+{{- $seen := dict -}}
+{{- $found := list -}}
+{{- range $item := . | fromYamlArray | reverse -}}
+{{- if not (hasKey $seen $item.name) -}}
+{{- $_ := set $seen $item.name true -}}
+{{- $found = prepend $found $item -}}
+{{- end -}}
+{{- end -}}
+{{- with $found }}{{ toYaml . }}{{ end -}}
 {{- end -}}
 
-{{/* Where the broker is: our own Valkey, or externalBroker. */}}
-{{- define "duly.env.broker" -}}
-{{- if .Values.valkey.enabled -}}
-- {name: DULY_REDIS__HOST, value: {{ include "duly.fullname" . }}-valkey}
-{{ include "duly.env.secret" (dict "name" "DULY_REDIS__PASSWORD" "secret" (include "duly.valkey.secret" .) "key" .Values.valkey.auth.secretKey) }}
+{{/* A variable's value as text: a number of a values file is no float, whatever its size. */}}
+{{- define "duly.text" -}}
+{{- ternary . (toJson .) (kindIs "string" .) | quote -}}
+{{- end -}}
+
+{{/*
+What a container reads from Secrets, as a list of file, secret and key. They are files, since a
+process can read a file again: a new password reaches it without a restart.
+(dict "root" $), and as needed "role" "worker", "database" true and "monitor" true.
+*/}}
+{{- define "duly.secrets" -}}
+{{- $values := .root.Values -}}
+{{- $found := list -}}
+{{- if .role -}}
+{{- $user := include "duly.broker.user" . | fromJson -}}
+{{- if $user.secret -}}
+{{- $found = append $found (dict "file" "redis-password" "secret" $user.secret "key" $user.key) -}}
+{{- end -}}
+{{- $broker := $values.externalBroker -}}
+{{- if and (not $values.valkey.enabled) (eq $broker.mode "sentinel") $broker.existingSecret $broker.secretKeys.sentinelPassword -}}
+{{- $found = append $found (dict "file" "sentinel-password" "secret" $broker.existingSecret "key" $broker.secretKeys.sentinelPassword) -}}
+{{- end -}}
+{{- end -}}
+{{- if .database -}}
+{{- if $values.postgresql.enabled -}}
+{{- $found = append $found (dict "file" "database-url" "secret" (include "duly.postgresql.secret" .root) "key" $values.postgresql.auth.secretKeys.url) -}}
 {{- else -}}
-{{- $broker := .Values.externalBroker -}}
+{{- $found = append $found (dict "file" "database-url" "secret" $values.externalDatabase.existingSecret "key" $values.externalDatabase.secretKeys.url) -}}
+{{- end -}}
+{{- end -}}
+{{- if and .monitor (include "duly.monitor.open" .root) -}}
+{{- $found = append $found (dict "file" "monitor-password" "secret" (include "duly.monitor.secret" .root) "key" $values.monitor.auth.secretKey) -}}
+{{- end -}}
+{{- toYaml $found -}}
+{{- end -}}
+
+{{- define "duly.monitor.open" -}}
+{{- if or .Values.monitor.auth.password .Values.monitor.auth.existingSecret }}true{{ end -}}
+{{- end -}}
+
+{{/* Where the broker is, and the user of one role. (dict "root" $ "role" "worker") */}}
+{{- define "duly.env.broker" -}}
+{{- $user := include "duly.broker.user" . | fromJson -}}
+{{- if .root.Values.valkey.enabled -}}
+- {name: DULY_REDIS__HOST, value: {{ include "duly.fullname" .root }}-valkey}
+{{- else -}}
+{{- $broker := .root.Values.externalBroker -}}
 {{- if eq $broker.mode "sentinel" -}}
 - {name: DULY_REDIS__SENTINEL__MASTER, value: {{ $broker.sentinel.master | quote }}}
 - {name: DULY_REDIS__SENTINEL__NODES, value: {{ $broker.sentinel.nodes | toJson | quote }}}
 {{- with $broker.sentinel.username }}
 - {name: DULY_REDIS__SENTINEL__USERNAME, value: {{ . | quote }}}
 {{- end }}
-{{- if and $broker.existingSecret $broker.secretKeys.sentinelPassword }}
-{{ include "duly.env.secret" (dict "name" "DULY_REDIS__SENTINEL__PASSWORD" "secret" $broker.existingSecret "key" $broker.secretKeys.sentinelPassword) }}
-{{- end }}
 {{- else -}}
 - {name: DULY_REDIS__HOST, value: {{ $broker.host | quote }}}
-- {name: DULY_REDIS__PORT, value: {{ $broker.port | quote }}}
+- {name: DULY_REDIS__PORT, value: {{ include "duly.text" $broker.port }}}
 {{- end }}
 - {name: DULY_REDIS__CLUSTER, value: {{ eq $broker.mode "cluster" | quote }}}
-- {name: DULY_REDIS__DB, value: {{ $broker.db | quote }}}
-{{- with $broker.username }}
-- {name: DULY_REDIS__USERNAME, value: {{ . | quote }}}
-{{- end }}
-{{- if and $broker.existingSecret $broker.secretKeys.password }}
-{{ include "duly.env.secret" (dict "name" "DULY_REDIS__PASSWORD" "secret" $broker.existingSecret "key" $broker.secretKeys.password) }}
-{{- end }}
+- {name: DULY_REDIS__DB, value: {{ include "duly.text" $broker.db }}}
 {{- if $broker.tls.enabled }}
 - {name: DULY_REDIS__TLS__ENABLED, value: "true"}
 - {name: DULY_REDIS__TLS__VERIFY, value: {{ $broker.tls.verify | quote }}}
@@ -43,38 +81,22 @@
 {{- end }}
 {{- end }}
 {{- end }}
-{{- end -}}
+{{- end }}
+{{- with $user.username }}
+- {name: DULY_REDIS__USERNAME, value: {{ . | quote }}}
+{{- end }}
 {{- end -}}
 
-{{/* Where the orders are. Only workers and the migration get this. */}}
+{{/* Where the orders are. Only workers and the migration receive this. */}}
 {{- define "duly.env.database" -}}
-{{- if .Values.postgresql.enabled -}}
-{{- include "duly.env.secret" (dict "name" "DULY_DATABASE__URL" "secret" (include "duly.postgresql.secret" .) "key" .Values.postgresql.auth.secretKeys.url) }}
-{{- else -}}
-{{- include "duly.env.secret" (dict "name" "DULY_DATABASE__URL" "secret" .Values.externalDatabase.existingSecret "key" .Values.externalDatabase.secretKeys.url) }}
+- {name: DULY_DATABASE__POOL_SIZE, value: {{ include "duly.text" .root.Values.worker.databasePoolSize }}}
+{{- if include "duly.database.tls" . }}
+# What libpq takes where the address does not say it.
+- {name: PGSSLMODE, value: verify-full}
+- {name: PGSSLROOTCERT, value: /etc/duly/database-tls/ca.crt}
+{{- if .root.Values.externalDatabase.tls.clientCertificate }}
+- {name: PGSSLCERT, value: /etc/duly/database-tls/tls.crt}
+- {name: PGSSLKEY, value: /etc/duly/database-tls/tls.key}
 {{- end }}
-- {name: DULY_DATABASE__POOL_SIZE, value: {{ .Values.worker.databasePoolSize | quote }}}
-{{- end -}}
-
-{{/* The queues as JSON. A default queue that is not among them is null, which takes it away. */}}
-{{- define "duly.queues" -}}
-{{- $queues := dict "critical" nil "default" nil "low" nil -}}
-{{- range $name, $queue := .Values.worker.queues -}}
-{{- $_ := set $queues $name (dict "concurrency" $queue.concurrency "max_length" ($queue.maxLength | default 1000000)) -}}
-{{- end -}}
-{{- $queues | toJson -}}
-{{- end -}}
-
-{{/* What every service reads. (dict "root" $ "c" <component values>) */}}
-{{- define "duly.env" -}}
-{{ include "duly.env.broker" .root }}
-- {name: DULY_QUEUES, value: {{ include "duly.queues" .root | quote }}}
-- {name: DULY_LOG__LEVEL, value: {{ .c.logLevel | default .root.Values.log.level }}}
-- {name: DULY_LOG__FORMAT, value: {{ .root.Values.log.format }}}
-{{- range $name, $value := .root.Values.settings }}
-- {name: {{ $name }}, value: {{ $value | quote }}}
-{{- end }}
-{{- with .c.extraEnv }}
-{{ toYaml . }}
 {{- end }}
 {{- end -}}

@@ -1,38 +1,86 @@
-{{/* The release's objects are named <release>-duly, or <release> when that says it already. */}}
-{{- define "duly.fullname" -}}
-{{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
-{{- else if contains "duly" .Release.Name -}}
-{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{/* A name that the API takes: small letters, digits and dashes. What is changed or cut gets a hash, so that two never meet. (dict "name" … "length" …) */}}
+{{- define "duly.short" -}}
+{{- $plain := regexReplaceAll "[^a-z0-9-]+" .name "-" | trimAll "-" -}}
+{{- if and (eq $plain .name) (le (len $plain) .length) -}}
+{{- $plain -}}
 {{- else -}}
-{{- printf "%s-duly" (.Release.Name | trunc 35 | trimSuffix "-") -}}
+{{- printf "%s-%s" ($plain | trunc (int (sub .length 9)) | trimSuffix "-" | default "q") (.name | sha256sum | trunc 8) -}}
 {{- end -}}
 {{- end -}}
 
-{{/* What selectors use: it never changes between versions. (dict "root" $ "component" "scheduler") */}}
+{{- define "duly.name" -}}
+{{- .Values.nameOverride | default "duly" -}}
+{{- end -}}
+
+{{/* The release's objects are named <release>-duly, or <release> if that already contains "duly". A Service begins with a letter. */}}
+{{- define "duly.fullname" -}}
+{{- $name := include "duly.name" . -}}
+{{- $full := .Values.fullnameOverride | default (ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name)) -}}
+{{- include "duly.short" (dict "name" (ternary $full (printf "duly-%s" $full) (regexMatch "^[a-z]" $full)) "length" 40) -}}
+{{- end -}}
+
+{{/* (dict "root" $ "queue" "low"): the name of its Deployment and of what belongs to it. */}}
+{{- define "duly.worker.name" -}}
+{{- printf "%s-worker-%s" (include "duly.fullname" .root) (include "duly.short" (dict "name" .queue "length" 15)) -}}
+{{- end -}}
+
+{{/* The labels of all pods of the release. */}}
+{{- define "duly.instanceLabels" -}}
+app.kubernetes.io/name: {{ include "duly.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+{{- end -}}
+
+{{/* The labels of selectors, which never change between versions. (dict "root" $ "component" "scheduler") */}}
 {{- define "duly.selectorLabels" -}}
-app.kubernetes.io/name: duly
-app.kubernetes.io/instance: {{ .root.Release.Name }}
-app.kubernetes.io/component: {{ .component }}
+{{ include "duly.instanceLabels" .root }}
+app.kubernetes.io/component: {{ .component | quote }}
 {{- with .queue }}
-duly/queue: {{ . }}
+duly/queue: {{ ternary . (include "duly.short" (dict "name" . "length" 63)) (and (le (len .) 63) (regexMatch "^[a-z0-9]([a-z0-9_.-]*[a-z0-9])?$" .)) | quote }}
 {{- end }}
 {{- end -}}
 
-{{/* Every object's labels; same arguments. */}}
+{{/* The labels of every object, with the same arguments. */}}
 {{- define "duly.labels" -}}
 {{ include "duly.selectorLabels" . }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
 app.kubernetes.io/part-of: duly
-app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service | quote }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | quote }}
 {{- end -}}
 
-{{/* (dict "root" $ "image" .Values.scheduler.image): a digest wins over a tag. */}}
+{{/*
+An object's metadata. (dict "root" $ "component" … "queue" … "name" …), and as needed
+"namespace", "labels" and "annotations": more of them.
+*/}}
+{{- define "duly.metadata" -}}
+name: {{ .name | quote }}
+{{- with .namespace }}
+namespace: {{ . | quote }}
+{{- end }}
+labels: {{- merge (include "duly.labels" . | fromYaml) (.labels | default dict) .root.Values.commonLabels | toYaml | nindent 2 }}
+{{- with merge (deepCopy (.annotations | default dict)) .root.Values.commonAnnotations }}
+annotations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* A pod's labels and annotations. (dict "root" $ "component" … "queue" … "c" <component values>), and as needed "annotations" and "labels": those of a store leave out the version, which would restart it. */}}
+{{- define "duly.podMetadata" -}}
+labels: {{- merge (include (.labels | default "duly.labels") . | fromYaml) .c.podLabels .root.Values.commonLabels | toYaml | nindent 2 }}
+{{- with merge (.annotations | default dict) .c.podAnnotations .root.Values.commonAnnotations }}
+annotations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* (dict "root" $ "image" .Values.scheduler.image), for a store's "store" its name: a digest wins over a tag. */}}
 {{- define "duly.image" -}}
-{{- with .image.registry | default .root.Values.global.imageRegistry | default .root.Values.image.registry }}{{ . }}/{{ end -}}
+{{- $own := .root.Values.image -}}
+{{- $registry := .image.registry | default .root.Values.global.imageRegistry -}}
+{{- if and .store (eq .image.registry "docker.io") -}}{{- $registry = .root.Values.global.imageRegistry | default .image.registry -}}{{- end -}}
+{{- with $registry | default (ternary "" $own.registry (not (empty .store))) }}{{ . }}/{{ end -}}
 {{- .image.repository -}}
-{{- if .image.digest }}@{{ .image.digest }}{{ else }}:{{ .image.tag | default .root.Values.image.tag | default .root.Chart.AppVersion }}{{ end -}}
+{{- if .image.digest }}@{{ .image.digest }}
+{{- else if .store }}:{{ .image.tag | required (printf "%s.image.tag is empty: set it, or %s.image.digest" .store .store) }}
+{{- else }}:{{ .image.tag | default $own.tag | default .root.Chart.AppVersion }}{{ end -}}
 {{- end -}}
 
 {{/* (dict "root" $ "component" "scheduler" "account" .Values.scheduler.serviceAccount) */}}
@@ -44,7 +92,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- end -}}
 {{- end -}}
 
-{{/* The Secrets that hold the passwords of our own stores and of the monitor. */}}
+{{/* The Secrets that hold the passwords of the chart's stores and of the monitor. */}}
 {{- define "duly.valkey.secret" -}}
 {{- .Values.valkey.auth.existingSecret | default (printf "%s-valkey" (include "duly.fullname" .)) -}}
 {{- end -}}

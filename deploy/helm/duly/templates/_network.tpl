@@ -14,7 +14,7 @@
 {{- else -}}
 - ports:
     {{- range .Values.networkPolicy.brokerPorts }}
-    - {protocol: TCP, port: {{ . }}}
+    - {protocol: TCP, port: {{ int64 . }}}
     {{- end }}
   {{- with .Values.networkPolicy.brokerTo }}
   to: {{- toYaml . | nindent 4 }}
@@ -31,7 +31,7 @@
 {{- else -}}
 - ports:
     {{- range .Values.networkPolicy.databasePorts }}
-    - {protocol: TCP, port: {{ . }}}
+    - {protocol: TCP, port: {{ int64 . }}}
     {{- end }}
   {{- with .Values.networkPolicy.databaseTo }}
   to: {{- toYaml . | nindent 4 }}

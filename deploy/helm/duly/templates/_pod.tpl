@@ -1,17 +1,19 @@
 {{/* A component's values on top of the defaults. (dict "root" $ "values" .Values.scheduler) */}}
 {{- define "duly.merged" -}}
-{{- mergeOverwrite (deepCopy .root.Values.defaults) (deepCopy .values) | toYaml -}}
+{{- $c := mergeOverwrite (deepCopy .root.Values.defaults) (deepCopy .values) -}}
+{{- if ne $c.updateStrategy.type "RollingUpdate" -}}
+{{- $_ := unset $c.updateStrategy "rollingUpdate" -}}
+{{- end -}}
+{{- $c | toYaml -}}
 {{- end -}}
 
-{{/* A pod's annotations: a new password starts new pods. (dict "root" $ "c" <component values>) */}}
-{{- define "duly.podAnnotations" -}}
-duly/secrets: {{ list .root.Values.valkey.auth .root.Values.postgresql.auth .root.Values.externalBroker .root.Values.externalDatabase .root.Values.monitor.auth | toJson | sha256sum | trunc 16 }}
-{{- with .c.podAnnotations }}
-{{ toYaml . }}
-{{- end }}
+{{/* A queue's values on top of those of all queues. (dict "root" $ "queue" <values>) */}}
+{{- define "duly.queue" -}}
+{{- $own := mergeOverwrite (deepCopy .root.Values.worker.defaults) (deepCopy .queue) -}}
+{{- include "duly.merged" (dict "root" .root "values" $own) -}}
 {{- end -}}
 
-{{/* What every pod has, ours and the stores'. (dict "root" $ "c" <component values> "selector" <labels>) */}}
+{{/* What every pod has, of the services and of the stores. (dict "root" $ "c" <component values> "selector" <labels>) */}}
 {{- define "duly.pod" -}}
 automountServiceAccountToken: false
 enableServiceLinks: false
@@ -19,17 +21,10 @@ securityContext: {{- toYaml .c.podSecurityContext | nindent 2 }}
 {{- with .root.Values.global.imagePullSecrets }}
 imagePullSecrets: {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .c.priorityClassName }}
-priorityClassName: {{ . }}
+{{- range $key := list "priorityClassName" "runtimeClassName" "dnsPolicy" "dnsConfig" "hostAliases" "nodeSelector" "affinity" "tolerations" }}
+{{- with get $.c $key }}
+{{ dict $key . | toYaml }}
 {{- end }}
-{{- with .c.nodeSelector }}
-nodeSelector: {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .c.affinity }}
-affinity: {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .c.tolerations }}
-tolerations: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- if .c.topologySpreadConstraints }}
 topologySpreadConstraints: {{- toYaml .c.topologySpreadConstraints | nindent 2 }}
@@ -47,30 +42,36 @@ topologySpreadConstraints:
 {{- end }}
 {{- end -}}
 
-{{/* The services' probes. Liveness asks the event loop only: no outage of a store restarts a pod. */}}
-{{- define "duly.probes" -}}
-startupProbe:
-  httpGet: {path: /livez, port: {{ . }}}
-  periodSeconds: 1
-  timeoutSeconds: 5
-  failureThreshold: 120
-livenessProbe:
-  httpGet: {path: /livez, port: {{ . }}}
-  periodSeconds: 10
-  timeoutSeconds: 5
-  failureThreshold: 3
-readinessProbe:
-  httpGet: {path: /readyz, port: {{ . }}}
-  periodSeconds: 5
-  timeoutSeconds: 5
-  failureThreshold: 2
+{{/* What every Deployment has. (dict "c" <component values>) */}}
+{{- define "duly.deployment" -}}
+revisionHistoryLimit: {{ int64 .c.revisionHistoryLimit }}
+minReadySeconds: {{ int64 .c.minReadySeconds }}
+strategy: {{- toYaml .c.updateStrategy | nindent 2 }}
 {{- end -}}
 
-{{/* What a service's container mounts, and the pod's volumes for it. (dict "root" $ "c" …) */}}
+{{/* The end of a container: what a component may have of its own. (dict "c" <component values>) */}}
+{{- define "duly.container" -}}
+{{- with .c.lifecycle }}
+lifecycle: {{- toYaml . | nindent 2 }}
+{{- end }}
+resources: {{- toYaml .c.resources | nindent 2 }}
+securityContext: {{- toYaml .c.containerSecurityContext | nindent 2 }}
+{{- end -}}
+
+{{/*
+What a service's container mounts, and the pod's volumes for it. (dict "root" $ "c" …), and as needed
+"role" (that of the broker), "database" true and "monitor" true.
+*/}}
 {{- define "duly.mounts" -}}
 - {name: tmp, mountPath: /tmp}
-{{- if and (not .root.Values.valkey.enabled) .root.Values.externalBroker.tls.existingSecret }}
+{{- if include "duly.secrets" . | fromYamlArray }}
+- {name: secrets, mountPath: /etc/duly/secrets, readOnly: true}
+{{- end }}
+{{- if include "duly.broker.tls" . }}
 - {name: broker-tls, mountPath: /etc/duly/broker-tls, readOnly: true}
+{{- end }}
+{{- if include "duly.database.tls" . }}
+- {name: database-tls, mountPath: /etc/duly/database-tls, readOnly: true}
 {{- end }}
 {{- with .c.extraVolumeMounts }}
 {{ toYaml . }}
@@ -80,11 +81,29 @@ readinessProbe:
 {{- define "duly.volumes" -}}
 - name: tmp
   emptyDir: {sizeLimit: 64Mi}
-{{- if and (not .root.Values.valkey.enabled) .root.Values.externalBroker.tls.existingSecret }}
+{{- with include "duly.secrets" . | fromYamlArray }}
+- name: secrets
+  projected:
+    defaultMode: 0440
+    sources:
+      {{- range . }}
+      - secret: {name: {{ .secret | quote }}, items: [{key: {{ .key | quote }}, path: {{ .file }}}]}
+      {{- end }}
+{{- end }}
+{{- with include "duly.broker.tls" . }}
 - name: broker-tls
-  secret: {secretName: {{ .root.Values.externalBroker.tls.existingSecret }}, defaultMode: 0440}
+  secret: {secretName: {{ . | quote }}, defaultMode: 0440}
+{{- end }}
+{{- with include "duly.database.tls" . }}
+- name: database-tls
+  secret: {secretName: {{ . | quote }}, defaultMode: 0440}
 {{- end }}
 {{- with .c.extraVolumes }}
 {{ toYaml . }}
 {{- end }}
+{{- end -}}
+
+{{/* How many pods may be gone: a number, 0 too, or a percentage. */}}
+{{- define "duly.budget" -}}
+{{- if kindIs "string" . }}{{ quote . }}{{ else }}{{ int64 . }}{{ end -}}
 {{- end -}}

@@ -1,6 +1,7 @@
 """The composition root: what the monitor is made of, and its life from start to stop."""
 
 import asyncio
+import secrets
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,33 +10,46 @@ import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ExceptionHandler
 
 from duly.clock import Clock, SystemClock
-from duly.engine.inspector import Inspector
-from duly.errors import DulyError
+from duly.engine.enqueue.client import Client
+from duly.engine.inspection.inspector import Inspector
+from duly.errors import BrokerDownError, DulyError
 from duly.runtime import logs, service
+from duly.runtime.monitor_settings import MonitorSettings
 from duly.runtime.settings import Settings
+from duly.runtime.supervision import Supervisor
+from duly_monitor.api.routes import api_routes
+from duly_monitor.audit import Audit
+from duly_monitor.authentication import Authentication
+from duly_monitor.bulk import BulkRunner
+from duly_monitor.guarded import Guarded
+from duly_monitor.incidents import Incidents
+from duly_monitor.links import Links
 from duly_monitor.live import Feed
+from duly_monitor.pages.login import LoginPages
 from duly_monitor.problems import Problems
 from duly_monitor.render import Renderer
 from duly_monitor.routes import OPEN_PATHS, Pages, routes
 from duly_monitor.security import Gate
 from duly_monitor.serving import listen, serve
-from duly_monitor.settings import check_access
+from duly_monitor.sessions import Sessions, key_of_password
+from duly_monitor.settings import check_access, password_of
 
 
 def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code.
 
     Raises:
-        ConfigError: The monitor may not or can not listen where it should.
+        ConfigError: Access is misconfigured, or the address cannot be listened on.
     """
     logs.configure(settings.log, service="monitor")
     switch, monitor = settings.async_.monitor, settings.monitor
     log = structlog.get_logger("duly.monitor")
     if not switch.enabled:
-        log.info("monitor is off (async.monitor.enabled)")
+        log.info("Monitor disabled (async.monitor.enabled is false)")
         return 0
     check_access(settings)
     with listen(monitor.host, switch.port) as listener:
@@ -47,16 +61,22 @@ async def _serve(settings: Settings, listener: socket.socket, stop: asyncio.Even
     host, port = listener.getsockname()[:2]
     name = f"[{host}]" if ":" in host else host
     address = f"http://{name}:{port}{settings.monitor.prefix}/"
-    async with Inspector.connect(settings.redis) as inspector:
-        app = build_app(settings, inspector)
+    async with (
+        Inspector.connect(settings.redis) as inspector,
+        Client.connect(settings.redis, settings.queues) as client,
+    ):
+        app = build_app(settings, inspector, client)
         log.info("Monitor started", address=address, access=settings.monitor.access)
-        await serve(app, listener, stop, closing=app.state.feed.close)
+        feed = app.state.feed
+        await serve(app, listener, stop, closing=feed.close, unread=feed.unread)
     log.info("Monitor stopped")
     return 0
 
 
-def build_app(settings: Settings, inspector: Inspector, clock: Clock | None = None) -> Starlette:
-    """Return the monitor over an open inspector.
+def build_app(
+    settings: Settings, inspector: Inspector, client: Client, clock: Clock | None = None
+) -> Starlette:
+    """Return the monitor over an open inspector, and a client for what it enqueues.
 
     `app.state.feed` is the live feed; close it before waiting for open connections to end.
 
@@ -64,32 +84,57 @@ def build_app(settings: Settings, inspector: Inspector, clock: Clock | None = No
         ConfigError: The access mode does not fit the rest of the settings.
     """
     check_access(settings)
-    renderer = Renderer(settings.monitor, clock or SystemClock())
-    pages, problems = Pages.over(inspector, renderer), Problems(renderer)
+    clock = clock or SystemClock()
+    renderer = Renderer(settings.monitor, clock)
+    audit = Audit(inspector.audit, settings.monitor.audit, clock)
+    incidents, to = Incidents(), Guarded(audit)
+    runner = BulkRunner(inspector)
+    links = Links(settings.monitor.links)
+    pages = Pages.over(inspector, renderer, client=client, runner=runner, links=links)
+    problems = Problems(renderer, incidents)
 
-    def down(error: Exception) -> str:
-        known = isinstance(error, DulyError)
-        detail = str(error) if known else "the log of the monitor has the details"
-        return renderer.text("_down.html", detail=detail)
+    def broken(error: Exception) -> str:
+        known = isinstance(error, BrokerDownError)
+        incident = "" if known else incidents.record(error, path="live")
+        detail = str(error) if isinstance(error, DulyError) else ""
+        return renderer.text("_down.html", down=known, detail=detail, incident=incident)
 
-    feed = Feed(pages.fragments(), down=down)
+    sessions = _sessions(settings.monitor, clock)
+    authentication = Authentication(settings.monitor, sessions, clock)
+    login = LoginPages(authentication, sessions, renderer) if authentication.by_page else None
+    feed, supervisor = Feed(pages.fragments(), broken=broken), Supervisor()
     gate = Middleware(
-        Gate, settings=settings.monitor, open_paths=OPEN_PATHS, refuse=problems.answer
+        Gate,
+        settings=settings.monitor,
+        authentication=authentication,
+        open_paths=OPEN_PATHS,
+        refuse=problems.answer,
+        failed=problems.unexpected,
+        audit=audit,
     )
     handlers: dict[int | type[Exception], ExceptionHandler] = {
         HTTPException: problems.http,
         DulyError: problems.duly,
-        Exception: problems.unexpected,
     }
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        async with _polling(feed):
+        async with _polling(feed, supervisor), runner.running():
             yield
 
     app = Starlette(
-        routes=routes(inspector, renderer, pages, feed),
-        middleware=[gate],
+        routes=routes(
+            inspector,
+            renderer,
+            pages,
+            feed,
+            api=api_routes(renderer, inspector, client, runner, to),
+            to=to,
+            login=login,
+            live=supervisor.liveness,
+        ),
+        # Not the best level: it takes three times as long for a twentieth less.
+        middleware=[gate, Middleware(GZipMiddleware, minimum_size=1024, compresslevel=6)],
         exception_handlers=handlers,
         lifespan=lifespan,
     )
@@ -98,13 +143,28 @@ def build_app(settings: Settings, inspector: Inspector, clock: Clock | None = No
     return app
 
 
+def _sessions(settings: MonitorSettings, clock: Clock) -> Sessions:
+    """Return what signs sessions: with keys that every replica has."""
+    keys = settings.session.keys.get_secret_value().split() if settings.session.keys else []
+    if not keys and settings.access == "basic":
+        users = sorted(settings.users.items())
+        passwords = [user.password.get_secret_value() for _, user in users]
+        if settings.password is not None or settings.password_file is not None:
+            passwords.insert(0, password_of(settings))
+        text = "\0".join(passwords)
+        keys = [key_of_password(text)]
+    return Sessions(
+        keys or [secrets.token_hex(32)], age=settings.session.age, path=settings.prefix, clock=clock
+    )
+
+
 @asynccontextmanager
-async def _polling(feed: Feed) -> AsyncIterator[None]:
-    """Run the feed's poll for the body, and end it after."""
-    async with asyncio.TaskGroup() as group:
-        poll = group.create_task(feed.run(), name="live feed")
-        try:
-            yield
-        finally:
-            await feed.close()
-            poll.cancel()
+async def _polling(feed: Feed, supervisor: Supervisor) -> AsyncIterator[None]:
+    """Run the feed's poll for the body, and end it afterwards."""
+    poll = supervisor.start("live feed", feed.run)
+    try:
+        yield
+    finally:
+        await feed.close()
+        poll.cancel()
+        await asyncio.wait({poll})

@@ -1,4 +1,4 @@
-"""The bounds of everything a request may ask for: names, ids, page sizes, cursors."""
+"""Validation of what a request may contain: names, ids, page sizes, cursors."""
 
 from typing import Annotated, TypeVar
 
@@ -6,8 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from duly.engine.inspector import Inspector
-from duly.engine.reports import TaskPage
+from duly.engine.inspection.inspector import Inspector
+from duly.engine.storage.reports import AuditPage, TaskPage
 from duly.job import NAME_PATTERN
 from duly.task import TaskState
 
@@ -17,7 +17,7 @@ Cursor = Annotated[str, Field(max_length=512)]
 
 
 class Query(BaseModel):
-    """The base of every set of query parameters; what it does not name is ignored."""
+    """The base of every set of parameters; unknown ones are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -36,7 +36,7 @@ class TaskPath(Query):
 
 
 class TaskIdPath(Query):
-    """A task in an address that does not tell its queue."""
+    """A task in an address that does not name its queue."""
 
     task_id: TaskId
 
@@ -47,12 +47,24 @@ class EntryPath(Query):
     entry: Name
 
 
+class ServerPath(Query):
+    """A worker in an address."""
+
+    server: TaskId
+
+
+class KindPath(Query):
+    """A kind of job in an address."""
+
+    kind: Name
+
+
 class ListQuery(Query):
     """Which page of which list of tasks."""
 
     state: TaskState = TaskState.WAITING
-    limit: int = Field(30, ge=1, le=200, description="tasks in the page")
-    cursor: Cursor | None = Field(None, description="`next_cursor` of the page before")
+    limit: int = Field(30, ge=1, le=200, description="most tasks in the page")
+    cursor: Cursor | None = Field(None, description="`next_cursor` of the previous page")
 
 
 class LimitQuery(Query):
@@ -61,10 +73,23 @@ class LimitQuery(Query):
     limit: int = Field(50, ge=1, le=200)
 
 
+class PageQuery(Query):
+    """Which page of a list that is no list of tasks."""
+
+    limit: int = Field(50, ge=1, le=200, description="most records in the page")
+    cursor: Cursor | None = Field(None, description="`next_cursor` of the previous page")
+
+
 class MinutesQuery(Query):
     """How far back."""
 
-    count: int = Field(60, ge=1, le=1440, description="minutes")
+    count: int = Field(60, ge=1, le=1440, description="how many minutes")
+
+
+class DaysQuery(Query):
+    """How many days back."""
+
+    count: int = Field(30, ge=1, le=90, description="how many days")
 
 
 Asked = TypeVar("Asked", bound=Query)
@@ -93,16 +118,33 @@ def addressed(model: type[Asked], request: Request) -> Asked:
     try:
         return model.model_validate(request.path_params)
     except ValidationError as error:
-        raise HTTPException(404, "nothing has such a name") from error
+        raise HTTPException(404, "No queue, task or entry can have this name.") from error
+
+
+def invalid_cursor() -> HTTPException:
+    """Return the error that says what a cursor must be."""
+    return HTTPException(400, "cursor: must be the next_cursor of a page of the same list")
+
+
+async def audited(inspector: Inspector, query: PageQuery) -> AuditPage:
+    """Return the requested page of the audit.
+
+    Raises:
+        HTTPException: 400, when the cursor is invalid.
+    """
+    try:
+        return await inspector.audit.list(limit=query.limit, cursor=query.cursor)
+    except ValueError as error:
+        raise invalid_cursor() from error
 
 
 async def listed(inspector: Inspector, queue: str, state: TaskState, query: ListQuery) -> TaskPage:
-    """Return the page of tasks that was asked for.
+    """Return the requested page of tasks.
 
     Raises:
-        HTTPException: 400, when the cursor is not one of ours.
+        HTTPException: 400, when the cursor is invalid.
     """
     try:
-        return await inspector.tasks(queue, state, limit=query.limit, cursor=query.cursor)
+        return await inspector.tasks.list(queue, state, limit=query.limit, cursor=query.cursor)
     except ValueError as error:
-        raise HTTPException(400, "cursor: it must be the next_cursor of a page") from error
+        raise invalid_cursor() from error

@@ -1,109 +1,59 @@
-"""The queues as Prometheus metrics, read from the inspector at each scrape."""
+"""What the monitor tells machines: metrics of its own, and probes.
 
-from collections.abc import Iterable, Iterator
+The metrics of the queues come from the scheduler, which exports each once and also where no
+monitor runs.
+"""
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+from collections.abc import Callable
+
+from prometheus_client import Counter, Gauge
+from prometheus_client.exposition import choose_encoder
 from starlette.requests import Request
 from starlette.responses import Response
-from typing_extensions import override
 
-from duly.engine.inspector import Inspector
-from duly.engine.reports import QueueReport
+from duly.engine.inspection.inspector import Inspector
 from duly.errors import BrokerDownError
-from duly.task import TaskState
-
-_QUEUE = ("queue",)
-
-
-class QueueCollector(Collector):
-    """Says what the reports say; it lives for one scrape."""
-
-    def __init__(self, reports: Iterable[QueueReport], *, up: bool) -> None:
-        self._reports, self._up = tuple(reports), up
-
-    @override
-    def collect(self) -> Iterator[Metric]:
-        """Yield every metric of every queue."""
-        up = GaugeMetricFamily("duly_monitor_broker_up", "1 when the broker answered this scrape")
-        up.add_metric((), int(self._up))
-        yield up
-        if not self._up:
-            return
-        yield self._tasks()
-        yield from self._gauges()
-        yield from self._counters()
-
-    def _tasks(self) -> Metric:
-        tasks = GaugeMetricFamily(
-            "duly_queue_tasks", "Tasks in the queue, by state", labels=("queue", "state")
-        )
-        for report in self._reports:
-            for state in TaskState:
-                tasks.add_metric((report.name, state.value), getattr(report, state.value))
-        return tasks
-
-    def _gauges(self) -> Iterator[Metric]:
-        oldest = GaugeMetricFamily(
-            "duly_queue_oldest_waiting_seconds",
-            "Age of the task that has waited longest; 0 when none waits",
-            labels=_QUEUE,
-        )
-        paused = GaugeMetricFamily(
-            "duly_queue_paused", "1 while the queue is paused", labels=_QUEUE
-        )
-        servers = GaugeMetricFamily(
-            "duly_queue_servers", "Live workers that serve the queue", labels=_QUEUE
-        )
-        concurrency = GaugeMetricFamily(
-            "duly_queue_concurrency", "Tasks those workers may run at once", labels=_QUEUE
-        )
-        for report in self._reports:
-            name, age = (report.name,), report.oldest_waiting
-            oldest.add_metric(name, age.total_seconds() if age else 0.0)
-            paused.add_metric(name, int(report.paused_since is not None))
-            servers.add_metric(name, report.servers)
-            concurrency.add_metric(name, report.concurrency)
-        yield from (oldest, paused, servers, concurrency)
-
-    def _counters(self) -> Iterator[Metric]:
-        processed = CounterMetricFamily(
-            "duly_queue_processed", "Attempts that ended, failures included", labels=_QUEUE
-        )
-        failed = CounterMetricFamily(
-            "duly_queue_failed", "Attempts that ended in failure", labels=_QUEUE
-        )
-        dropped = CounterMetricFamily(
-            "duly_queue_archive_dropped",
-            "Archived tasks that were dropped by the archive's bounds",
-            labels=_QUEUE,
-        )
-        for report in self._reports:
-            dropped.add_metric((report.name,), report.archive_dropped)
-            processed.add_metric((report.name,), report.processed)
-            failed.add_metric((report.name,), report.failed)
-        yield from (processed, failed, dropped)
+from duly.runtime.metrics import new_registry
 
 
 class Vitals:
-    """The endpoints for machines: metrics and probes. None of them tells a payload."""
+    """The endpoints for machines: metrics and probes. None of them shows a payload.
 
-    def __init__(self, inspector: Inspector) -> None:
-        self._inspector = inspector
+    Args:
+        inspector: Reads the broker.
+        live: None, or why this process has to be restarted.
+    """
 
-    async def metrics(self, _request: Request) -> Response:
-        """Answer a scrape; with the broker away only that it is."""
+    def __init__(self, inspector: Inspector, live: Callable[[], str | None]) -> None:
+        self._inspector, self._live = inspector, live
+        self.registry = new_registry("monitor")
+        self._up = Gauge(
+            "duly_monitor_broker_up",
+            "1 when the broker answered this scrape",
+            registry=self.registry,
+        )
+        self.unread = Counter(
+            "duly_monitor_unread_connections_total",
+            "Connections that were ended because their clients read nothing",
+            registry=self.registry,
+        )
+
+    async def metrics(self, request: Request) -> Response:
+        """Answer a scrape; the broker is asked for no more than an answer."""
         try:
-            collector = QueueCollector(await self._inspector.queues(), up=True)
+            await self._inspector.ping()
         except BrokerDownError:
-            collector = QueueCollector((), up=False)
-        registry = CollectorRegistry(auto_describe=False)
-        registry.register(collector)
-        return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+            self._up.set(0)
+        else:
+            self._up.set(1)
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(self.registry), headers={"Content-Type": content_type})
 
     async def livez(self, _request: Request) -> Response:
-        """Answer that this process runs."""
+        """Answer whether this process works; the broker is not asked."""
+        reason = self._live()
+        if reason is not None:
+            return Response(f"{reason}\n", 503, media_type="text/plain")
         return Response("ok\n", media_type="text/plain")
 
     async def readyz(self, _request: Request) -> Response:
@@ -111,5 +61,5 @@ class Vitals:
         try:
             await self._inspector.ping()
         except BrokerDownError:
-            return Response("the broker does not answer\n", 503, media_type="text/plain")
+            return Response("broker unreachable\n", 503, media_type="text/plain")
         return Response("ok\n", media_type="text/plain")

@@ -1,43 +1,71 @@
-"""What can be done to a task, and in which of its states."""
+"""The operations on tasks: the states that allow them, and what a page calls them."""
 
 from enum import StrEnum
+from typing import Final, Literal, get_args
 
-from duly.engine.inspector import Inspector
+from duly import task
+from duly.engine.inspection.inspector import Inspector
 from duly.task import TaskState
+from duly_monitor.permissions import Permission
 
 
 class Operation(StrEnum):
     """An operation on a task, by the name it has in addresses."""
 
     RUN = "run"
+    CANCEL = "cancel"
     ARCHIVE = "archive"
     DELETE = "delete"
 
 
+CancelOutcome = Literal["archive", "retry", "delete"]
+OUTCOMES: tuple[CancelOutcome, ...] = get_args(CancelOutcome)
+"""What may become of a task that is cancelled."""
+
+
 ALLOWED: dict[TaskState, tuple[Operation, ...]] = {
-    TaskState.WAITING: (Operation.ARCHIVE, Operation.DELETE),
-    TaskState.ACTIVE: (),
-    TaskState.SCHEDULED: (Operation.RUN, Operation.ARCHIVE, Operation.DELETE),
-    TaskState.AGGREGATING: (Operation.RUN, Operation.ARCHIVE, Operation.DELETE),
-    TaskState.RETRY: (Operation.RUN, Operation.ARCHIVE, Operation.DELETE),
-    TaskState.ARCHIVED: (Operation.RUN, Operation.DELETE),
-    TaskState.COMPLETED: (Operation.DELETE,),
-    TaskState.QUARANTINED: (Operation.RUN, Operation.DELETE),
+    state: tuple(each for each in Operation if state in task.ALLOWED[each.value])
+    for state in TaskState
 }
-"""Which buttons a task has; the engine decides again, atomically, when one is pressed."""
+"""The buttons that a task has; the engine checks again, atomically, when one is pressed."""
+PERMISSIONS: Final = {
+    Operation.RUN: Permission.RUN_TASKS,
+    Operation.CANCEL: Permission.CANCEL_TASKS,
+    Operation.ARCHIVE: Permission.ARCHIVE_TASKS,
+    Operation.DELETE: Permission.DELETE_TASKS,
+}
+"""What an operation takes, on one task or on many."""
+_FAILED = (TaskState.ARCHIVED, TaskState.RETRY, TaskState.QUARANTINED)
 
 
-async def operate(inspector: Inspector, operation: Operation, *, queue: str, task_id: str) -> None:
-    """Do it.
+def label(operation: Operation, state: TaskState | None = None) -> str:
+    """Return what a button says; running what has failed is called a retry."""
+    if operation is Operation.RUN:
+        return "Retry" if state is None or state in _FAILED else "Run now"
+    return operation.value.capitalize()
+
+
+async def operate(
+    inspector: Inspector,
+    operation: Operation,
+    *,
+    queue: str,
+    task_id: str,
+    outcome: CancelOutcome = "archive",
+) -> None:
+    """Carry out an operation; `outcome` is what becomes of a task that is cancelled.
 
     Raises:
-        NotFoundError: The queue holds no such task (any more).
+        NotFoundError: The queue holds no such task, or no longer.
+        DuplicateTaskError: It is unique, and another task holds its lock.
         IllegalTransitionError: The task has moved on to a state in which this does not apply.
     """
     match operation:
         case Operation.RUN:
-            await inspector.run(queue, task_id)
+            await inspector.tasks.run(queue, task_id)
+        case Operation.CANCEL:
+            await inspector.tasks.cancel(queue, task_id, outcome=outcome)
         case Operation.ARCHIVE:
-            await inspector.archive(queue, task_id)
+            await inspector.tasks.archive(queue, task_id)
         case Operation.DELETE:
-            await inspector.delete(queue, task_id)
+            await inspector.tasks.delete(queue, task_id)

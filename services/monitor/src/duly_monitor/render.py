@@ -13,10 +13,11 @@ from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
 from duly import __version__
-from duly.clock import Clock
-from duly.engine.reports import MinuteReport
-from duly.runtime.settings import MonitorSettings
+from duly.clock import Clock, from_unix_ms
+from duly.engine.storage.reports import MinuteReport
+from duly.runtime.monitor_settings import MonitorSettings
 from duly_monitor import wording
+from duly_monitor.permissions import Permission, current
 from duly_monitor.redaction import pretty, shorten
 
 HERE = Path(__file__).parent
@@ -41,16 +42,23 @@ class Renderer:
             badge=_badge(settings.environment),
             version=_version(),
             plural=wording.plural,
+            identity=current,
+            logs_out=settings.access == "basic",
+            may=lambda name: Permission(name) in current().permissions,
             release=__version__,
         )
         self._environment.filters.update(
             bytes=wording.size,
+            capitalize_first=wording.sentence,
             catch_up=wording.catch_up,
             count=wording.count,
             duration=wording.duration,
+            duration_ms=wording.duration_ms,
+            instant=from_unix_ms,
+            iso_duration=wording.iso_duration,
             overlap=wording.overlap,
             pretty=pretty,
-            segment=lambda text: quote(str(text), safe=""),
+            segment=segment,
             shorten=shorten,
             slug=lambda text: str(text).replace("_", "-"),
             spark=spark,
@@ -72,6 +80,11 @@ class Renderer:
         """Return a rendered page. Lone surrogates, legal in JSON, become question marks."""
         text = self.text(template, **values)
         return HTMLResponse(text.encode("utf-8", "replace"), status_code=status)
+
+
+def segment(text: object) -> str:
+    """Return a text as one segment of an address."""
+    return quote(str(text), safe="")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,27 +2,31 @@
 
 from datetime import UTC, datetime, timedelta
 
-NOTHING = "\N{EN DASH}"
-"""Stands where there is nothing to tell."""
+from pydantic import TypeAdapter, ValidationError
 
+NOTHING = "\N{EN DASH}"
+"""Shown where there is no value."""
+
+_MOST_MS = 2**47
+_DURATION = TypeAdapter(timedelta | None)
 _STEPS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
 _OVERLAPS = {
     "skip": "skip the tick",
-    "queue_one": "one more may wait",
+    "queue_one": "enqueue at most one",
     "allow": "enqueue anyway",
 }
-_CATCH_UPS = {"skip": "stays missed", "one": "the newest is made up for", "all": "is made up for"}
+_CATCH_UPS = {"skip": "skip", "one": "run the newest", "all": "run all"}
 
 
 def overlap(policy: str) -> str:
-    """Return what an entry does while the task of its last tick is on its way."""
+    """Return what an entry does while the task of its last tick has not ended."""
     return _OVERLAPS.get(policy, policy)
 
 
 def catch_up(policy: str) -> str:
-    """Return what becomes of slots that nobody claimed in time."""
+    """Return what happens to slots that no scheduler claimed in time."""
     return _CATCH_UPS.get(policy, policy)
 
 
@@ -81,3 +85,23 @@ def iso(at: datetime) -> str:
 def plural(number: int, singular: str, several: str = "") -> str:
     """Return the number with its noun: `1 task`, `1,240 tasks`."""
     return f"{number:,} {singular if number == 1 else several or singular + 's'}"
+
+
+def sentence(text: str) -> str:
+    """Return a text with a capital letter at its beginning, and the rest as it is."""
+    return text[:1].upper() + text[1:]
+
+
+def duration_ms(value: object) -> str:
+    """Return a number of ms in words; a dash for what is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _MOST_MS:
+        return NOTHING
+    return duration(timedelta(milliseconds=value))
+
+
+def iso_duration(value: object) -> str:
+    """Return a duration of ISO 8601, as policies are published, in words; a dash for None."""
+    try:
+        return duration(_DURATION.validate_python(value))
+    except (ValidationError, OverflowError):
+        return NOTHING

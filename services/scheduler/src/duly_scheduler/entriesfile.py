@@ -1,33 +1,39 @@
-"""Entries out of a YAML file, such as a mounted ConfigMap: read again and again, while it runs."""
+"""Entries from a YAML file, such as a mounted ConfigMap, read again while the scheduler runs."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import structlog
 from pydantic import Field, ValidationError
 
+from duly.described_job import fields_of
 from duly.errors import ConfigError, UnknownKindError
 from duly.job import Job
-from duly.jobs import job_class
+from duly.payload_schema import SchemaUnreadableError
 from duly.runtime.mistakes import explain
 from duly.runtime.outline import outline
-from duly.runtime.settings import Duration, QueueName, Section
-from duly.runtime.yamlfile import read_yaml
+from duly.runtime.section import Duration, Section
+from duly.runtime.settings import QueueName
 from duly.schedule import CatchUp, Entry, Overlap
+
+Find = Callable[[str], Awaitable[type[Job]]]
+"""Returns the job of a kind by the catalogue in the broker."""
 
 
 class Line(Section):
-    """One entry of the file: a job of the catalogue, and when it is due."""
+    """One entry of the file: a job of any kind and when it is due."""
 
     kind: str = Field(description="kind of the job")
-    payload: Any = Field(None, description="its fields")
-    interval: Duration | None = Field(None, description="how often it is due")
-    cron: str | None = Field(None, description="or when: minute hour day month weekday")
-    timezone: str = Field("UTC", description="IANA name of the zone that cron is read in")
-    queue: QueueName | None = Field(None, description="empty: the queue of the job's policy")
+    payload: Any = Field(None, description="fields of the job")
+    interval: Duration | None = Field(None, description="time between two ticks")
+    cron: str | None = Field(None, description="instead of interval: minute hour day month weekday")
+    timezone: str = Field("UTC", description="IANA name of the time zone of cron")
+    queue: QueueName | None = Field(None, description="default: the queue of the job's policy")
     overlap: Overlap = Field(Overlap.SKIP, description="skip, queue_one or allow")
     catch_up: CatchUp = Field(CatchUp.SKIP, description="skip, one or all")
-    catch_up_limit: int = Field(100, description="missed slots that catch_up: all makes up for")
+    catch_up_limit: int = Field(100, description="most missed slots that catch_up: all enqueues")
     paused: bool = Field(default=False, description="let its ticks pass without a task")
 
 
@@ -36,23 +42,77 @@ class _File(Section):
 
 
 class EntriesFile:
-    """A provider of entries: everything that the file says now."""
+    """Provides the entries that the file holds now.
 
-    def __init__(self, file: Path) -> None:
+    Args:
+        file: Its path.
+        local: Jobs whose classes are here; every other kind is looked for in the catalogue.
+    """
+
+    def __init__(self, file: Path, local: Iterable[type[Job]] = ()) -> None:
         self._file = file
+        self._local = {job.kind: job for job in local}
+        self._found: dict[str, type[Job]] = {}
+        """What was last known of other kinds, for as long as the broker has lost them."""
+        self._refused: dict[str, str] = {}
+        self._log = structlog.get_logger("duly.scheduler")
 
-    async def __call__(self) -> tuple[Entry, ...]:
-        """Read the file without holding up the loop; raises as `read` does."""
-        return await asyncio.to_thread(self.read)
+    async def provide(self, find: Find) -> tuple[Entry, ...]:
+        """Read the file without blocking the loop, and make entries of all kinds.
 
-    def read(self) -> tuple[Entry, ...]:
-        """Return the entries.
+        An entry is left out, and told of in the log once, while nobody has published its kind, or
+        its payload does not fit what was published. The others go on.
+
+        Args:
+            find: Returns the job of a kind by the catalogue.
 
         Raises:
-            ConfigError: The file can not be read, or some of it is wrong: then none of it counts.
+            ConfigError: As `read` does.
+            BrokerError: A kind could not be looked for.
         """
+        lines = await asyncio.to_thread(self._lines)
+        entries, refused = list[Entry](), dict[str, str]()
+        for name, line in lines.items():
+            if line.kind in self._local:
+                entries.append(self._entry(name, line, self._local[line.kind]))
+                continue
+            try:
+                entries.append(self._entry(name, line, await self._look(line.kind, find)))
+            except (UnknownKindError, SchemaUnreadableError) as error:
+                refused[name] = f"{self._file}: entries.{name}.kind: {error}"
+            except ConfigError as error:
+                refused[name] = str(error)
+        for name, reason in refused.items():
+            if self._refused.get(name) != reason:
+                self._log.error("Entry refused, the others go on", entry=name, reason=reason)
+        self._refused = refused
+        return tuple(entries)
+
+    def read(self) -> tuple[Entry, ...]:
+        """Return the entries of kinds whose classes are here.
+
+        Raises:
+            ConfigError: The file cannot be read, or a part of it is wrong: then none of it counts.
+        """
+        return tuple(
+            self._entry(name, line, self._local[line.kind])
+            for name, line in self._lines().items()
+            if line.kind in self._local
+        )
+
+    async def _look(self, kind: str, find: Find) -> type[Job]:
         try:
-            content = _File.model_validate(read_yaml(self._file))
+            self._found[kind] = await find(kind)
+        except UnknownKindError:
+            if kind not in self._found:
+                raise
+        return self._found[kind]
+
+    def _lines(self) -> dict[str, Line]:
+        from duly.runtime.yamlfile import read_yaml
+
+        try:
+            return _File.model_validate(read_yaml(self._file)).entries
         except ValidationError as error:
             first, *others = explain(error, keys=outline(_File), file=str(self._file), variables={})
             raise ConfigError(
@@ -62,22 +122,18 @@ class EntriesFile:
                 source=first.source,
                 others=tuple(others),
             ) from None
-        return tuple(self._entry(name, line) for name, line in content.entries.items())
 
-    def _entry(self, name: str, line: Line) -> Entry:
+    def _entry(self, name: str, line: Line, kind: type[Job]) -> Entry:
         options = line.model_dump(exclude={"kind", "payload"})
-        return Entry(id=name, job=self._job(f"entries.{name}", line), **options)
+        return Entry(id=name, job=self._job(f"entries.{name}", line, kind), **options)
 
-    def _job(self, place: str, line: Line) -> Job:
+    def _job(self, place: str, line: Line, kind: type[Job]) -> Job:
         try:
-            kind = job_class(line.kind)
             return kind.model_validate(line.payload or {})
-        except UnknownKindError as error:
-            raise ConfigError(f"{place}.kind", str(error), source=str(self._file)) from None
         except ValidationError as error:
             wrong = error.errors(include_url=False, include_input=False, include_context=False)
             where = ".".join(map(str, wrong[0]["loc"]))
-            fields = ", ".join(kind.model_fields) or "none"
+            fields = ", ".join(fields_of(kind)) or "none"
             raise ConfigError(
                 f"{place}.payload" + (f".{where}" if where else ""),
                 wrong[0]["msg"],

@@ -1,11 +1,11 @@
-"""The demo's data: who buys, what there is to buy, and what an order looks like."""
+"""The demo's data: customers, products, and random orders."""
 
 from dataclasses import dataclass
 from decimal import Decimal
 from random import Random
 
 DOMAIN = "example.com"
-"""Reserved for examples: nobody gets mail there, and nobody real has an address there."""
+"""Reserved for examples: no mail is delivered there, and nobody has an address there."""
 
 USERNAMES = (
     *("amelie.duval", "bjorn.aas", "carla_rossi", "d.okafor", "elif.yilmaz", "finn.oreilly"),
@@ -36,12 +36,12 @@ PRODUCTS = (
     ("Plant pot Ø 20 cm", Decimal("14.25")),
     ("Wood screw 4x40", Decimal("0.035")),
 )
-"""Name and price of one."""
+"""Name and unit price."""
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """An order that is not stored yet: positions in `USERNAMES` and `PRODUCTS`, from 0."""
+    """An order that is not stored yet, as positions in `USERNAMES` and `PRODUCTS`, from 0."""
 
     customer: int
     lines: tuple[tuple[int, int], ...]

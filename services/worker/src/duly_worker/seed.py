@@ -1,4 +1,4 @@
-"""Fills an empty orders database with demo orders, and lets new ones come and old ones go."""
+"""Fills an empty orders database with demo orders, and keeps adding and completing some."""
 
 import asyncio
 from collections.abc import Sequence
@@ -20,21 +20,21 @@ from duly_worker.settings import Settings
 APPLICATION = "duly-seed"
 ORDER_COUNT = 240
 PENDING_COUNT = 40
-"""So many orders are pending: after `seed`, and more or less while `trickle` goes on."""
+"""Pending orders after `seed`; about as many while `trickle` runs."""
 CANCELLED_SHARE = 0.1
 MOST_ORDERS = 2000
-"""`trickle` deletes the oldest orders that are not pending beyond these."""
+"""Beyond so many, `trickle` deletes the oldest orders that are not pending."""
 PERIOD = timedelta(seconds=7)
 _RECENT = 60
-"""The pending orders are among so many newest ones."""
+"""The pending orders are among this many newest ones."""
 _BETWEEN_ORDERS = timedelta(minutes=17)
 _WOBBLE = 2
 _DICE_SEED = 20_240_229
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """What one turn of the trickle did."""
+class Changes:
+    """What one run of the trickle changed, in orders."""
 
     added: int
     completed: int
@@ -42,9 +42,9 @@ class Turn:
 
 
 async def seed(settings: Settings, *, clock: Clock | None = None) -> int:
-    """Store the demo orders and return how many; 0 when there are orders already.
+    """Store the demo orders and return how many; 0 if the database already holds orders.
 
-    All or nothing, the same ones each time; any number of them may run at once.
+    All or none, the same ones each time. Idempotent, also for several processes at once.
 
     Raises:
         ConfigError: The address is wrong, or the database has no schema.
@@ -71,11 +71,11 @@ async def trickle(
 ) -> None:
     """Add an order or two each `period` and complete old ones, until `stop` is set.
 
-    A database that does not answer is tried again at the next turn.
+    If the database does not answer, the next period tries again.
 
     Raises:
-        ConfigError: The address is wrong, there is no schema, or there are orders that are no
-            demo: they would be completed and deleted.
+        ConfigError: The address is wrong, there is no schema, or there are real orders, which would
+            be completed and deleted.
     """
     log = structlog.get_logger("duly.demo")
     dice, clock = Random(), clock or SystemClock()  # noqa: S311 - a demo, no secret
@@ -83,7 +83,7 @@ async def trickle(
         while not stop.is_set():
             try:
                 with explained(settings.database):
-                    await turn(engine, dice, clock.now())
+                    await run_once(engine, dice, clock.now())
             except OrdersDownError as error:
                 log.warning("Demo orders not changed", error=str(error))
             try:
@@ -93,13 +93,13 @@ async def trickle(
                 continue
 
 
-async def turn(
+async def run_once(
     engine: AsyncEngine, dice: Random, now: datetime, *, most_orders: int = MOST_ORDERS
-) -> Turn:
+) -> Changes:
     """Add one or two orders, complete the oldest pending ones, delete the oldest of the others.
 
     Raises:
-        ConfigError: There are customers that are no demo.
+        ConfigError: There are customers who are not the demo's.
     """
     async with exclusive(engine) as connection:
         await _refuse_real_orders(connection)
@@ -109,7 +109,7 @@ async def turn(
             connection, PENDING_COUNT + dice.randint(-_WOBBLE, _WOBBLE), now
         )
         deleted = await _prune(connection, most_orders)
-        return Turn(len(drafts), completed, deleted)
+        return Changes(len(drafts), completed, deleted)
 
 
 async def _fill(connection: AsyncConnection, dice: Random, now: datetime) -> None:
@@ -139,7 +139,7 @@ async def _add(
     drafts: Sequence[demo.Draft],
     states: Sequence[tuple[OrderStatus, datetime]],
 ) -> None:
-    """Store the drafts, each with its status and the instant it was made at."""
+    """Store the drafts, each with its status and the instant of its creation."""
     customers = dict((await connection.execute(select(CUSTOMERS.c.username, CUSTOMERS.c.id))).all())
     products = dict((await connection.execute(select(PRODUCTS.c.name, PRODUCTS.c.id))).all())
     statement = insert(ORDERS).returning(ORDERS.c.id, sort_by_parameter_order=True)
@@ -163,7 +163,7 @@ async def _add(
 
 
 async def _complete(connection: AsyncConnection, pending: int, now: datetime) -> int:
-    """Complete the oldest pending orders until so many are left; return how many it were."""
+    """Complete the oldest pending orders until `pending` are left; return how many were."""
     is_pending = ORDERS.c.status == OrderStatus.PENDING
     excess = await _count(connection, is_pending) - pending
     if excess <= 0:

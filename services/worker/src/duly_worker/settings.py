@@ -4,4 +4,4 @@ from duly.runtime import settings
 
 
 class Settings(settings.Settings):
-    """The worker's configuration: the shared sections are all it needs."""
+    """The worker's configuration: the shared sections."""

@@ -1,6 +1,6 @@
 """`python -m duly.cli`: the same as `duly`."""
 
-from duly.cli.main import main
+from duly.cli.entry import main
 
 if __name__ == "__main__":
     main()

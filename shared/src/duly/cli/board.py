@@ -1,4 +1,4 @@
-"""The dashboard of `duly dash`: queues, tasks by state, one task; each looks again by itself."""
+"""The dashboard of `duly dash`: queues, tasks by state, one task; each refreshes itself."""
 
 from typing import ClassVar
 
@@ -11,12 +11,13 @@ from typing_extensions import override
 
 from duly.cli import render
 from duly.cli.views import TableView, View
-from duly.engine.inspector import Inspector
+from duly.engine.inspection.inspector import Inspector
+from duly.engine.storage.reports import QueueReport
 from duly.errors import NotFoundError
 from duly.task import Task, TaskState
 
 _PAGE = 100
-"""Tasks that are shown of a state, the newest."""
+"""Tasks shown of a state, the newest."""
 
 
 class QueuesView(TableView):
@@ -32,12 +33,12 @@ class QueuesView(TableView):
 
     @override
     async def look(self) -> None:
-        reports = await self.inspector.queues()
-        self._stopped = {report.name for report in reports if report.paused_since}
+        reports = await self.inspector.queues.list()
+        self._paused = {report.name for report in reports if report.paused_since}
         self.fill(
             {
                 report.name: (
-                    f"{report.name} (paused)" if report.paused_since else report.name,
+                    _label(report),
                     report.waiting,
                     report.active,
                     report.scheduled + report.retry,
@@ -61,13 +62,13 @@ class QueuesView(TableView):
         name = self.chosen
         if name is None:
             return
-        paused = name in self._stopped
-        operation = self.inspector.resume if paused else self.inspector.pause
+        paused = name in self._paused
+        operation = self.inspector.queues.resume if paused else self.inspector.queues.pause
         self.act(f"{'Resume' if paused else 'Pause'} queue {name}?", lambda: operation(name))
 
 
 class TaskActions(View):
-    """A view on which a task can be put right."""
+    """A view whose task can be operated on."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("r", "operate('run')", "run"),
@@ -78,18 +79,18 @@ class TaskActions(View):
 
     @property
     def task_id(self) -> str | None:
-        """The task that is meant."""
+        """The task under the cursor, or the one shown."""
         raise NotImplementedError
 
     def action_operate(self, verb: str) -> None:
-        """Run, archive or delete the task, once a person has agreed."""
+        """Run, archive or delete the task, after confirmation."""
         task_id = self.task_id
         if task_id is None:
             return
         operations = {
-            "run": self.inspector.run,
-            "archive": self.inspector.archive,
-            "delete": self.inspector.delete,
+            "run": self.inspector.tasks.run,
+            "archive": self.inspector.tasks.archive,
+            "delete": self.inspector.tasks.delete,
         }
         self.act(
             f"{verb.capitalize()} task {render.one_line(task_id)}?",
@@ -118,13 +119,13 @@ class TasksView(TableView, TaskActions):
 
     @override
     async def look(self) -> None:
-        report = await self.inspector.queue(self.queue)
+        report = await self.inspector.queues.get(self.queue)
         title = Text(f"{self.queue}  ")
         for state in TaskState:
             style = "reverse" if state is self.state else ""
             title.append(f" {state} {getattr(report, state.value):,} ", style=style)
         self.query_one("#title", Static).update(title)
-        page = await self.inspector.tasks(self.queue, self.state, limit=_PAGE)
+        page = await self.inspector.tasks.list(self.queue, self.state, limit=_PAGE)
         self.fill({task.id: _row(task) for task in page.tasks})
 
     def action_state(self, by: int) -> None:
@@ -171,9 +172,9 @@ class TaskView(TaskActions):
     @override
     async def look(self) -> None:
         try:
-            task = await self.inspector.task(self.queue, self._wanted)
+            task = await self.inspector.tasks.get(self.queue, self._wanted)
         except NotFoundError:
-            self.query_one("#task", Static).update(Text(f"task {self._wanted} is gone"))
+            self.query_one("#task", Static).update(Text(f"Task {self._wanted} no longer exists."))
             return
         self.query_one("#task", Static).update(Text(_whole(task)))
 
@@ -183,7 +184,7 @@ class TaskView(TaskActions):
 
 
 class Board(App[None]):
-    """The dashboard; runs until it is left."""
+    """The dashboard; runs until the user quits."""
 
     CSS = """
     #title { height: auto; padding: 0 1; text-style: bold; }
@@ -205,6 +206,12 @@ class Board(App[None]):
         self.push_screen(QueuesView(self._inspector, self._seconds))
 
 
+def _label(report: QueueReport) -> str:
+    if report.error:
+        return f"{report.name} (unreadable)"
+    return f"{report.name} (paused)" if report.paused_since else report.name
+
+
 def _row(task: Task) -> tuple[object, ...]:
     instant = task.ended_at or task.due_at or task.enqueued_at
     why = (task.history[0].error if task.history else task.server) or render.NOTHING
@@ -212,7 +219,7 @@ def _row(task: Task) -> tuple[object, ...]:
 
 
 def _whole(task: Task) -> str:
-    """Return a task in words; what is foreign in it can not drive the terminal."""
+    """Return a task as text; its content cannot control the terminal."""
     facts = [
         ("task", task.id),
         ("kind", task.kind),

@@ -1,4 +1,4 @@
-"""Asks before something is done that can not be undone."""
+"""Asks for confirmation before something irreversible is done."""
 
 import sys
 from typing import Annotated
@@ -8,23 +8,23 @@ import typer
 from duly.cli.nouns import MisuseError
 from duly.errors import DulyError
 
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
 
 class DeclinedError(DulyError):
-    """Somebody was asked and said no."""
+    """The confirmation was declined."""
 
 
 def consent(question: str, *, yes: bool) -> None:
-    """Return when it may be done: `yes`, or a person at the terminal agrees.
+    """Return when confirmed: by `yes`, or at the terminal.
 
     Raises:
-        MisuseError: There is no terminal to ask at.
-        DeclinedError: The person said no.
+        MisuseError: Stdin is not a terminal.
+        DeclinedError: The answer was no.
     """
     if yes:
         return
     if not sys.stdin.isatty():
-        raise MisuseError(f"{question} There is no terminal to ask at: give --yes")
+        raise MisuseError(f"{question} Not confirmed: stdin is not a terminal; use --yes")
     if not typer.confirm(question, err=True):
-        raise DeclinedError("nothing was done")
+        raise DeclinedError("cancelled, nothing was done")

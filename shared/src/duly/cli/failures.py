@@ -1,4 +1,4 @@
-"""`duly failures`: what goes wrong, a line for each cause instead of one for each task."""
+"""`duly failures`: failed tasks, one line per cause instead of one per task."""
 
 from typing import Annotated
 
@@ -6,48 +6,57 @@ import typer
 
 from duly.cli import render
 from duly.cli.access import access_of
-from duly.cli.nouns import Json, noun
-from duly.cli.selection import looked_at
-from duly.engine.failures import DEFAULT_WINDOW, FailureGroup, survey
+from duly.cli.completion import queues
+from duly.cli.nouns import Json, fail_unreadable, noun
+from duly.cli.selection import examined
+from duly.engine.inspection.failures import DEFAULT_WINDOW, FailureGroup
 
 app = noun(
-    "What goes wrong: archived and quarantined tasks, grouped by their cause.",
+    "Show archived and quarantined tasks, grouped by cause.",
     "duly failures ls\nduly failures ls --queue default --json",
 )
 
 
 @app.callback()
 def _failures() -> None:
-    """Keep `ls` a word of its own, though it is the only one."""
+    """Keep `ls` a subcommand, though it is the only one."""
 
 
 @app.command("ls")
 def list_failures(
     context: typer.Context,
     queue: Annotated[
-        list[str] | None, typer.Option(help="A queue; may be repeated. Without it: all.")
+        list[str] | None,
+        typer.Option(
+            metavar="QUEUE",
+            autocompletion=queues,
+            help="Name of a queue; may be repeated. Default: all.",
+        ),
     ] = None,
     window: Annotated[
-        int, typer.Option(min=1, max=1_000_000, help="Most tasks to look at, the newest.")
+        int, typer.Option(min=1, max=1_000_000, help="Examine at most this many tasks, the newest.")
     ] = DEFAULT_WINDOW,
     as_json: Json = False,
 ) -> None:
-    """List groups of failures, the most frequent first; each with its newest task.
+    """List groups of failures, the most frequent first, each with its newest task.
 
-    A group is of one kind, exception and place in the handler's code.
+    The failures of a group have the same kind, exception and place in the handler's code.
     JSON: {"groups": [{"fingerprint", "kind", "error", "count", "first", "last", "queues",
-    "example"}], "scanned", "total"}
+    "example": {"id", "queue"}, "hours": failures in each of the last 24 hours}], "scanned",
+    "total", "unreadable"}
     """
     found = access_of(context).inspect(
-        lambda inspector: survey(inspector, queues=tuple(queue or ()), window=window)
+        lambda inspector: inspector.failures.survey(queues=tuple(queue or ()), window=window)
     )
     if as_json:
         render.as_json(found)
+        fail_unreadable(found.unreadable)
         return
     columns = (">count", "kind", "last", "first", "example", "~error")
     render.table(columns, map(_row, found.groups), empty="no failures")
     if found.scanned < found.total:
-        typer.echo(looked_at(found.scanned, found.total, complete=False))
+        typer.echo(examined(found.scanned, found.total, complete=False))
+    fail_unreadable(found.unreadable)
 
 
 def _row(group: FailureGroup) -> tuple[object, ...]:

@@ -1,4 +1,4 @@
-"""`duly joins`: tasks that wait for all members of a group of a flow to succeed."""
+"""`duly joins`: inspect and cancel tasks that wait for all members of a flow's group."""
 
 from typing import Annotated
 
@@ -6,14 +6,15 @@ import typer
 
 from duly.cli import render
 from duly.cli.access import access_of
+from duly.cli.completion import queues as queue_names
 from duly.cli.consent import Yes, consent
 from duly.cli.nouns import Json, noun, with_suggestion
-from duly.engine.inspector import Inspector
-from duly.engine.reports import JoinReport
+from duly.engine.inspection.inspector import Inspector
+from duly.engine.storage.reports import JoinReport
 from duly.errors import NotFoundError
 
 app = noun(
-    "Tasks that wait for all members of a flow's group to succeed; give one up.",
+    "Inspect and cancel tasks that wait for all members of a flow's group to succeed.",
     "duly joins ls\nduly joins ls default --json\nduly joins cancel default 01JZ….2",
 )
 
@@ -22,21 +23,24 @@ app = noun(
 def list_joins(
     context: typer.Context,
     queue: Annotated[
-        str | None, typer.Argument(metavar="[QUEUE]", help="A queue; none: all.")
+        str | None,
+        typer.Argument(
+            metavar="QUEUE", autocompletion=queue_names, help="Name of a queue; default: all."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List them, a thousand of a queue at most, with the members that have not succeeded yet.
+    """List joins and the members that have not succeeded yet, at most a thousand per queue.
 
     Members are counted from 0. JSON: {"joins": [{"id", "queue", "since", "members", "awaited",
     "task_id", "kind"}]}
     """
 
     async def ask(inspector: Inspector) -> list[JoinReport]:
-        known = [report.name for report in await inspector.queues()]
+        known = [report.name for report in await inspector.queues.list()]
         try:
             names = known if queue is None else [queue]
-            return [join for name in names for join in await inspector.joins(name)]
+            return [join for name in names for join in await inspector.joins.list(name)]
         except NotFoundError as error:
             raise with_suggestion(error, known) from None
 
@@ -45,32 +49,32 @@ def list_joins(
         render.as_json({"joins": joins})
         return
     columns = ("queue", "join", "since", ">members", ">left", "then")
-    render.table(columns, map(_row, joins), empty="no task waits for others")
+    render.table(columns, map(_row, joins), empty="no joins")
 
 
 @app.command("cancel")
 def cancel_join(
     context: typer.Context,
-    queue: Annotated[str, typer.Argument(help="Its queue.")],
-    join: Annotated[str, typer.Argument(help="A join, as `duly joins ls` names it.")],
+    queue: Annotated[str, typer.Argument(autocompletion=queue_names, help="Queue of the join.")],
+    join: Annotated[str, typer.Argument(help="Id of the join, as `duly joins ls` prints it.")],
     yes: Yes = False,
 ) -> None:
-    """Give up what was to follow: the members go on, and nothing comes after them."""
+    """Cancel the task that was to follow: the members still run, and nothing follows them."""
     access = access_of(context)
     shown = render.one_line(join)
-    consent(f"Give up what follows join {shown}?", yes=yes)
+    consent(f"Cancel the task that follows join {shown}?", yes=yes)
 
     async def act(inspector: Inspector) -> None:
         try:
-            await inspector.cancel_join(queue, join)
+            await inspector.joins.cancel(queue, join)
         except NotFoundError as error:
             if error.name != join:
                 raise
-            known = [report.id for report in await inspector.joins(queue)]
+            known = [report.id for report in await inspector.joins.list(queue)]
             raise with_suggestion(error, known) from None
 
     access.inspect(act)
-    typer.echo(f"join {shown} is given up: nothing follows its members")
+    typer.echo(f"join {shown} cancelled: nothing follows its members")
 
 
 def _row(report: JoinReport) -> tuple[object, ...]:

@@ -1,15 +1,17 @@
-"""What the nouns of the command line share: flags, and answers that help after a typo."""
+"""What the commands share: flags, and errors that suggest what was meant."""
 
 from collections.abc import Iterable
 from datetime import timedelta
 from difflib import get_close_matches
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from duly.errors import DulyError, NotFoundError
-from duly.runtime.settings import parse_duration
-from duly.task import TaskState
+from duly.runtime.durations import parse_duration
+
+if TYPE_CHECKING:
+    from duly.task import TaskState
 
 Json = Annotated[
     bool,
@@ -18,7 +20,7 @@ Json = Annotated[
 
 
 class MisuseError(DulyError):
-    """The command was given words that make no sense; nothing was done."""
+    """The arguments of the command are wrong; nothing was done."""
 
 
 def noun(help_text: str, examples: str) -> typer.Typer:
@@ -32,30 +34,32 @@ def noun(help_text: str, examples: str) -> typer.Typer:
     )
 
 
-def state_of(text: str) -> TaskState:
-    """Return the state a person wrote.
+def state_of(text: str) -> "TaskState":
+    """Return the state of a name.
 
     Raises:
-        MisuseError: There is none of that name.
+        MisuseError: There is no such state.
     """
+    from duly.task import TaskState
+
     try:
         return TaskState(text.lower())
     except ValueError:
         known = [state.value for state in TaskState]
         raise MisuseError(
-            f"no state {text!r}{did_you_mean(text, known)}; states: {', '.join(known)}"
+            f"unknown state {text!r}{did_you_mean(text, known)}; states: {', '.join(known)}"
         ) from None
 
 
 def duration_of(text: str) -> timedelta:
-    """Return the duration a person wrote: `90`, `90s`, `5m`, `2h`, `7d`.
+    """Return a duration from its text: `90`, `90s`, `5m`, `2h`, `7d`.
 
     Raises:
-        MisuseError: It is none.
+        MisuseError: The text is not a duration.
     """
     value = parse_duration(text)
     if not isinstance(value, timedelta):
-        raise MisuseError(f"{text!r} is no duration; write 90s, 5m, 2h or 7d")
+        raise MisuseError(f"invalid duration {text!r}: use a form such as 90s, 5m, 2h or 7d")
     return value
 
 
@@ -63,6 +67,15 @@ def did_you_mean(text: str, known: Iterable[str]) -> str:
     """Return ` (did you mean 'x'?)` when something known is close, else nothing."""
     close = get_close_matches(text, list(known), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def fail_unreadable(reasons: Iterable[str]) -> None:
+    """Print why queues could not be read, if any could not, and end with exit code 1."""
+    shown = sorted({reason for reason in reasons if reason})
+    for reason in shown:
+        typer.echo(f"duly: {reason}", err=True)
+    if shown:
+        raise typer.Exit(1)
 
 
 def with_suggestion(error: NotFoundError, known: Iterable[str]) -> NotFoundError:

@@ -1,4 +1,4 @@
-"""`duly tasks run|archive|delete|cancel`: by ids, or all that are of a kind, a state, a time."""
+"""`duly tasks run|archive|delete|cancel`: by ids, or all that match a selection."""
 
 import sys
 from collections.abc import Awaitable, Callable
@@ -10,33 +10,41 @@ from rich.console import Console
 from rich.progress import Progress as Bar
 
 from duly.cli import render
-from duly.cli.access import access_of
+from duly.cli.access import Access, access_of
+from duly.cli.completion import queues
 from duly.cli.consent import consent
-from duly.cli.nouns import MisuseError
+from duly.cli.nouns import MisuseError, fail_unreadable
 from duly.cli.options import Options, with_options
-from duly.cli.selection import Selection, looked_at
-from duly.engine import bulk
-from duly.engine.inspector import Inspector
-from duly.errors import DulyError, IllegalTransitionError, NotFoundError
-from duly.jobs import CATALOGUE
+from duly.cli.payload import catalogue_of
+from duly.cli.selection import Selection, examined
+from duly.engine.inspection import bulk
+from duly.engine.inspection.inspector import Inspector
+from duly.errors import DulyError, DuplicateTaskError, IllegalTransitionError, NotFoundError
+from duly.task import ALLOWED, Task
 
 Ids = Annotated[
-    list[str] | None, typer.Argument(metavar="[ID...]", help="Task ids; none: see the options.")
+    list[str] | None,
+    typer.Argument(metavar="ID", help="Ids of tasks; without any, select tasks by options."),
 ]
 Queue = Annotated[
-    str | None, typer.Option("--queue", help="Their queue. Without it every queue is searched.")
+    str | None,
+    typer.Option(
+        "--queue",
+        autocompletion=queues,
+        help="Queue of the tasks; default: every queue is searched.",
+    ),
 ]
 Then = Annotated[
     Literal["archive", "delete", "retry"],
-    typer.Option(help="What becomes of them once their handlers have stopped."),
+    typer.Option(help="What to do with the tasks once their handlers have stopped."),
 ]
 _DONE: dict[bulk.Operation, str] = {
-    "run": "will run",
-    "archive": "is archived",
-    "delete": "is deleted",
+    "run": "re-queued, attempts reset",
+    "archive": "archived",
+    "delete": "deleted",
     "cancel": "is being cancelled, then: {then}",
 }
-"""Operation → what a task then is."""
+"""Operation → what was done to a task."""
 _SHOWN = 10
 
 
@@ -52,22 +60,33 @@ class Order:
 
     @property
     def done(self) -> str:
-        """What a task then is, in words."""
+        """What was done to a task, in words."""
         if self.to_queue:
-            return f"will run in queue {self.to_queue}"
+            return f"re-queued in queue {self.to_queue} as a new task"
         return _DONE[self.operation].format(then=self.then)
 
     def one(self, inspector: Inspector) -> Callable[[str, str], Awaitable[None]]:
         """Return the operation on one task, given its queue and its id."""
         if self.operation == "cancel":
-            return lambda queue, task_id: inspector.cancel(queue, task_id, outcome=self.then)
+            return lambda queue, task_id: inspector.tasks.cancel(queue, task_id, outcome=self.then)
         if self.to_queue is not None:
             return lambda queue, task_id: self._elsewhere(inspector, queue, task_id)
-        single = {"run": inspector.run, "archive": inspector.archive, "delete": inspector.delete}
+        single = {
+            "run": inspector.tasks.run,
+            "archive": inspector.tasks.archive,
+            "delete": inspector.tasks.delete,
+        }
         return single[self.operation]
 
     async def _elsewhere(self, inspector: Inspector, queue: str, task_id: str) -> None:
-        await inspector.rerun(queue, task_id, to_queue=self.to_queue, catalogue=CATALOGUE)
+        kind = (await inspector.tasks.get(queue, task_id)).kind
+        known = await catalogue_of(inspector, kind)
+        await inspector.tasks.rerun(queue, task_id, to_queue=self.to_queue, catalogue=known)
+
+
+async def found(inspector: Inspector, queue: str | None, task_id: str) -> Task:
+    """Return a task of a queue; without one, of whichever queue holds it."""
+    return await (inspector.tasks.get(queue, task_id) if queue else inspector.tasks.find(task_id))
 
 
 @with_options()
@@ -77,37 +96,40 @@ def run_tasks(
     *,
     queue: Queue = None,
     to_queue: Annotated[
-        str | None, typer.Option(help="Run these ids there, as new tasks linked to the old ones.")
+        str | None,
+        typer.Option(
+            help="Run the tasks with these ids in this queue, as new tasks linked to the old ones."
+        ),
     ] = None,
     options: Options,
 ) -> None:
-    """Let scheduled, retry, aggregating, archived or quarantined tasks run now, attempts reset.
+    """Re-queue scheduled, retry, aggregating, archived or quarantined tasks, attempts reset.
 
-    JSON of many: {"operation", "matched", "done", "gone", "failed", "ineligible", "scanned", …}
+    JSON of a selection: {"operation", "matched", "done", "gone", "failed", "ineligible", …}
     """
-    _obey(context, Order(operation="run", to_queue=to_queue, options=options), ids, queue)
+    _operate(context, Order(operation="run", to_queue=to_queue, options=options), ids, queue)
 
 
 @with_options()
 def archive_tasks(
     context: typer.Context, ids: Ids = None, *, queue: Queue = None, options: Options
 ) -> None:
-    """Put waiting, scheduled, retry or aggregating tasks aside; `run` brings them back.
+    """Archive waiting, scheduled, retry or aggregating tasks; `run` re-queues them.
 
-    JSON of many: as of `duly tasks run`.
+    JSON of a selection: as of `duly tasks run`.
     """
-    _obey(context, Order(operation="archive", options=options), ids, queue)
+    _operate(context, Order(operation="archive", options=options), ids, queue)
 
 
 @with_options()
 def delete_tasks(
     context: typer.Context, ids: Ids = None, *, queue: Queue = None, options: Options
 ) -> None:
-    """Delete tasks that are not active, for good.
+    """Delete tasks that are not active, permanently.
 
-    JSON of many: as of `duly tasks run`.
+    JSON of a selection: as of `duly tasks run`.
     """
-    _obey(context, Order(operation="delete", options=options), ids, queue)
+    _operate(context, Order(operation="delete", options=options), ids, queue)
 
 
 @with_options(without=("state", "error"))
@@ -119,74 +141,96 @@ def cancel_tasks(
     then: Then = "archive",
     options: Options,
 ) -> None:
-    """Have active tasks stopped; they stay active until their handlers have ended.
+    """Cancel active tasks; they stay active until their handlers have ended.
 
-    JSON of many: as of `duly tasks run`.
+    JSON of a selection: as of `duly tasks run`.
     """
-    _obey(context, Order(operation="cancel", then=then, options=options), ids, queue)
+    _operate(context, Order(operation="cancel", then=then, options=options), ids, queue)
 
 
-def _obey(context: typer.Context, order: Order, ids: list[str] | None, queue: str | None) -> None:
+def _operate(
+    context: typer.Context, order: Order, ids: list[str] | None, queue: str | None
+) -> None:
     chosen = order.options.selection(queue)
     filtered = order.options.everything or not chosen.empty
     if ids and (filtered or order.options.dry_run):
-        raise MisuseError("give ids, or say by options which tasks; not both")
+        raise MisuseError("ids and options that select tasks cannot be combined: use one of them")
     if order.to_queue is not None and not ids:
-        raise MisuseError("--to-queue takes ids: `duly tasks search` finds them")
+        raise MisuseError("--to-queue needs ids: find them with `duly tasks search`")
     if ids:
         _each(context, order, ids, queue)
     elif filtered:
         _many(context, order, chosen)
     else:
         raise MisuseError(
-            f"which tasks? give ids, or --state, --kind, --error, --payload, --after, --before; "
-            f"--all for every one that {order.operation} applies to"
+            "no tasks selected: give ids, or --state, --kind, --error, --payload, --after or "
+            f"--before, or --all for every task that allows {order.operation}"
         )
 
 
 def _many(context: typer.Context, order: Order, chosen: Selection) -> None:
-    """Plan, ask, carry out."""
+    """Plan, ask for consent, execute."""
     access = access_of(context)
-    query = chosen.query(bulk.ELIGIBLE[order.operation])
+    query = chosen.query(ALLOWED[order.operation])
     planned = access.inspect(
-        lambda inspector: bulk.plan(
-            inspector, order.operation, query, cap=order.options.limit, window=chosen.window
+        lambda inspector: inspector.bulk.plan(
+            order.operation, query, cap=order.options.limit, window=chosen.window
         )
     )
     fulfil(context, order, planned)
 
 
-def fulfil(context: typer.Context, order: Order, planned: bulk.Plan) -> None:
-    """Ask, carry out what was planned, and tell how it went."""
+def fulfil(context: typer.Context, order: Order, planned: bulk.BulkPlan) -> None:
+    """Ask for consent, execute a plan, and print the outcome."""
     access = access_of(context)
-    progress = bulk.Progress(total=len(planned.tasks))
+    progress = bulk.BulkProgress(total=len(planned.tasks))
     if planned.tasks and not order.options.dry_run:
-        _say(planned)
+        _print_plan(planned)
         consent(
             f"{order.operation.capitalize()} {len(planned.tasks):,} tasks?", yes=order.options.yes
         )
+        progress = _execute(access, order, planned)
+    _print_outcome(order, planned, progress)
+    fail_unreadable(planned.unreadable)
+
+
+def _execute(access: Access, order: Order, planned: bulk.BulkPlan) -> bulk.BulkProgress:
+    """Execute a plan under a progress bar; if interrupted, say how far it came."""
+    reached = bulk.BulkProgress(total=len(planned.tasks))
+
+    def report(far: bulk.BulkProgress) -> None:
+        nonlocal reached
+        reached = far
+        bar.update(row, completed=far.done + far.gone + far.failed)
+
+    try:
         with Bar(console=Console(stderr=True), transient=True) as bar:
             row = bar.add_task(order.operation, total=len(planned.tasks))
-            progress = access.inspect(
-                lambda inspector: bulk.carry_out(
-                    inspector,
-                    planned,
-                    outcome=order.then,
-                    report=lambda far: bar.update(row, completed=far.done + far.gone + far.failed),
-                )
+            return access.inspect(
+                lambda inspector: inspector.bulk.execute(planned, outcome=order.then, report=report)
             )
-    _tell(order, planned, progress)
+    except KeyboardInterrupt:
+        print(  # noqa: T201 - the command line's output
+            f"duly: interrupted: {reached.done:,} of {reached.total:,} tasks {order.done}, and "
+            "those of the batch that was under way; the same command does the rest",
+            file=sys.stderr,
+        )
+        raise
 
 
-def _say(planned: bulk.Plan) -> None:
-    """Say on stderr what is about to be done."""
-    bound = looked_at(planned.scanned, planned.total, complete=planned.complete)
-    passed = f", {planned.ineligible:,} in a state that forbids it" if planned.ineligible else ""
+def _print_plan(planned: bulk.BulkPlan) -> None:
+    """Print to stderr what is about to be done."""
+    bound = examined(planned.scanned, planned.total, complete=planned.complete)
+    passed = (
+        f", {planned.ineligible:,} more in a state that does not allow it"
+        if planned.ineligible
+        else ""
+    )
     print(f"{len(planned.tasks):,} tasks match{passed}; {bound}", file=sys.stderr)  # noqa: T201
 
 
-def _tell(order: Order, planned: bulk.Plan, progress: bulk.Progress) -> None:
-    """Print how it went; a task that the broker refused makes the command fail."""
+def _print_outcome(order: Order, planned: bulk.BulkPlan, progress: bulk.BulkProgress) -> None:
+    """Print the outcome; a task that the broker refused makes the command fail."""
     if order.options.as_json:
         counts = {"done": progress.done, "gone": progress.gone, "failed": progress.failed}
         render.as_json(
@@ -202,30 +246,36 @@ def _tell(order: Order, planned: bulk.Plan, progress: bulk.Progress) -> None:
     elif order.options.dry_run:
         rows = [(task.id, task.queue, task.state.value, task.kind) for task in planned.tasks]
         columns = ("id", "queue", "state", "~kind")
-        render.table(columns, rows[:_SHOWN], empty="nothing matches")
+        render.table(columns, rows[:_SHOWN], empty="no matching tasks")
         if len(rows) > _SHOWN:
             typer.echo(f"… and {len(rows) - _SHOWN:,} more")
-        _say(planned)
+        _print_plan(planned)
     elif not planned.tasks:
-        typer.echo("nothing matches")
-        _say(planned)
+        typer.echo("no matching tasks")
+        _print_plan(planned)
     else:
-        skipped = f", {progress.gone:,} had moved on meanwhile" if progress.gone else ""
-        typer.echo(f"{progress.done:,} tasks: each {order.done}{skipped}")
+        skipped = (
+            f", {progress.gone:,} skipped: they had changed state meanwhile"
+            if progress.gone
+            else ""
+        )
+        typer.echo(f"{progress.done:,} tasks {order.done}{skipped}")
     if progress.failed:
-        raise DulyError(f"{progress.failed:,} tasks were refused by the broker: {progress.error}")
+        raise DulyError(
+            f"the broker refused the operation for {progress.failed:,} tasks: {progress.error}"
+        )
 
 
 def _each(context: typer.Context, order: Order, ids: list[str], queue: str | None) -> None:
-    """Operate on every id; those that fail are told apart, and the first of them is raised."""
+    """Operate on every id; each failure is printed, and the first one raised."""
 
     async def act(inspector: Inspector) -> DulyError | None:
         failures: list[DulyError] = []
         for task_id in ids:
             try:
-                home = queue or (await inspector.find(task_id)).queue
+                home = queue or (await inspector.tasks.find(task_id)).queue
                 await order.one(inspector)(home, task_id)
-            except (NotFoundError, IllegalTransitionError) as error:
+            except (DuplicateTaskError, NotFoundError, IllegalTransitionError) as error:
                 failures.append(error)
             else:
                 typer.echo(f"task {render.one_line(task_id)} {order.done}")

@@ -1,4 +1,4 @@
-"""The options of operations on tasks: which of them, and how carefully. They stand here once."""
+"""The options that operations on tasks share: which tasks, and how carefully."""
 
 import inspect
 from collections.abc import Callable, Collection
@@ -11,13 +11,13 @@ import typer
 from duly.cli.consent import Yes
 from duly.cli.nouns import Json
 from duly.cli.selection import After, Before, Error, Kind, Payload, Selection, States, Window
-from duly.engine import bulk
-from duly.engine.search import DEFAULT_WINDOW
+from duly.engine.inspection import bulk
+from duly.engine.inspection.search import DEFAULT_WINDOW
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What a person says by options; a command that does not take one has its default."""
+    """The options of a command; those that it does not take have their defaults."""
 
     state: States = None
     kind: Kind = ""
@@ -26,14 +26,14 @@ class Options:
     after: After = None
     before: Before = None
     everything: Annotated[
-        bool, typer.Option("--all", help="Every task that the operation applies to.")
+        bool, typer.Option("--all", help="Select every task that the operation is allowed for.")
     ] = False
-    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Most tasks to touch.")] = (
-        bulk.DEFAULT_CAP
-    )
+    limit: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="Operate on at most this many tasks.")
+    ] = bulk.DEFAULT_CAP
     window: Window = DEFAULT_WINDOW
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done; do nothing.")
+        bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")
     ] = False
     yes: Yes = False
     as_json: Json = False
@@ -50,7 +50,7 @@ class Options:
 SEARCHING = frozenset(
     {"state", "kind", "error", "payload", "after", "before", "everything", "window"}
 )
-"""Those that say which tasks, for commands that are told otherwise."""
+"""Those that select tasks, for commands that select them differently."""
 
 
 def with_options(*, without: Collection[str] = ()) -> Callable[..., Callable[..., None]]:

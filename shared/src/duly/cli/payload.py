@@ -1,41 +1,68 @@
-"""A job from words: the kind, and its payload as JSON or as `field=value`."""
+"""A job from arguments: the kind, and its payload as JSON or as `field=value`.
+
+Kinds are those of the catalogue in the broker: none of their classes is imported, and each word is
+read by the schema that was published.
+"""
 
 import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
-from duly.cli.nouns import MisuseError, did_you_mean
+from duly.cli.nouns import MisuseError
+from duly.described_job import DescribedJob
+from duly.engine.inspection.inspector import Inspector
 from duly.errors import UnknownKindError
 from duly.job import Job
-from duly.jobs import CATALOGUE, job_class
+from duly.payload import form_of
+from duly.payload_schema import explained
 
 
-def job_from(kind: str, fields: list[str], payload: str | None) -> Job:
-    """Return the job that the words describe; fields win over the payload.
+async def job_from(inspector: Inspector, kind: str, fields: list[str], payload: str | None) -> Job:
+    """Return the job that the arguments describe; fields override the payload.
 
     Raises:
         MisuseError: There is no such kind, or the payload does not fit it.
+        SchemaUnreadableError: What was published of the kind cannot be read.
     """
+    given = _object(payload)
     try:
-        job = job_class(kind)
+        job = await inspector.kinds.job(kind)
     except UnknownKindError as error:
-        hint = did_you_mean(kind, CATALOGUE)
-        raise MisuseError(f"{error}{hint}") from None
-    values = _object(payload) | dict(map(_field, fields))
+        raise MisuseError(str(error)) from None
     try:
-        return job.model_validate(values)
+        return form_of(job).decode(given | values_of(fields, job))
     except ValidationError as error:
-        raise MisuseError(_explain(error, job)) from None
+        raise MisuseError(explained(error)) from None
 
 
-def changes_from(fields: list[str] | None) -> dict[str, Any]:
-    """Return what `field=value` words say.
+async def catalogue_of(inspector: Inspector, kind: str) -> Mapping[str, type[DescribedJob]]:
+    """Return the job of a kind by that kind; nothing where nobody has published it."""
+    try:
+        return {kind: await inspector.kinds.job(kind)}
+    except UnknownKindError:
+        return {}
+
+
+def values_of(fields: Iterable[str] | None, job: type[DescribedJob] | None) -> dict[str, Any]:
+    """Return the values of `field=value` arguments, read by the schema of a job.
+
+    Args:
+        fields: The arguments.
+        job: Its schema says what a word is; None: JSON where it is that, else text.
 
     Raises:
         MisuseError: One of them is not FIELD=VALUE.
     """
-    return dict(map(_field, fields or []))
+    schema = (job or DescribedJob).schema_of_payload
+    found: dict[str, Any] = {}
+    for text in fields or ():
+        name, equals, word = text.partition("=")
+        if not equals:
+            raise MisuseError(f"{text!r} has no =; use FIELD=VALUE")
+        found[name] = schema.read(name, word)
+    return found
 
 
 def _object(payload: str | None) -> dict[str, Any]:
@@ -43,31 +70,8 @@ def _object(payload: str | None) -> dict[str, Any]:
         return {}
     try:
         value = json.loads(payload)
-    except ValueError as error:
-        raise MisuseError(f"the payload is not JSON: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise MisuseError(f"--payload: invalid JSON: {error}") from None
     if not isinstance(value, dict):
-        raise MisuseError('the payload must be a JSON object, such as {"order_id": 7}')
+        raise MisuseError('--payload: must be a JSON object, such as {"order_id": 7}')
     return value
-
-
-def _field(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise MisuseError(f"{text!r} is not FIELD=VALUE")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
-
-
-def _explain(error: ValidationError, job: type[Job]) -> str:
-    problems = []
-    for problem in error.errors(include_url=False, include_context=False, include_input=False):
-        path = ".".join(map(str, problem["loc"]))
-        if problem["type"] == "extra_forbidden":
-            hint = did_you_mean(path, job.model_fields)
-            fields = ", ".join(job.model_fields) or "none"
-            problems.append(f"{job.kind} has no field {path!r}{hint or f'; fields: {fields}'}")
-        else:
-            problems.append(f"{path}: {problem['msg']}")
-    return "; ".join(problems)

@@ -1,4 +1,4 @@
-"""`duly queues`: how each queue does and did; pause, resume and remove them."""
+"""`duly queues`: inspect queues and their history; pause, resume and remove them."""
 
 from typing import Annotated
 
@@ -6,21 +6,25 @@ import typer
 
 from duly.cli import render
 from duly.cli.access import access_of
+from duly.cli.completion import queues as queue_names
 from duly.cli.consent import Yes, consent
-from duly.cli.nouns import Json, MisuseError, noun, with_suggestion
-from duly.engine.inspector import Inspector
-from duly.engine.reports import DayReport, LockPage, MinuteReport, QueueReport
+from duly.cli.nouns import Json, MisuseError, fail_unreadable, noun, with_suggestion
+from duly.engine.inspection.inspector import Inspector
+from duly.engine.storage.reports import DayReport, LockPage, MinuteReport, QueueReport
 from duly.errors import NotFoundError
 
 app = noun(
-    "How each queue does and did; pause, resume and remove them.",
+    "Inspect queues and their history; pause, resume and remove them.",
     "duly queues ls\n"
     "duly queues inspect default --json\n"
     "duly queues history default low --days 10\n"
     "duly queues pause low\n"
     "duly queues rm old --force",
 )
-Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Queues.")]
+Names = Annotated[
+    list[str],
+    typer.Argument(metavar="NAME", autocompletion=queue_names, help="Names of queues."),
+]
 
 
 @app.command("ls")
@@ -29,37 +33,45 @@ def list_queues(context: typer.Context, as_json: Json = False) -> None:
 
     JSON: {"queues": [{"name", "waiting", "active", "scheduled", "retry", "archived", …}]}
     """
-    reports = access_of(context).inspect(lambda inspector: inspector.queues())
+    reports = access_of(context).inspect(lambda inspector: inspector.queues.list())
     if as_json:
         render.as_json({"queues": reports})
+        fail_unreadable(report.error for report in reports)
         return
     columns = (
         "~queue", ">waiting", ">active", ">scheduled", ">retry", ">archived",
         ">done\n/min", ">failed\n/min", ">oldest", "servers",
     )  # fmt: skip
-    render.table(columns, map(_row, reports), empty="no queues yet: nothing was enqueued")
+    render.table(columns, map(_row, reports), empty="no queues: nothing has been enqueued yet")
+    fail_unreadable(report.error for report in reports)
 
 
 @app.command("inspect")
 def inspect_queues(
     context: typer.Context,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME...]", help="Queues; none: all.")
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME", autocompletion=queue_names, help="Names of queues; default: all."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show everything known of queues.
+    """Show all counts of queues, with an estimate of their memory.
 
-    Memory is weighed by a sample, without the history. JSON: {"queues": [...]}, each as in
+    The history by minute and day is not part of the memory. JSON: {"queues": [...]}, each as in
     `duly queues ls --json`, and "memory_bytes" (null: the broker's user may not ask).
     """
 
     async def ask(inspector: Inspector) -> list[tuple[QueueReport, dict[str, int | None]]]:
         reports = (
-            [await _find(inspector, name) for name in names] if names else await inspector.queues()
+            [await _find(inspector, name) for name in names]
+            if names
+            else await inspector.queues.list()
         )
         return [
-            (report, {"memory_bytes": await inspector.memory(report.name)}) for report in reports
+            (report, {"memory_bytes": await inspector.queues.memory(report.name)})
+            for report in reports
         ]
 
     details = access_of(context).inspect(ask)
@@ -77,30 +89,32 @@ def show_history(
     context: typer.Context,
     names: Names,
     minutes: Annotated[
-        int | None, typer.Option(min=1, max=4320, help="So many minutes back; 60 by default.")
+        int | None, typer.Option(min=1, max=4320, help="Number of minutes; default: 60.")
     ] = None,
     days: Annotated[
-        int | None, typer.Option(min=1, max=90, help="So many days of UTC back instead.")
+        int | None, typer.Option(min=1, max=90, help="Number of days (UTC), instead of minutes.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show what queues did in each of the last minutes, or days, oldest first.
+    """Show the throughput of queues by minute or by day, oldest first.
 
     JSON: {"minutes": [{"queue", "at", "processed", "failed"}]}, or
     {"days": [{"queue", "at", "processed", "failed", "crashed"}]}
     """
     if minutes and days:
-        raise MisuseError("--minutes and --days exclude each other: give one of them")
+        raise MisuseError("--minutes and --days cannot be combined: use one of them")
 
     async def ask(inspector: Inspector) -> list[tuple[str, MinuteReport | DayReport]]:
         found: list[tuple[str, MinuteReport | DayReport]] = []
         for name in names:
             await _find(inspector, name)
             if days:
-                found += [(name, day) for day in await inspector.days(name, count=days)]
+                found += [(name, day) for day in await inspector.queues.days(name, count=days)]
             else:
                 count = minutes or 60
-                found += [(name, each) for each in await inspector.minutes(name, count=count)]
+                found += [
+                    (name, each) for each in await inspector.queues.minutes(name, count=count)
+                ]
         return found
 
     reports = access_of(context).inspect(ask)
@@ -112,57 +126,61 @@ def show_history(
     render.table(
         (*(("queue",) if len(names) > 1 else ()), *columns, *((">crashed",) if days else ())),
         [(*((name,) if len(names) > 1 else ()), *_history(report)) for name, report in reports],
-        empty="nothing is recorded",
+        empty="nothing recorded",
     )
 
 
 @app.command("locks")
 def list_locks(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="A queue.")],
+    name: Annotated[str, typer.Argument(autocompletion=queue_names, help="A queue.")],
     as_json: Json = False,
 ) -> None:
-    """List the unique locks that tasks of a queue hold, those that end first first.
+    """List the unique locks that tasks of a queue hold, by expiry.
 
     JSON: {"locks": [{"digest", "task_id", "expires_at"}], "complete"}
     """
 
     async def ask(inspector: Inspector) -> LockPage:
         await _find(inspector, name)
-        return await inspector.locks(name)
+        return await inspector.locks.list(name)
 
     page = access_of(context).inspect(ask)
     if as_json:
         render.as_json(page)
         return
     rows = ((lock.task_id, render.clock_time(lock.expires_at), lock.digest) for lock in page.locks)
-    render.table(("task", "until", "~lock"), rows, empty="no task holds a unique lock")
+    render.table(("task", "until", "~lock"), rows, empty="no unique locks")
     if not page.complete:
-        typer.echo("there are more")
+        typer.echo("more locks exist: the list is limited")
 
 
 @app.command("pause")
-def pause_queues(context: typer.Context, names: Names) -> None:
-    """Stop workers from taking tasks of these queues; running tasks end."""
+def pause_queues(
+    context: typer.Context,
+    names: Names,
+    reason: Annotated[str, typer.Option(help="Why, for those who see it paused.")] = "",
+) -> None:
+    """Stop workers from taking tasks of these queues; running tasks finish."""
 
     async def act(inspector: Inspector) -> None:
         for name in names:
             await _find(inspector, name)
-            await inspector.pause(name)
-            typer.echo(f"queue {render.one_line(name)} is paused")
+            await inspector.queues.pause(name, reason=reason)
+            typer.echo(f"queue {render.one_line(name)} paused")
 
     access_of(context).inspect(act)
 
 
 @app.command("resume")
 def resume_queues(context: typer.Context, names: Names) -> None:
-    """Let workers take tasks of these queues again."""
+    """Undo `pause`: workers take tasks of these queues again."""
 
     async def act(inspector: Inspector) -> None:
         for name in names:
             await _find(inspector, name)
-            await inspector.resume(name)
-            typer.echo(f"queue {render.one_line(name)} is running")
+            await inspector.queues.resume(name)
+            typer.echo(f"queue {render.one_line(name)} resumed")
 
     access_of(context).inspect(act)
 
@@ -172,11 +190,11 @@ def remove_queues(
     context: typer.Context,
     names: Names,
     force: Annotated[
-        bool, typer.Option("--force", help="Even if they hold tasks; these go with them.")
+        bool, typer.Option("--force", help="Remove queues that hold tasks, with their tasks.")
     ] = False,
     yes: Yes = False,
 ) -> None:
-    """Remove queues that no worker serves, with their counts and schedules."""
+    """Remove queues that no worker serves, with their counters and schedule entries."""
 
     async def look(inspector: Inspector) -> int:
         reports = [await _find(inspector, name) for name in names]
@@ -185,21 +203,21 @@ def remove_queues(
     access = access_of(context)
     held = access.inspect(look)
     what = ", ".join(map(render.one_line, names))
-    consent(f"Remove {what} with {held} tasks?", yes=yes)
+    consent(f"Remove {what} and {held} tasks?", yes=yes)
 
     async def act(inspector: Inspector) -> None:
         for name in names:
-            gone = await inspector.remove(name, force=force)
-            typer.echo(f"queue {render.one_line(name)} is removed, with {gone} tasks")
+            gone = await inspector.queues.remove(name, force=force)
+            typer.echo(f"queue {render.one_line(name)} removed, with {gone} tasks")
 
     access.inspect(act)
 
 
 async def _find(inspector: Inspector, name: str) -> QueueReport:
     try:
-        return await inspector.queue(name)
+        return await inspector.queues.get(name)
     except NotFoundError as error:
-        known = [report.name for report in await inspector.queues()]
+        known = [report.name for report in await inspector.queues.list()]
         raise with_suggestion(error, known) from None
 
 
@@ -214,8 +232,14 @@ def _row(report: QueueReport) -> tuple[object, ...]:
         report.processed_per_minute,
         report.failed_per_minute,
         render.duration(report.oldest_waiting),
-        "paused" if report.paused_since else report.servers or "none",
+        _status(report),
     )
+
+
+def _status(report: QueueReport) -> object:
+    if report.error:
+        return "unreadable"
+    return "paused" if report.paused_since else report.servers or "none"
 
 
 def _history(report: MinuteReport | DayReport) -> tuple[object, ...]:
@@ -226,6 +250,7 @@ def _history(report: MinuteReport | DayReport) -> tuple[object, ...]:
 
 def _facts(report: QueueReport, memory: int | None) -> list[tuple[str, object]]:
     paused = f"since {render.clock_time(report.paused_since)}" if report.paused_since else "no"
+    paused += f": {render.one_line(report.pause_reason)}" if report.pause_reason else ""
     return [
         ("queue", report.name),
         ("paused", paused),
@@ -245,7 +270,7 @@ def _facts(report: QueueReport, memory: int | None) -> list[tuple[str, object]]:
         ("failed", f"{report.failed} ({_rates(report.failed_per_minute, report.failed_today)})"),
         ("crashed", report.crashed),
         ("memory", render.size(memory)),
-        ("servers", f"{report.servers} ({report.concurrency} tasks at once)"),
+        ("servers", f"{report.servers} ({report.concurrency} slots)"),
     ]
 
 

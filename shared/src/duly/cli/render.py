@@ -1,4 +1,4 @@
-"""What a person reads (tables, words for times) and what a program reads (JSON)."""
+"""Output for people (tables, times in words) and for programs (JSON)."""
 
 import dataclasses
 import json
@@ -8,12 +8,6 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, Final
 
-import msgspec
-from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table
-from rich.text import Text
-
 from duly.clock import SystemClock
 
 NOTHING: Final = "-"
@@ -22,7 +16,7 @@ _BOUNDLESS: Final = 1_000_000
 
 
 def one_line(text: str) -> str:
-    """Return foreign text as one harmless line: control characters are shown, not obeyed."""
+    """Return untrusted text as one line, with control characters escaped."""
     return "".join(
         character if character.isprintable() else _visible(character) for character in text
     )
@@ -80,6 +74,11 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: st
     A column marked by `>` holds numbers, one marked by `~` is folded when the terminal is narrow.
     A pipe has no width: there a row is always one line.
     """
+    from rich.console import Console
+    from rich.measure import Measurement
+    from rich.table import Table
+    from rich.text import Text
+
     grid = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
     for column in columns:
         grid.add_column(
@@ -129,8 +128,8 @@ def plain(value: object) -> Any:  # noqa: ANN401 - whatever JSON can hold
     """Return a report as dicts, lists, texts and numbers."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, msgspec.Struct):
-        return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
+    if (names := getattr(value, "__struct_fields__", None)) is not None:  # a msgspec.Struct
+        return {name: plain(getattr(value, name)) for name in names}
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):

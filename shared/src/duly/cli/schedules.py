@@ -1,6 +1,6 @@
-"""`duly schedules`: what runs when, and what became of each tick."""
+"""`duly schedules`: inspect the timetable and its ticks; pause, resume and trigger entries."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Annotated
 
@@ -8,22 +8,29 @@ import typer
 
 from duly.cli import render
 from duly.cli.access import access_of
+from duly.cli.completion import entries
 from duly.cli.nouns import Json, noun, with_suggestion
 from duly.clock import SystemClock
-from duly.engine.inspector import Inspector
-from duly.engine.reports import EntryReport, TickReport
+from duly.engine.inspection.inspector import Inspector
+from duly.engine.storage.reports import EntryReport, TickReport
 from duly.errors import NotFoundError
 
 app = noun(
-    "What runs when, and what became of each tick.",
+    "Inspect the timetable and its ticks; pause, resume and trigger entries.",
     "duly schedules ls\nduly schedules inspect check-pending-orders\n"
-    "duly schedules history check-pending-orders --limit 12",
+    "duly schedules history check-pending-orders --limit 12\n"
+    "duly schedules trigger check-pending-orders",
 )
 
 
 _COUNTED = ("enqueued", "skipped", "paused", "missed", "caught_up", "triggered")
 _OVERDUE = timedelta(seconds=2)
-Entry = Annotated[str, typer.Argument(help="An entry's id, as `duly schedules ls` shows it.")]
+Entry = Annotated[
+    str,
+    typer.Argument(
+        autocompletion=entries, help="Id of an entry, as `duly schedules ls` prints it."
+    ),
+]
 
 
 @app.command("ls")
@@ -33,23 +40,23 @@ def list_schedules(context: typer.Context, as_json: Json = False) -> None:
     JSON: {"schedules": [{"id", "kind", "queue", "description", "interval", "cron", "timezone",
     "overlap", "catch_up", "next_slot", "last", …}]}
     """
-    reports = access_of(context).inspect(lambda inspector: inspector.schedules())
+    reports = access_of(context).inspect(lambda inspector: inspector.schedules.list())
     if as_json:
         render.as_json({"schedules": reports})
         return
     columns = ("~entry", "queue", "~due", "next", "~last", ">enqueued", ">skipped", ">missed")
-    render.table(columns, map(_row, reports), empty="no entries: no scheduler has run yet")
+    render.table(columns, map(_row, reports), empty="no entries: no scheduler has announced any")
 
 
 @app.command("inspect")
 def inspect_schedule(context: typer.Context, entry: Entry, as_json: Json = False) -> None:
-    """Show everything about one entry, and when it is due next.
+    """Show one entry and its next ticks.
 
     JSON: the entry, as `duly schedules ls --json` lists it.
     """
 
     async def ask(inspector: Inspector) -> EntryReport:
-        reports = {report.id: report for report in await inspector.schedules()}
+        reports = {report.id: report for report in await inspector.schedules.list()}
         if entry not in reports:
             raise with_suggestion(NotFoundError("schedule entry", entry), reports)
         return reports[entry]
@@ -65,7 +72,7 @@ def inspect_schedule(context: typer.Context, entry: Entry, as_json: Json = False
 def show_history(
     context: typer.Context,
     entry: Entry,
-    limit: Annotated[int, typer.Option(min=1, max=1_000, help="Ticks at most.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=1_000, help="Most ticks to list.")] = 50,
     as_json: Json = False,
 ) -> None:
     """List the recorded ticks of one entry, newest first.
@@ -73,11 +80,11 @@ def show_history(
     JSON: {"ticks": [{"entry", "slot", "outcome", "task_id", "at"}]}
     """
 
-    async def ask(inspector: Inspector) -> list[TickReport]:
+    async def ask(inspector: Inspector) -> Sequence[TickReport]:
         try:
-            return await inspector.ticks(entry, limit=limit)
+            return await inspector.schedules.ticks(entry, limit=limit)
         except NotFoundError as error:
-            known = [report.id for report in await inspector.schedules()]
+            known = [report.id for report in await inspector.schedules.list()]
             raise with_suggestion(error, known) from None
 
     ticks = access_of(context).inspect(ask)
@@ -89,30 +96,30 @@ def show_history(
          tick.task_id or render.NOTHING)
         for tick in ticks
     )  # fmt: skip
-    render.table(("slot", "outcome", ">late", "task"), rows, empty="no tick is recorded")
+    render.table(("slot", "outcome", ">late", "task"), rows, empty="no ticks recorded")
 
 
 @app.command("pause")
 def pause_schedule(context: typer.Context, entry: Entry) -> None:
-    """Let an entry's ticks pass without a task, until `resume`."""
-    _operate(context, entry, "is paused", lambda inspector: inspector.pause_schedule(entry))
+    """Pause an entry: its ticks enqueue nothing until `resume`."""
+    _operate(context, entry, "paused", lambda inspector: inspector.schedules.pause(entry))
 
 
 @app.command("resume")
 def resume_schedule(context: typer.Context, entry: Entry) -> None:
-    """Undo `pause`; what was due meanwhile is not caught up."""
-    _operate(context, entry, "goes on", lambda inspector: inspector.resume_schedule(entry))
+    """Undo `pause`; ticks that were due meanwhile are not caught up."""
+    _operate(context, entry, "resumed", lambda inspector: inspector.schedules.resume(entry))
 
 
 @app.command("trigger")
 def trigger_schedule(context: typer.Context, entry: Entry) -> None:
-    """Enqueue an entry's task now, beside its ticks, and print the task's id.
+    """Enqueue the task of an entry now, in addition to its ticks, and print the task id.
 
-    It is recorded in the entry's history as triggered.
+    The history of the entry records it as triggered.
     """
 
     async def act(inspector: Inspector) -> None:
-        typer.echo(await inspector.trigger(entry))
+        typer.echo(await inspector.schedules.trigger(entry))
 
     _operate(context, entry, "", act)
 
@@ -127,7 +134,7 @@ def _operate(
         try:
             await operation(inspector)
         except NotFoundError as error:
-            known = [report.id for report in await inspector.schedules()]
+            known = [report.id for report in await inspector.schedules.list()]
             raise with_suggestion(error, known) from None
 
     access_of(context).inspect(act)
@@ -167,12 +174,14 @@ def _facts(report: EntryReport) -> list[tuple[str, object]]:
 
 def _next(report: EntryReport) -> str:
     late = SystemClock().now() - report.next_slot
-    return f"overdue {render.duration(late)}" if late > _OVERDUE else render.ago(report.next_slot)
+    return (
+        f"overdue by {render.duration(late)}" if late > _OVERDUE else render.ago(report.next_slot)
+    )
 
 
 def _last(report: EntryReport) -> str:
     if report.held:
-        return "paused by the timetable"
+        return "paused in the timetable"
     if report.paused_since is not None:
         return f"paused {render.ago(report.paused_since)}"
     last = report.last

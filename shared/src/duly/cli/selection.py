@@ -1,4 +1,4 @@
-"""Which tasks are meant: by what they are instead of by their ids."""
+"""Selecting tasks by their properties instead of by their ids."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -7,37 +7,52 @@ from typing import Annotated
 
 import typer
 
+from duly.cli.completion import kinds, states
 from duly.cli.nouns import MisuseError, state_of
 from duly.clock import SystemClock
-from duly.engine.search import DEFAULT_WINDOW, Query
-from duly.runtime.settings import parse_duration
+from duly.engine.inspection.search import DEFAULT_WINDOW, Query
+from duly.runtime.durations import parse_duration
 from duly.task import TaskState
 
 States = Annotated[
     list[str] | None,
-    typer.Option("--state", help=f"Any of {', '.join(TaskState)}; may be repeated."),
+    typer.Option(
+        "--state",
+        metavar="STATE",
+        autocompletion=states,
+        help=f"One of {', '.join(TaskState)}; may be repeated.",
+    ),
 ]
-Kind = Annotated[str, typer.Option(help="Of this kind.")]
-Error = Annotated[str, typer.Option(help="Whose last error contains this text.")]
+Kind = Annotated[str, typer.Option(autocompletion=kinds, help="Only tasks of this kind.")]
+Error = Annotated[str, typer.Option(help="Only tasks whose last error contains this text.")]
 Payload = Annotated[
     list[str] | None,
-    typer.Option("--payload", metavar="FIELD=VALUE", help="Dots go deeper; may be repeated."),
+    typer.Option(
+        "--payload",
+        metavar="FIELD=VALUE",
+        help="Only tasks with this payload value; a.b is field b of a. May be repeated.",
+    ),
 ]
 After = Annotated[
     str | None,
-    typer.Option(metavar="TIME", help="Ended, due or enqueued since: 2026-01-31T12:00, 2h (ago)."),
+    typer.Option(
+        metavar="TIME", help="Ended, due or enqueued since: 2026-01-31T12:00 (UTC), or 2h (ago)."
+    ),
 ]
 Before = Annotated[
-    str | None, typer.Option(metavar="TIME", help="Ended, due or enqueued until then.")
+    str | None, typer.Option(metavar="TIME", help="Ended, due or enqueued before: as --after.")
 ]
 Window = Annotated[
-    int, typer.Option(min=1, max=10_000_000, help="Most tasks to look at, the newest of a state.")
+    int,
+    typer.Option(
+        min=1, max=10_000_000, help="Examine at most this many tasks, the newest of each state."
+    ),
 ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """The words of a person; nothing of them: nothing is selected."""
+    """The options as given; without any, nothing is selected."""
 
     queues: tuple[str, ...] = ()
     states: tuple[str, ...] = ()
@@ -51,7 +66,7 @@ class Selection:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing says which tasks, apart from their queue."""
+        """Whether nothing selects tasks, apart from their queue."""
         said = (self.states, self.kind, self.error, self.payload, self.after, self.before)
         return not any(said)
 
@@ -59,7 +74,7 @@ class Selection:
         """Return it as a query, in the given states where no other is named.
 
         Raises:
-            MisuseError: A word makes no sense.
+            MisuseError: An option has an invalid value.
         """
         return Query(
             queues=self.queues,
@@ -76,13 +91,13 @@ class Selection:
 
 
 def instant_of(text: str, now: datetime, option: str, *, sign: int) -> datetime:
-    """Return the instant a person wrote: ISO 8601 (UTC without an offset), or a duration from now.
+    """Return the instant of a text: ISO 8601 (UTC without an offset), or a duration from now.
 
     Args:
-        text: What was written.
-        now: From when a duration counts.
-        option: Where it was written, for the error.
-        sign: -1: a duration is so long ago; 1: so far ahead.
+        text: The text.
+        now: The instant from which a duration counts.
+        option: The name of the option, for the error.
+        sign: -1: a duration lies in the past; 1: in the future.
 
     Raises:
         MisuseError: It is neither.
@@ -94,21 +109,21 @@ def instant_of(text: str, now: datetime, option: str, *, sign: int) -> datetime:
         instant = datetime.fromisoformat(text)
     except (ValueError, OverflowError):
         raise MisuseError(
-            f"{option}: {text!r} is no time; write 2026-01-31T12:00, or 2h for two hours"
+            f"{option}: invalid time {text!r}: use 2026-01-31T12:00, or 2h for two hours"
             f" {'ago' if sign < 0 else 'from now'}"
         ) from None
     return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
-def looked_at(scanned: int, total: int, *, complete: bool) -> str:
-    """Return how far the answer can be relied on."""
+def examined(scanned: int, total: int, *, complete: bool) -> str:
+    """Return how many tasks were examined, and whether there may be more."""
     if complete:
-        return f"looked at all {scanned:,} tasks"
-    return f"looked at {scanned:,} of {max(scanned, total):,} tasks: there may be more"
+        return f"examined all {scanned:,} tasks"
+    return f"examined {scanned:,} of {max(scanned, total):,} tasks: there may be more"
 
 
 def _field(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not name:
-        raise MisuseError(f"--payload: {text!r} is not FIELD=VALUE")
+        raise MisuseError(f"--payload: {text!r} has no =; use FIELD=VALUE")
     return name, value

@@ -1,4 +1,4 @@
-"""`duly servers`: which workers live, and what they run."""
+"""`duly servers`: inspect the workers; quiet, resume and stop them."""
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated
@@ -7,66 +7,81 @@ import typer
 
 from duly.cli import render
 from duly.cli.access import access_of
+from duly.cli.completion import servers
 from duly.cli.nouns import Json, noun, with_suggestion
-from duly.engine.inspector import Inspector
-from duly.engine.reports import ServerReport
+from duly.engine.inspection.inspector import Inspector
+from duly.engine.storage.reports import ServerReport
 from duly.errors import NotFoundError
 
 app = noun(
-    "Which workers live, and what they run; keep one from taking tasks, or stop it.",
+    "Inspect the workers; quiet, resume and stop them.",
     "duly servers ls\nduly servers quiet worker-7f9c:1:a1b2c3\nduly servers stop worker-9:1:0d1e2f",
 )
-Ids = Annotated[list[str], typer.Argument(help="Servers, as `duly servers ls` names them.")]
+Ids = Annotated[
+    list[str],
+    typer.Argument(autocompletion=servers, help="Server ids, as `duly servers ls` prints them."),
+]
 
 
 @app.command("ls")
 def list_servers(context: typer.Context, as_json: Json = False) -> None:
-    """List every worker process, the lost ones included.
+    """List every worker process, including lost ones.
 
     JSON: {"servers": [{"id", "host", "pid", "queues", "concurrency", "status", "running", …}]}
     """
-    reports = access_of(context).inspect(lambda inspector: inspector.servers())
+    reports = access_of(context).inspect(lambda inspector: inspector.servers.list())
     if as_json:
         render.as_json({"servers": reports})
         return
-    columns = ("~server", "status", ">running", "~queues", "up for", "heard")
+    columns = ("~server", "status", ">running", "~queues", "uptime", "heartbeat")
     render.table(columns, map(_row, reports), empty="no workers")
 
 
 @app.command("quiet")
 def quiet_servers(context: typer.Context, ids: Ids) -> None:
-    """Have workers take no more tasks; what they run goes on to its end."""
-    _tell(context, ids, lambda inspector, server: inspector.quiet(server), "takes no more tasks")
+    """Stop workers from taking tasks; their running tasks finish. `resume` undoes it."""
+    _signal(
+        context,
+        ids,
+        lambda inspector, server: inspector.servers.quiet(server),
+        "quieted: it takes no more tasks",
+    )
 
 
-@app.command("wake")
-def wake_servers(context: typer.Context, ids: Ids) -> None:
-    """Let workers that were made quiet take tasks again."""
-    _tell(context, ids, lambda inspector, server: inspector.wake(server), "takes tasks again")
+@app.command("resume")
+@app.command("wake", hidden=True)
+def resume_servers(context: typer.Context, ids: Ids) -> None:
+    """Undo `quiet`: workers take tasks again."""
+    _signal(
+        context,
+        ids,
+        lambda inspector, server: inspector.servers.resume(server),
+        "resumed",
+    )
 
 
 @app.command("stop")
 def stop_servers(context: typer.Context, ids: Ids) -> None:
-    """Have workers drain and exit with 0, as on SIGTERM. Kubernetes starts others instead."""
-    _tell(context, ids, lambda inspector, server: inspector.stop(server), "is told to stop")
+    """Drain workers and let them exit with 0, as on SIGTERM. Kubernetes then starts new ones."""
+    _signal(context, ids, lambda inspector, server: inspector.servers.stop(server), "is stopping")
 
 
-def _tell(
+def _signal(
     context: typer.Context,
     ids: list[str],
     act: Callable[[Inspector, str], Awaitable[None]],
     words: str,
 ) -> None:
-    async def tell(inspector: Inspector) -> None:
+    async def signal(inspector: Inspector) -> None:
         for server in ids:
             try:
                 await act(inspector, server)
             except NotFoundError as error:
-                known = [report.id for report in await inspector.servers()]
+                known = [report.id for report in await inspector.servers.list()]
                 raise with_suggestion(error, known) from None
             typer.echo(f"server {render.one_line(server)} {words}")
 
-    access_of(context).inspect(tell)
+    access_of(context).inspect(signal)
 
 
 def _row(report: ServerReport) -> tuple[object, ...]:

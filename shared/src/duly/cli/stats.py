@@ -1,14 +1,15 @@
 """`duly stats`: the whole system on one screen."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import typer
 
 from duly.cli import render
 from duly.cli.access import access_of
-from duly.cli.nouns import Json
-from duly.engine.inspector import Inspector
-from duly.engine.reports import BrokerReport, QueueReport, ServerReport, ServerStatus
+from duly.cli.nouns import Json, fail_unreadable
+from duly.engine.inspection.inspector import Inspector
+from duly.engine.storage.reports import BrokerReport, QueueReport, ServerReport, ServerStatus
 from duly.task import TaskState
 
 EPILOG: Final = """Examples:
@@ -19,17 +20,17 @@ EPILOG: Final = """Examples:
 
 
 def stats(context: typer.Context, as_json: Json = False) -> None:
-    """Count tasks by state and by queue, and show the workers and the broker.
+    """Show tasks by state and by queue, the workers and the broker.
 
-    Every count is read in constant time. JSON: {"states": {"waiting", …}, "queues": [...],
+    JSON: {"states": {"waiting", …}, "queues": [...],
     "servers": {"live", "lost", "concurrency"}, "brokers": [{"address", "version", …}]}
     """
 
     async def ask(
         inspector: Inspector,
-    ) -> tuple[list[QueueReport], list[ServerReport], list[BrokerReport]]:
-        queues, servers = await inspector.queues(), await inspector.servers()
-        return queues, servers, await inspector.brokers()
+    ) -> tuple[Sequence[QueueReport], Sequence[ServerReport], Sequence[BrokerReport]]:
+        queues, servers = await inspector.queues.list(), await inspector.servers.list()
+        return queues, servers, await inspector.brokers.list()
 
     queues, servers, brokers = access_of(context).inspect(ask)
     states = {state: sum(getattr(queue, state) for queue in queues) for state in TaskState}
@@ -41,6 +42,7 @@ def stats(context: typer.Context, as_json: Json = False) -> None:
     }
     if as_json:
         render.as_json({"states": states, "queues": queues, "servers": fleet, "brokers": brokers})
+        fail_unreadable(queue.error for queue in queues)
         return
     render.table([f">{state}" for state in states], [list(states.values())], empty="")
     typer.echo()
@@ -48,21 +50,26 @@ def stats(context: typer.Context, as_json: Json = False) -> None:
         "~queue", ">tasks", ">done\n/min", ">failed\n/min", ">done\ntoday", ">failed\ntoday",
         ">failed\n%", ">oldest",
     )  # fmt: skip
-    render.table(columns, map(_queue, queues), empty="no queues yet: nothing was enqueued")
+    render.table(columns, map(_queue, queues), empty="no queues: nothing has been enqueued yet")
     typer.echo()
     lost = f", {fleet['lost']} lost" if fleet["lost"] else ""
     render.facts(
         [
-            ("workers", f"{fleet['live']} ({fleet['concurrency']} tasks at once){lost}"),
+            ("workers", f"{fleet['live']} ({fleet['concurrency']} slots){lost}"),
             *(("broker", _broker(broker)) for broker in brokers),
         ]
     )
+    fail_unreadable(queue.error for queue in queues)
 
 
 def _queue(report: QueueReport) -> tuple[object, ...]:
     share = 100 * report.failed_today / report.processed_today if report.processed_today else 0
     return (
-        f"{report.name} (paused)" if report.paused_since else report.name,
+        f"{report.name} (unreadable)"
+        if report.error
+        else f"{report.name} (paused)"
+        if report.paused_since
+        else report.name,
         report.held,
         report.processed_per_minute,
         report.failed_per_minute,

@@ -1,4 +1,4 @@
-"""`duly tasks`: list, find, look at, enqueue and put right tasks."""
+"""`duly tasks`: list, search, inspect, enqueue and operate on tasks."""
 
 from datetime import datetime, timedelta
 from typing import Annotated
@@ -7,8 +7,18 @@ import typer
 
 from duly.cli import operations, render, reruns
 from duly.cli.access import access_of
+from duly.cli.completion import kinds, states
+from duly.cli.completion import queues as queue_names
 from duly.cli.groups import find_group
-from duly.cli.nouns import Json, MisuseError, did_you_mean, duration_of, noun, state_of
+from duly.cli.nouns import (
+    Json,
+    MisuseError,
+    did_you_mean,
+    duration_of,
+    fail_unreadable,
+    noun,
+    state_of,
+)
 from duly.cli.operations import Queue
 from duly.cli.payload import job_from
 from duly.cli.selection import (
@@ -20,19 +30,19 @@ from duly.cli.selection import (
     Selection,
     States,
     Window,
+    examined,
     instant_of,
-    looked_at,
 )
 from duly.clock import SystemClock
-from duly.engine.client import Client
-from duly.engine.inspector import Inspector
-from duly.engine.reports import TaskPage
-from duly.engine.search import DEFAULT_WINDOW, SEARCHED, search
-from duly.errors import DulyError
+from duly.engine.enqueue.client import Client
+from duly.engine.inspection.inspector import Inspector
+from duly.engine.inspection.search import DEFAULT_WINDOW, SEARCHED
+from duly.engine.storage.reports import TaskPage
+from duly.errors import DulyError, InvalidOptionError
 from duly.task import Attempt, Task, TaskState
 
 app = noun(
-    "List, find, look at, enqueue and put right tasks.",
+    "List, search, inspect, enqueue and operate on tasks.",
     "duly tasks ls default --state archived\n"
     "duly tasks inspect 01JZ…\n"
     "duly tasks enqueue check_pending_orders --delay 30s\n"
@@ -47,17 +57,22 @@ app = noun(
 @app.command("ls")
 def list_tasks(
     context: typer.Context,
-    queue: Annotated[str, typer.Argument(help="A queue.")],
+    queue: Annotated[str, typer.Argument(autocompletion=queue_names, help="A queue.")],
     *,
     state: Annotated[
-        str | None, typer.Option(help=f"One of {', '.join(TaskState)}; else: waiting.")
+        str | None,
+        typer.Option(
+            autocompletion=states, help=f"One of {', '.join(TaskState)}; default: waiting."
+        ),
     ] = None,
     group: Annotated[
-        str | None, typer.Option(help="Only those that wait in it: KIND:NAME or NAME.")
+        str | None, typer.Option(help="Only tasks that wait in this group: KIND:NAME or NAME.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="Tasks in a page.")] = 30,
-    cursor: Annotated[str | None, typer.Option(help="Where the page before ended.")] = None,
-    oldest: Annotated[bool, typer.Option("--oldest", help="Oldest first.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Most tasks in a page.")] = 30,
+    cursor: Annotated[
+        str | None, typer.Option(help="Continue after a page: the cursor that it printed.")
+    ] = None,
+    oldest: Annotated[bool, typer.Option("--oldest", help="List the oldest first.")] = False,
     as_json: Json = False,
 ) -> None:
     """List tasks of one queue in one state, newest first.
@@ -66,18 +81,20 @@ def list_tasks(
     """
     wanted = state_of(state or (TaskState.AGGREGATING if group else TaskState.WAITING))
     if group is not None and wanted is not TaskState.AGGREGATING:
-        raise MisuseError(f"--group: a task that is {wanted.value} waits in no group")
+        raise MisuseError(f"--group: {wanted.value} tasks are in no group; omit --state")
 
     async def ask(inspector: Inspector) -> TaskPage:
-        known = [report.name for report in await inspector.queues()]
+        known = [report.name for report in await inspector.queues.list()]
         if queue not in known:
-            raise DulyError(f"no queue {queue!r}{did_you_mean(queue, known)}")
+            raise DulyError(
+                f"no queue {queue!r}{did_you_mean(queue, known)}; `duly queues ls` lists all"
+            )
         if group is None:
-            return await inspector.tasks(
+            return await inspector.tasks.list(
                 queue, wanted, limit=limit, cursor=cursor, newest=not oldest
             )
         found = await find_group(inspector, queue, group)
-        return await inspector.group_tasks(
+        return await inspector.groups.tasks(
             queue, found.kind, found.name, limit=limit, cursor=cursor, newest=not oldest
         )
 
@@ -99,7 +116,10 @@ def list_tasks(
 def search_tasks(
     context: typer.Context,
     queues: Annotated[
-        list[str] | None, typer.Argument(metavar="[QUEUE...]", help="Queues; none: all.")
+        list[str] | None,
+        typer.Argument(
+            metavar="QUEUE", autocompletion=queue_names, help="Names of queues; default: all."
+        ),
     ] = None,
     *,
     state: States = None,
@@ -108,13 +128,16 @@ def search_tasks(
     payload: Payload = None,
     after: After = None,
     before: Before = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Most tasks to show.")] = 100,
+    limit: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Show at most this many tasks.")
+    ] = 100,
     window: Window = DEFAULT_WINDOW,
     as_json: Json = False,
 ) -> None:
-    """Find tasks by what they are, in every state unless some are named, the newest of each first.
+    """Search tasks by kind, error, payload or time, the newest of each state first.
 
-    JSON: {"tasks": [...], "scanned", "total", "complete"}; not complete: there may be more.
+    JSON: {"tasks": [...], "scanned", "total", "complete", "unreadable"}; "complete" is false when a
+    limit was reached or a queue could not be read.
     """
     chosen = Selection(
         queues=tuple(queues or ()), states=tuple(state or ()), kind=kind, error=error,
@@ -122,31 +145,33 @@ def search_tasks(
     )  # fmt: skip
     query = chosen.query(SEARCHED)
     found = access_of(context).inspect(
-        lambda inspector: search(inspector, query, limit=limit, window=window)
+        lambda inspector: inspector.tasks.search(query, limit=limit, window=window)
     )
     if as_json:
         render.as_json(found)
+        fail_unreadable(found.unreadable)
         return
     rows = (
         (task.id, task.queue, task.state.value, task.kind, _when(task), _gist(task))
         for task in found.tasks
     )
-    render.table(("id", "queue", "state", "kind", "when", "~why"), rows, empty="nothing matches")
-    typer.echo(looked_at(found.scanned, found.total, complete=found.complete))
+    render.table(("id", "queue", "state", "kind", "when", "~why"), rows, empty="no matching tasks")
+    typer.echo(examined(found.scanned, found.total, complete=found.complete))
+    fail_unreadable(found.unreadable)
 
 
 @app.command("inspect")
 def inspect_task(
     context: typer.Context,
-    task_id: Annotated[str, typer.Argument(metavar="ID", help="A task id.")],
+    task_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the task.")],
     queue: Queue = None,
     as_json: Json = False,
 ) -> None:
-    """Show one task with its payload, its attempts and their tracebacks.
+    """Show one task with its payload, attempts and tracebacks.
 
     JSON: {"id", "queue", "kind", "state", "payload", "attempts", "history": [{"number", …}], …}
     """
-    task = access_of(context).inspect(lambda inspector: _find(inspector, queue, task_id))
+    task = access_of(context).inspect(lambda inspector: operations.found(inspector, queue, task_id))
     if as_json:
         render.as_json(task)
         return
@@ -159,47 +184,69 @@ def inspect_task(
 @app.command("enqueue")
 def enqueue_task(
     context: typer.Context,
-    kind: Annotated[str, typer.Argument(help="A kind of job, such as check_pending_orders.")],
+    kind: Annotated[
+        str,
+        typer.Argument(autocompletion=kinds, help="A kind of job, as `duly kinds ls` prints it."),
+    ],
     fields: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[FIELD=VALUE...]", help="The payload; values are JSON or text."),
+        typer.Argument(
+            metavar="FIELD=VALUE", help="Payload fields; the kind says what a value is."
+        ),
     ] = None,
     *,
     payload: Annotated[str | None, typer.Option(help="The payload as a JSON object.")] = None,
-    queue: Annotated[str | None, typer.Option(help="Instead of the kind's own queue.")] = None,
-    delay: Annotated[str | None, typer.Option(help="Run it so much later: 30s, 5m.")] = None,
-    task_id: Annotated[str | None, typer.Option("--id", help="Unique in its queue.")] = None,
-    max_attempts: Annotated[
-        int | None, typer.Option(min=1, max=1000, help="Runs in all, then it is archived.")
+    queue: Annotated[
+        str | None,
+        typer.Option(
+            autocompletion=queue_names, help="Enqueue to this queue; default: that of the kind."
+        ),
     ] = None,
-    timeout: Annotated[str | None, typer.Option(help="Longest run of one attempt: 5m.")] = None,
+    create_queue: Annotated[
+        bool,
+        typer.Option("--create-queue", help="Accept a queue that nobody has declared yet."),
+    ] = False,
+    delay: Annotated[str | None, typer.Option(help="Delay before running: 30s, 5m.")] = None,
+    task_id: Annotated[
+        str | None, typer.Option("--id", help="Task id, unique in its queue; default: generated.")
+    ] = None,
+    max_attempts: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="Attempts before the task is archived.")
+    ] = None,
+    timeout: Annotated[str | None, typer.Option(help="Time limit of one attempt: 5m.")] = None,
     unique_for: Annotated[
-        str | None, typer.Option(help="Refuse its like for so long, or until it ends: 1h.")
+        str | None,
+        typer.Option(help="Reject duplicates for this long, or until the task ends: 1h."),
     ] = None,
     due: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Run it then: 2026-01-31T12:00.")
+        str | None,
+        typer.Option(metavar="TIME", help="Run at: 2026-01-31T12:00 (UTC), …+01:00, or 2h."),
     ] = None,
     deadline: Annotated[
-        str | None, typer.Option(metavar="TIME", help="No attempt after it: a time, or 2h.")
+        str | None,
+        typer.Option(metavar="TIME", help="Time after which no attempt starts: as --due."),
     ] = None,
     retention: Annotated[
-        str | None, typer.Option(help="Keep it with its result for so long: 1d.")
+        str | None, typer.Option(help="Keep the completed task and its result for this long: 1d.")
     ] = None,
     header: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="May be repeated.")
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Header of the task; may be repeated."),
     ] = None,
     group: Annotated[
-        str | None, typer.Option(help="Let it wait for others of its kind, to be merged with.")
+        str | None, typer.Option(help="Add it to this group, whose tasks are merged into one.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Enqueue one job and print the task's id.
+    """Enqueue one job and print its task id.
 
     JSON: the task, as `duly tasks inspect --json` shows it.
     """
-    job = job_from(kind, fields or [], payload)
     if delay and due:
-        raise MisuseError("--delay and --due exclude each other: give one of them")
+        raise MisuseError("--delay and --due cannot be combined: use one of them")
+    job = access_of(context).inspect(
+        lambda inspector: job_from(inspector, kind, fields or [], payload)
+    )
 
     async def act(client: Client) -> Task:
         return await client.enqueue(
@@ -218,11 +265,11 @@ def enqueue_task(
         )
 
     try:
-        task = access_of(context).produce(act)
-    except ValueError as error:
-        if group is None:
-            raise
-        raise MisuseError(f"--{error}") from None
+        task = access_of(context).produce(act, create_queues=create_queue)
+    except InvalidOptionError as error:
+        option = "--id" if error.option == "task_id" else f"--{error.option.replace('_', '-')}"
+        remedy = error.remedy.replace("create_queues", "--create-queue")
+        raise MisuseError(f"{option} {error.value!r} {error.problem}: {remedy}") from None
     if as_json:
         render.as_json(task)
         return
@@ -237,10 +284,6 @@ app.command("delete")(operations.delete_tasks)
 app.command("cancel")(operations.cancel_tasks)
 
 
-async def _find(inspector: Inspector, queue: str | None, task_id: str) -> Task:
-    return await (inspector.task(queue, task_id) if queue else inspector.find(task_id))
-
-
 def _duration(text: str | None) -> timedelta | None:
     return None if text is None else duration_of(text)
 
@@ -252,7 +295,7 @@ def _instant(option: str, text: str | None) -> datetime | None:
 def _header(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not name:
-        raise MisuseError(f"--header: {text!r} is not NAME=VALUE")
+        raise MisuseError(f"--header: {text!r} has no =; use NAME=VALUE")
     return name, value
 
 

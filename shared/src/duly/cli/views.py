@@ -1,4 +1,4 @@
-"""What the screens of `duly dash` are made of: they look again by themselves, and ask first."""
+"""The building blocks of `duly dash`: screens that refresh themselves, and confirmations."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -13,21 +13,21 @@ from textual.worker import Worker
 from typing_extensions import override
 
 from duly.cli import render
-from duly.engine.inspector import Inspector
+from duly.engine.inspection.inspector import Inspector
 from duly.errors import DulyError
 
 _KEYS = """\
 arrows, hjkl   move; l or Enter opens, h or Esc goes back
-tab, [ and ]   the next or the previous state
-p              pause a queue, or resume it
-r a d          run, archive, delete the task: asks first
-Ctrl+R         look again now
-q              back, and from the queues out
+tab, [ and ]   next or previous state
+p              pause or resume a queue (asks first)
+r a d          run, archive, delete a task (asks first)
+Ctrl+R         refresh now
+q              back; quits from the list of queues
 ?              this help"""
 
 
 class Confirm(ModalScreen[bool]):
-    """Asks before something is done."""
+    """Asks for confirmation."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "dismiss(True)", "yes"),
@@ -56,11 +56,11 @@ class Help(ModalScreen[None]):
 
 
 class View(Screen[None]):
-    """A screen that looks again every so often, and says so when the broker is away."""
+    """A screen that refreshes itself, and shows when the broker is unreachable."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,h,left,q", "back", "back"),
-        Binding("ctrl+r", "look", "look again", show=False),
+        Binding("ctrl+r", "look", "refresh", show=False),
         Binding("question_mark", "help", "keys", key_display="?"),
     ]
 
@@ -71,25 +71,25 @@ class View(Screen[None]):
         self._looking: Worker[None] | None = None
 
     def on_mount(self) -> None:
-        """Begin to look."""
+        """Start refreshing."""
         self.set_interval(self.seconds, self._look_in_turn)
         self.action_look()
 
     def action_look(self) -> None:
-        """Look once; a look that has not ended yet is given up."""
+        """Refresh once; a refresh that has not ended is cancelled."""
         self._looking = self._start(self.look, group="look", exclusive=True)
 
     def _look_in_turn(self) -> None:
-        """Look, unless nobody would see it, or the look before is still waiting for the broker."""
+        """Refresh, unless the screen is hidden or the last refresh still waits for the broker."""
         if self.is_current and (self._looking is None or self._looking.is_finished):
             self.action_look()
 
     async def look(self) -> None:
-        """Read what is shown, and show it."""
+        """Read what the screen shows, and show it."""
         raise NotImplementedError
 
     def act(self, question: str, operation: Callable[[], Awaitable[None]]) -> None:
-        """Do something once a person has agreed, and look at what came of it."""
+        """Do something after confirmation, and refresh."""
 
         async def both() -> None:
             await operation()
@@ -102,7 +102,7 @@ class View(Screen[None]):
         self.app.push_screen(Confirm(question), answered)
 
     def say(self, text: str) -> None:
-        """Show a line at the bottom; "" takes it away."""
+        """Show a line at the bottom; "" hides it."""
         line = self.query_one("#line", Static)
         line.update(Text(render.one_line(text)))
         line.display = bool(text)
@@ -207,5 +207,5 @@ class TableView(View):
             self.open(event.row_key.value)
 
     def open(self, key: str) -> None:
-        """Show more of a row."""
+        """Open the row of a key."""
         raise NotImplementedError

@@ -4,20 +4,48 @@ from datetime import timedelta
 
 from duly.job import Job, Policy
 
+_POLICY = Policy(
+    queue="default",
+    max_attempts=3,
+    backoff="full_jitter",
+    backoff_base=timedelta(seconds=0.5),
+    backoff_cap=timedelta(seconds=1),
+    timeout=timedelta(minutes=5),
+)
 
-class CheckPendingOrders(
-    Job,
-    kind="check_pending_orders",
-    policy=Policy(
-        queue="default",
-        max_attempts=3,
-        backoff="full_jitter",
-        backoff_base=timedelta(seconds=0.5),
-        backoff_cap=timedelta(seconds=1),
-        timeout=timedelta(minutes=5),
-    ),
-):
+
+class CheckPendingOrders(Job, kind="check_pending_orders", policy=_POLICY):
     """Look at every pending order and log it with its customer, its items at DEBUG.
 
     Three attempts fit into the five seconds of its schedule; the next tick looks again anyway.
     """
+
+
+class CheckOrdersShard(
+    Job,
+    kind="check_orders_shard",
+    policy=_POLICY.model_copy(update={"retention": timedelta(minutes=10)}),
+):
+    """Log the pending orders between two ids: a part of a check that several workers share.
+
+    Its totals are kept until the summary has been written.
+    """
+
+    run_id: str
+    """The task that divided the orders."""
+    after: tuple[str, str] | None = None
+    """The type and the text of an id; None: from the first order."""
+    until: tuple[str, str] | None = None
+    begun_ms: int | None = None
+    """When the check began, in ms since the epoch; None: when this part does."""
+    since_ms: int | None = None
+    """When the last whole check began; None: not known, or of no importance."""
+
+
+class SumUpPendingOrders(Job, kind="sum_up_pending_orders", policy=_POLICY):
+    """Log the summary of a check, once all its shards have been logged."""
+
+    run_id: str
+    shards: int
+    begun_ms: int
+    """When the check began, in ms on the broker's clock."""

@@ -1,1 +1,1 @@
-"""What `duly up` needs on one machine: the embedded broker and the child processes."""
+"""What `duly up` needs on one machine: an embedded broker and child processes."""

@@ -1,5 +1,9 @@
-"""The one terminal that many processes share: every line is prefixed with who wrote it."""
+"""A terminal that many processes share: each line is prefixed with the name of its writer.
 
+Where the log is JSON, nothing is prefixed: a line is its writer's object, or one around its text.
+"""
+
+import json
 import os
 import queue
 import select
@@ -7,19 +11,35 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
+from duly.clock import SystemClock
+
 _COLOURS: Final = (36, 32, 33, 35, 34, 96, 92, 93, 95, 94)
 _QUEUE_CHUNKS: Final = 64
 
 
 class Console:
-    """Writes whole lines to a file descriptor from a thread of its own.
+    """Writes whole lines to a file descriptor, from a thread of its own.
 
-    A thread, because a paused terminal or a full pipe blocks a write for as long as it likes,
-    and a signal must be answered all the same.
+    A paused terminal or a full pipe may block a write indefinitely; signals must be handled
+    nevertheless.
+
+    Args:
+        descriptor: Written to.
+        colour: Whether prefixes are coloured.
+        on_closed: Called in that thread once the reader is gone.
+        as_json: Write objects instead of prefixed lines.
     """
 
-    def __init__(self, *, descriptor: int, colour: bool, on_closed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        *,
+        descriptor: int,
+        colour: bool,
+        on_closed: Callable[[], None],
+        as_json: bool = False,
+    ) -> None:
         self._descriptor, self._colour, self._on_closed = descriptor, colour, on_closed
+        self._as_json, self._clock = as_json, SystemClock()
         self._chunks: queue.Queue[bytes | None] = queue.Queue(_QUEUE_CHUNKS)
         self._names: list[str] = []
         self._width = 0
@@ -28,31 +48,35 @@ class Console:
         self._thread.start()
 
     def expect(self, *names: str) -> None:
-        """Make room for these names, and give each a colour by its place."""
+        """Reserve the width for these names, and give each a colour by its position."""
         self._names = list(dict.fromkeys((*self._names, *names)))
         self._width = max(map(len, self._names), default=0)
 
     def offer(self, name: str, lines: bytes) -> bool:
-        """Take whole lines of `name`, each ending in a newline; False when the queue is full."""
+        """Queue whole lines of `name`, each with its newline; return False if the queue is full."""
         if self._closed:
             return True
-        prefix = self._prefix(name)
-        body = lines.removesuffix(b"\n").replace(b"\n", b"\n" + prefix)
+        body = lines.removesuffix(b"\n")
+        if self._as_json:
+            body = b"\n".join(self._object(name, line) for line in body.split(b"\n"))
+        else:
+            prefix = self._prefix(name)
+            body = prefix + body.replace(b"\n", b"\n" + prefix)
         try:
-            self._chunks.put_nowait(prefix + body + b"\n")
+            self._chunks.put_nowait(body + b"\n")
         except queue.Full:
             return False
         return True
 
     def say(self, text: str, *, name: str = "duly") -> None:
-        """Write a line of our own; dropped when nobody has read for long."""
+        """Write a line of our own; it is dropped if the queue is full."""
         self.offer(name, text.encode() + b"\n")
 
     def close(self, timeout_seconds: float = 1.0) -> bool:
-        """Write what is queued, for `timeout_seconds` at most.
+        """Write what is queued, and return whether it was done within `timeout_seconds`.
 
-        False when that was not enough: the descriptor must then stay open, or the thread would
-        go on with the next file that gets its number.
+        If not, the descriptor must stay open: the thread would continue with the next file that
+        gets its number.
         """
         try:
             self._chunks.put(None, timeout=timeout_seconds)
@@ -60,6 +84,15 @@ class Console:
             return False
         self._thread.join(timeout_seconds)
         return not self._thread.is_alive()
+
+    def _object(self, name: str, line: bytes) -> bytes:
+        """Return a line of JSON as it is, and any other text, such as a traceback, as an object."""
+        if line.startswith(b"{") and line.endswith(b"}"):
+            return line
+        timestamp = f"{self._clock.now().isoformat(timespec='milliseconds')[:23]}Z"
+        text = line.decode(errors="replace").rstrip()
+        fields = {"timestamp": timestamp, "level": "INFO", "message": text, "service": name}
+        return json.dumps(fields).encode()
 
     def _prefix(self, name: str) -> bytes:
         padded = name.ljust(self._width)
@@ -75,9 +108,9 @@ class Console:
                 try:
                     rest = rest[os.write(self._descriptor, rest) :]
                 except BlockingIOError:
-                    # Whoever shares the terminal with us has made it non-blocking.
+                    # Another program on this terminal has made it non-blocking.
                     select.select((), (self._descriptor,), (), 1)
                 except OSError:
-                    # Whoever read us is gone (`duly up | head`): nothing is left to tell them.
+                    # The reader is gone (`duly up | head`).
                     self._closed = True
                     self._on_closed()

@@ -1,4 +1,4 @@
-"""What `duly up` starts: the commands that run on Kubernetes, addressed for one machine."""
+"""What `duly up` starts: the commands that run on Kubernetes, with addresses of one machine."""
 
 import sys
 from dataclasses import dataclass
@@ -9,18 +9,19 @@ from typing import Final
 
 from pydantic import SecretStr
 
+from duly.app.loading import BUILT_IN
 from duly.local.ports import free_ports
 from duly.local.processes import Command
+from duly.runtime.running import embeds_broker
 from duly.runtime.settings import Settings
 
 LOOPBACK: Final = "127.0.0.1"
 LONGEST_DRAIN: Final = timedelta(seconds=4)
-"""A worker that is being stopped here waits no longer for its tasks: they run again next time."""
-_HARMLESS_REDIS_KEYS: Final = frozenset({"timeout", "allow_eviction"})
+"""A worker waits no longer than this for its tasks when it stops; they run again next time."""
 
 
 class Stage(IntEnum):
-    """The order in which processes are stopped."""
+    """The order in which processes stop."""
 
     SCHEDULER = 0
     REST = 1
@@ -28,22 +29,26 @@ class Stage(IntEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
-    """What the flags of `duly up` say."""
+class UpOptions:
+    """The flags of `duly up`."""
 
     data_dir: Path
     config: Path | None = None
+    app: str | None = None
+    """Names the application; None: the setting `app` does."""
+    reload: bool = False
+    """Whether workers and the scheduler start anew when the source of the application changes."""
     redis_url: str | None = None
     database_url: str | None = None
     demo: bool | None = None
-    """Demo orders; None: only into a database of our own."""
+    """Whether to store demo orders; None: only in the embedded database."""
     trickle: bool = True
     monitor: bool = True
     port: int | None = None
-    """The monitor's; None: as `async.monitor.port` says."""
+    """The port of the monitor; None: `async.monitor.port`."""
 
     def applied(self, settings: Settings) -> Settings:
-        """Return the settings with the flags in place."""
+        """Return the settings with the flags applied."""
         redis, database, switch = settings.redis, settings.database, settings.async_
         if self.redis_url is not None:
             redis = redis.model_copy(update={"url": SecretStr(self.redis_url)})
@@ -52,12 +57,15 @@ class Wishes:
         if self.port is not None:
             monitor = switch.monitor.model_copy(update={"port": self.port})
             switch = switch.model_copy(update={"monitor": monitor})
-        return settings.model_copy(update={"redis": redis, "database": database, "async_": switch})
+        app = settings.app if self.app is None else self.app
+        changed = {"app": app, "redis": redis, "database": database, "async_": switch}
+        return settings.model_copy(update=changed)
 
     def environment(self) -> dict[str, str]:
-        """Return the flags as variables, so that every process sees the same."""
+        """Return the flags as environment variables, the same for every process."""
         given = {
             "DULY_CONFIG": str(self.config.absolute()) if self.config else None,
+            "DULY_APP": self.app,
             "DULY_REDIS__URL": self.redis_url,
             "DULY_DATABASE__URL": self.database_url,
         }
@@ -66,7 +74,7 @@ class Wishes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """One process to keep running, and where it answers."""
+    """One process to keep running, and its address."""
 
     command: Command
     address: str
@@ -75,51 +83,65 @@ class Service:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Everything `duly up` runs, before anything of it is started."""
+    """Everything that `duly up` is going to run."""
 
     preparations: tuple[Command, ...]
-    """Run one after the other to their end, before the services."""
+    """Run to their end, one after the other, before the services start."""
     services: tuple[Service, ...]
     valkey_port: int | None
-    """The embedded Valkey's; None: another server is used."""
+    """The port of the embedded Valkey; None: another server is used."""
     database_file: Path | None
-    """The embedded database; None: another server is used."""
+    """The file of the embedded database; None: another server is used."""
     monitor_url: str
-    """Empty when there is no monitor."""
+    """Empty without a monitor."""
     monitor_port: int | None
 
 
-def embeds_broker(settings: Settings) -> bool:
-    """Tell whether nothing says which Redis or Valkey to use, so that we bring our own."""
-    return not settings.redis.model_fields_set - _HARMLESS_REDIS_KEYS
+def checks_orders(settings: Settings) -> bool:
+    """Return whether the application is the check of pending orders, which needs a database."""
+    return settings.app in {"", BUILT_IN}
+
+
+def reads_our_tables(settings: Settings) -> bool:
+    """Return whether the orders that are checked are in tables that `migrate` creates."""
+    return checks_orders(settings) and settings.orders.source == "builtin"
 
 
 def embeds_database(settings: Settings) -> bool:
-    """Tell whether nothing says which database to use, so that we bring our own."""
-    return "url" not in settings.database.model_fields_set
+    """Return whether no database is configured, so that the embedded one is used."""
+    return reads_our_tables(settings) and "url" not in settings.database.model_fields_set
 
 
-def make_plan(settings: Settings, wishes: Wishes) -> Plan:
-    """Decide what runs, where, and with which configuration."""
-    with_monitor = wishes.monitor and settings.async_.monitor.enabled
+def make_plan(settings: Settings, options: UpOptions) -> Plan:
+    """Decide what runs where, with which configuration."""
+    with_monitor = options.monitor and settings.async_.monitor.enabled
     spare = free_ports(len(settings.queues) + 3)
-    database_file = (wishes.data_dir / "orders.db") if embeds_database(settings) else None
+    database_file = (options.data_dir / "orders.db") if embeds_database(settings) else None
     valkey_port = spare.pop() if embeds_broker(settings) else None
-    shared = _shared_environment(wishes, valkey_port, database_file)
-    services = [_scheduler(settings, shared, spare.pop())]
+    shared = _shared_environment(options, valkey_port, database_file)
+    services = [_scheduler(settings, shared, spare.pop(), reloads=options.reload)]
     services += [
-        _worker(name, queue.concurrency, settings, {**shared, **_metrics(spare.pop())})
+        _worker(
+            name,
+            queue.concurrency,
+            settings,
+            {**shared, **_metrics(spare.pop())},
+            reloads=options.reload,
+        )
         for name, queue in settings.queues.items()
     ]
     monitor_port = (settings.async_.monitor.port or spare.pop()) if with_monitor else None
     monitor = _monitor(settings, shared, monitor_port) if monitor_port else None
     if monitor:
         services.append(monitor)
-    demo = wishes.demo if wishes.demo is not None else database_file is not None
-    if demo and wishes.trickle:
+    demo = options.demo if options.demo is not None else database_file is not None
+    if demo and options.trickle:
         services.append(_trickle(shared))
+    preparations: tuple[Command, ...] = ()
+    if reads_our_tables(settings):
+        preparations = _preparations(shared, ours=database_file is not None, demo=demo)
     return Plan(
-        preparations=_preparations(shared, demo=demo),
+        preparations=preparations,
         services=tuple(services),
         valkey_port=valkey_port,
         database_file=database_file,
@@ -129,14 +151,14 @@ def make_plan(settings: Settings, wishes: Wishes) -> Plan:
 
 
 def monitor_host(settings: Settings) -> str:
-    """Return where the monitor listens: on loopback, unless its access is configured."""
+    """Return the host of the monitor: loopback, unless its access is configured."""
     return settings.monitor.host if _access_is_configured(settings) else LOOPBACK
 
 
 def _shared_environment(
-    wishes: Wishes, valkey_port: int | None, database_file: Path | None
+    options: UpOptions, valkey_port: int | None, database_file: Path | None
 ) -> dict[str, str]:
-    environment = wishes.environment()
+    environment = options.environment()
     if valkey_port is not None:
         environment["DULY_REDIS__URL"] = f"redis://{LOOPBACK}:{valkey_port}/0"
     if database_file is not None:
@@ -144,14 +166,19 @@ def _shared_environment(
     return environment
 
 
-def _preparations(shared: dict[str, str], *, demo: bool) -> tuple[Command, ...]:
-    verbs = ("migrate", "seed") if demo else ("migrate",)
+def _preparations(shared: dict[str, str], *, ours: bool, demo: bool) -> tuple[Command, ...]:
+    """Return what makes the tables; in a database of somebody else only a demo asks for them."""
+    words: tuple[tuple[str, ...], ...] = (("migrate",), ("seed",))
+    if not demo:
+        words = (("migrate",),) if ours else (("migrate", "--check"),)
     return tuple(
-        Command(name=verb, argv=_python("duly_worker", verb), environment=shared) for verb in verbs
+        Command(name=" ".join(each), argv=_python("duly_worker", *each), environment=shared)
+        for each in words
     )
 
 
-def _scheduler(settings: Settings, shared: dict[str, str], port: int) -> Service:
+def _scheduler(settings: Settings, shared: dict[str, str], port: int, *, reloads: bool) -> Service:
+    interval = f"a tick every {settings.scheduler.interval.total_seconds():g} s"
     return Service(
         command=Command(
             name="scheduler",
@@ -159,14 +186,20 @@ def _scheduler(settings: Settings, shared: dict[str, str], port: int) -> Service
             environment={**shared, **_metrics(port)},
             stage=Stage.SCHEDULER,
             stop_seconds=2.0,
+            reloads=reloads,
         ),
         address=_metrics_address(settings, port),
-        note=f"a tick every {settings.scheduler.interval.total_seconds():g} s",
+        note=interval if checks_orders(settings) else f"the schedules of {settings.app}",
     )
 
 
 def _worker(
-    queue: str, concurrency: int, settings: Settings, environment: dict[str, str]
+    queue: str,
+    concurrency: int,
+    settings: Settings,
+    environment: dict[str, str],
+    *,
+    reloads: bool,
 ) -> Service:
     drain = min(settings.worker.drain, LONGEST_DRAIN)
     return Service(
@@ -175,6 +208,7 @@ def _worker(
             argv=_python("duly_worker", "--queue", queue, "--concurrency", str(concurrency)),
             environment={**environment, "DULY_WORKER__DRAIN": f"{drain.total_seconds()}s"},
             stage=Stage.REST,
+            reloads=reloads,
         ),
         address=_metrics_address(settings, int(environment["DULY_METRICS__PORT"])),
         note=f"{concurrency} at once",
@@ -208,7 +242,7 @@ def _trickle(shared: dict[str, str]) -> Service:
             stop_seconds=3.0,
         ),
         address="",
-        note="new orders come in, others are completed (--no-trickle switches it off)",
+        note="adds and completes demo orders (off with --no-trickle)",
     )
 
 

@@ -1,4 +1,4 @@
-"""TCP ports of this machine: which are free, and whether one is taken."""
+"""TCP ports of this machine: find free ones, and check one."""
 
 import random
 import socket
@@ -10,10 +10,10 @@ _OURS: Final = range(22_240, 32_768)
 
 
 def is_taken(host: str, port: int) -> bool:
-    """Tell whether something else listens on the port, or we may not use it."""
+    """Return whether another program listens on the port, or this one may not."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # As servers do: a port in TIME_WAIT after the last run counts as free.
+        # As servers do: a port in TIME_WAIT from the last run counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -25,8 +25,8 @@ def is_taken(host: str, port: int) -> bool:
 def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
     """Return `count` different ports that are free now.
 
-    They are below those that kernels give to whoever asks for any: so nobody's outgoing connection
-    takes one before its service has come, or while it is started again.
+    They are below the range from which kernels choose ports for outgoing connections, so that none
+    of these takes one before its service has started, or while it restarts.
 
     Raises:
         DulyError: Too few are free.

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,7 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 class GaveUpError(DulyError):
-    """A process dies again and again right after its start."""
+    """A process keeps ending right after its start."""
 
     def __init__(self, name: str, ending: str, deaths: int) -> None:
         self.name = name
@@ -32,20 +32,22 @@ class GaveUpError(DulyError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """One process to run for as long as we run."""
+    """One process to keep running."""
 
     name: str
     argv: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict)
-    """Added to ours. Secrets go here: everybody on the machine can read an argv."""
+    """Added to that of this process. Secrets belong here: any user can read an argv."""
     log_file: Path | None = None
-    """Where the output goes instead of the console."""
+    """The file for its output; None: the console."""
     stage: int = 1
     """Lower stages are stopped first."""
     stop_seconds: float = 5.0
     """Time between SIGTERM and SIGKILL."""
+    reloads: bool = False
+    """Its code is being edited: when it ends right after its start, it waits for `restart`."""
     orphan_signal: signal.Signals = signal.SIGKILL
-    """What the kernel sends when we die without stopping it (Linux)."""
+    """What the kernel sends if this process dies without stopping it (Linux)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,17 +57,17 @@ class Backoff:
     first_seconds: float = 0.5
     longest_seconds: float = 8.0
     early_seconds: float = 10.0
-    """A death within so much of the start is an early one."""
+    """A process that ends sooner after its start has ended early."""
     early_deaths: int = 5
-    """So many of them in a row and we give up."""
+    """After so many early ends in a row, give up."""
 
     def seconds(self, early_deaths: int) -> float:
-        """Return the wait after so many early deaths in a row; 0 and 1 wait the least."""
+        """Return the wait after this many early ends in a row; the shortest one after 0 or 1."""
         return float(min(self.first_seconds * 2 ** max(early_deaths - 1, 0), self.longest_seconds))
 
 
 def ending_of(return_code: int) -> str:
-    """Say how a process ended: `exited with code 3` or `was killed by SIGKILL`."""
+    """Return how a process ended: `exited with code 3` or `was killed by SIGKILL`."""
     if return_code >= 0:
         return f"exited with code {return_code}"
     try:
@@ -75,12 +77,14 @@ def ending_of(return_code: int) -> str:
 
 
 class Supervisor:
-    """Keeps commands running. Made by `supervise`."""
+    """Keeps commands running. `supervise` creates it."""
 
     def __init__(
         self, group: asyncio.TaskGroup, console: Console, clock: Clock, backoff: Backoff
     ) -> None:
         self._group, self._console, self._clock, self._backoff = group, console, clock, backoff
+        self._changed: dict[str, asyncio.Event] = {}
+        """Name → set when it is to be started anew."""
         self._kept: list[tuple[Command, asyncio.Task[None]]] = []
         self._running: dict[str, asyncio.subprocess.Process] = {}
         self._stopping = asyncio.Event()
@@ -88,24 +92,34 @@ class Supervisor:
 
     def keep(self, command: Command) -> None:
         """Start a command and restart it whenever it ends, until `stop`."""
+        self._changed[command.name] = asyncio.Event()
         task = self._group.create_task(self._keep(command), name=command.name)
         self._kept.append((command, task))
 
+    def restart(self, names: Collection[str]) -> None:
+        """Have commands stop and start anew, those that wait for a change included."""
+        for command, _ in self._kept:
+            if command.name in names:
+                self._changed[command.name].set()
+                self._group.create_task(self._retire(command))
+
     def pids(self) -> dict[str, int]:
-        """Return the processes that run now, by name."""
+        """Return the ids of the running processes, by name."""
         return {name: process.pid for name, process in self._running.items()}
 
     async def wait(self) -> None:
-        """Return never.
+        """Wait until cancelled.
 
         Raises:
-            GaveUpError: One of the commands does not stay up.
+            GaveUpError: One of the commands keeps ending.
         """
         await asyncio.shield(self._gave_up)
 
     async def stop(self) -> None:
         """Stop everything, stage by stage; returns when no process is left. Idempotent."""
         self._stopping.set()
+        for changed in self._changed.values():
+            changed.set()
         for stage in sorted({command.stage for command, _ in self._kept}):
             members = [member for member in self._kept if member[0].stage == stage]
             async with asyncio.TaskGroup() as group:
@@ -124,20 +138,38 @@ class Supervisor:
             self._signal(command, signal.SIGKILL)
             await asyncio.wait([task])
 
+    async def _retire(self, command: Command) -> None:
+        process = self._running.get(command.name)
+        if process is None:
+            return
+        self._signal(command, signal.SIGTERM)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(command.stop_seconds):
+                await process.wait()
+        if process.returncode is None:
+            _signal_group(process.pid, signal.SIGKILL)
+
     def _signal(self, command: Command, number: signal.Signals) -> None:
         process = self._running.get(command.name)
         if process is not None:
             _signal_group(process.pid, number)
 
     async def _keep(self, command: Command) -> None:
-        early_deaths = 0
+        early_deaths, changed = 0, self._changed[command.name]
         while not self._stopping.is_set():
             started = self._clock.monotonic()
             ending = await self._run(command)
             if self._stopping.is_set():
                 return
             lived_seconds = self._clock.monotonic() - started
-            early_deaths = early_deaths + 1 if lived_seconds < self._backoff.early_seconds else 0
+            early = lived_seconds < self._backoff.early_seconds
+            if command.reloads and early and not changed.is_set():
+                self._console.say(f"{command.name} {ending}: waiting for a change")
+                await changed.wait()
+            if changed.is_set():
+                changed.clear()
+                continue
+            early_deaths = early_deaths + 1 if early else 0
             if early_deaths >= self._backoff.early_deaths:
                 self._give_up(GaveUpError(command.name, ending, early_deaths))
                 return
@@ -158,22 +190,22 @@ class Supervisor:
         except OSError as error:
             return f"could not be started ({error})"
         self._running[command.name] = process
-        if self._stopping.is_set():
-            # `stop` came while the process was on its way, and could not see it.
+        if self._stopping.is_set() or self._changed[command.name].is_set():
+            # `stop` or `restart` was called while the process was starting, and could not see it.
             self._signal(command, signal.SIGTERM)
         pump = self._group.create_task(self._pump(command.name, output))
         try:
             return_code = await process.wait()
         finally:
             self._running.pop(command.name, None)
-            # What the process itself started must not outlive it, nor hold its ports.
+            # The processes that it started must not outlive it, nor keep its ports.
             _signal_group(process.pid, signal.SIGKILL)
         await asyncio.wait([pump], timeout=1)
         pump.cancel()
         return ending_of(return_code)
 
     async def _pump(self, name: str, output: asyncio.StreamReader | None) -> None:
-        """Bring whole lines to the console, in chunks as large as they come."""
+        """Pass whole lines to the console, in chunks as large as they arrive."""
         if output is None:
             return
         rest = b""
@@ -187,7 +219,7 @@ class Supervisor:
             await self._show(name, rest + b"\n")
 
     async def _show(self, name: str, lines: bytes) -> None:
-        # A slow reader slows the writers; once we stop, lines are dropped rather than waited for.
+        # A slow reader slows down the writers; during a stop, lines are dropped instead.
         while not self._console.offer(name, lines) and not self._stopping.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(0.05):
@@ -198,14 +230,14 @@ class Supervisor:
 async def supervise(
     console: Console, *, clock: Clock, backoff: Backoff | None = None
 ) -> AsyncIterator[Supervisor]:
-    """Give a supervisor for the body; however the body ends, every process is stopped."""
+    """Give a supervisor for the body, and stop every process however the body ends."""
     failure: DulyError | None = None
     async with asyncio.TaskGroup() as group:
         supervisor = Supervisor(group, console, clock, backoff or Backoff())
         try:
             yield supervisor
         except DulyError as error:
-            # Raised below, where the group can not wrap it.
+            # Raised below, where the group cannot wrap it.
             failure = error
         finally:
             await supervisor.stop()
@@ -214,9 +246,9 @@ async def supervise(
 
 
 async def run_once(command: Command) -> tuple[int, str]:
-    """Run a command to its end; return its exit code and everything it wrote.
+    """Run a command to its end; return its exit code and its output.
 
-    Cancelled, it ends the process first.
+    If cancelled, it kills the process first.
     """
     process = await _spawn(command, subprocess.PIPE)
     try:
@@ -233,8 +265,8 @@ async def _start(
 ) -> tuple[asyncio.subprocess.Process, asyncio.StreamReader | None]:
     """Start a command with its output in its log file, or in a stream for the console.
 
-    The pipe is ours, not asyncio's: `Process.wait` would wait for the end of asyncio's own pipe,
-    which a grandchild may hold open for ever.
+    The pipe is not asyncio's: `Process.wait` would wait for that one to close, and a grandchild may
+    keep it open for ever.
     """
     if command.log_file is not None:
         with command.log_file.open("ab") as log:
@@ -255,7 +287,7 @@ async def _start(
 
 
 async def _spawn(command: Command, output: int) -> asyncio.subprocess.Process:
-    # A session of its own: Ctrl-C in the terminal reaches us alone, and we stop it in order.
+    # A session of its own: Ctrl-C reaches only this process, which stops the others in order.
     return await asyncio.create_subprocess_exec(
         *command.argv,
         stdin=subprocess.DEVNULL,
@@ -268,15 +300,15 @@ async def _spawn(command: Command, output: int) -> asyncio.subprocess.Process:
 
 
 def _die_with_parent(orphan_signal: signal.Signals) -> Callable[[], None] | None:
-    """Return what a child does between fork and exec, so that it can not outlive us.
+    """Return what a child runs between fork and exec, so that it cannot outlive this process.
 
-    Linux tells a process of its parent's death (prctl PR_SET_PDEATHSIG), even by SIGKILL, and
-    needs nothing of the program that runs, Valkey's binary included. Other systems have no such
-    thing: there only a stop by signal or by Ctrl-C leaves nothing behind.
+    Linux signals a process when its parent dies (prctl PR_SET_PDEATHSIG), even by SIGKILL, whatever
+    program it runs. Other systems have nothing like it: there, processes are left behind if this
+    one is killed.
     """
     if sys.platform != "linux":
         return None
-    # Loaded before the fork: afterwards only the call itself is safe.
+    # Loaded before the fork: after it, only the call itself is safe.
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     parent = os.getpid()
 

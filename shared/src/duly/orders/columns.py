@@ -1,4 +1,4 @@
-"""The column types that both databases keep exactly: prices without floats, instants in UTC."""
+"""Column types that both databases store exactly: prices without floats, instants in UTC."""
 
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
@@ -9,7 +9,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from typing_extensions import override
 
 PLACES = 4
-"""Decimal places of a price: enough for the price of a screw."""
+"""Decimal places of a price: enough for a single screw."""
 DIGITS = 14
 _CENT = Decimal("0.01")
 
@@ -17,7 +17,7 @@ _CENT = Decimal("0.01")
 class Price(TypeDecorator[Decimal]):
     """An exact decimal: NUMERIC on PostgreSQL, whole ten-thousandths on SQLite, which has none.
 
-    It comes back as people write it: with two places, or more only where they are not zero.
+    It is read with two decimal places, and with more only where they are not zero.
     """
 
     impl = Numeric(DIGITS, PLACES)
@@ -32,7 +32,7 @@ class Price(TypeDecorator[Decimal]):
 
     @override
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:
-        """Refuse what the column could not give back unchanged."""
+        """Refuse a value that the column could not return unchanged."""
         if value is None:
             return None
         if not isinstance(value, Decimal):
@@ -55,21 +55,21 @@ def _scaled(price: Decimal) -> Decimal:
         scaled = price.scaleb(PLACES)
         whole = scaled.to_integral_value()
     except InvalidOperation:
-        raise ValueError(f"{price} is no price") from None
+        raise ValueError(f"{price} is not a price") from None
     if not whole.is_finite() or whole != scaled or abs(whole) >= 10**DIGITS:
-        raise ValueError(f"{price} does not fit: a price has {PLACES} decimal places at most")
+        raise ValueError(f"{price} does not fit: a price has at most {PLACES} decimal places")
     return whole
 
 
 class Instant(TypeDecorator[datetime]):
-    """An aware instant; SQLite, which knows no time zones, stores it in UTC."""
+    """An aware instant; SQLite has no time zones and stores it in UTC."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     @override
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuse a time without a zone: it could be any instant."""
+        """Refuse a time without a zone: it is not an instant."""
         if value is None:
             return None
         if value.tzinfo is None:

@@ -1,45 +1,68 @@
-"""Reads the pending orders, page by page, in constant memory and with no query per order."""
+"""The pending orders of our own tables, page by page: constant memory, and no query per order."""
 
-import asyncio
-from collections import defaultdict
+from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
-from sqlalchemy import BigInteger, Integer, bindparam, literal_column, select
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Dialect,
+    Integer,
+    Select,
+    String,
+    bindparam,
+    cast,
+    func,
+    literal_column,
+    select,
+)
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from duly.orders.columns import Price
+from duly.orders.page import Page
+from duly.orders.reader import Reader, divided, reading
+from duly.orders.source import Sweep
 from duly.orders.tables import CUSTOMERS, ORDER_ITEMS, ORDERS, PRODUCTS
+from duly.orders.view import View
 
-PAGE_SIZE = 1000
-PAGE_TIMEOUT = timedelta(seconds=30)
-"""The last guard: the database's own limits are shorter, but do not help when it is silent."""
-
-PendingOrder = tuple[int, str, str]
-"""Order id, the customer's username, and the e-mail address."""
-OrderItem = tuple[str, int, Decimal]
-"""The product's name, the quantity, and the price of one."""
-
-# The status stands in the text: with a parameter in its place no planner could know that the
-# partial index will do.
+# The status is part of the text: with a parameter no planner could know that the partial index
+# applies.
 _IS_PENDING = ORDERS.c.status == literal_column("'pending'")
 _AFTER = bindparam("after", type_=BigInteger)
 _LAST = bindparam("last", type_=BigInteger)
 _LIMIT = bindparam("limit", type_=Integer)
-PENDING_ORDERS = (
-    select(ORDERS.c.id, CUSTOMERS.c.username, CUSTOMERS.c.email)
-    .join(CUSTOMERS, CUSTOMERS.c.id == ORDERS.c.customer_id)
-    .where(_IS_PENDING, ORDERS.c.id > _AFTER)
-    .order_by(ORDERS.c.id)
-    .limit(_LIMIT)
-    # Without statistics SQLite would walk through the orders of every status instead.
-    .with_hint(ORDERS, "INDEXED BY ix_orders_pending", "sqlite")
+FIRST_ID, LAST_ID = -(2**63), 2**63 - 1
+
+
+def _page_of(*columns: ColumnElement[Any]) -> Select[Any]:
+    return (
+        select(*columns)
+        .join(CUSTOMERS, CUSTOMERS.c.id == ORDERS.c.customer_id)
+        .where(_IS_PENDING, ORDERS.c.id > _AFTER, ORDERS.c.id <= _LAST)
+        .order_by(ORDERS.c.id)
+        .limit(_LIMIT)
+        # Without statistics SQLite would scan the orders of every status instead.
+        .with_hint(ORDERS, "INDEXED BY ix_orders_pending", "sqlite")
+    )
+
+
+PENDING_ORDERS = _page_of(ORDERS.c.id, CUSTOMERS.c.username, CUSTOMERS.c.email)
+"""Bind `after` (the last order id of the previous page), `last` (that of the sweep) and `limit`."""
+PENDING_ORDERS_WITH_TIMES = _page_of(
+    *PENDING_ORDERS.selected_columns, ORDERS.c.created_at, ORDERS.c.updated_at
 )
-"""Bind `after` (the id of the last order of the page before) and `limit`."""
+"""The same, each with when it was created and last changed."""
 PENDING_ITEMS = (
     select(
-        ORDER_ITEMS.c.order_id, PRODUCTS.c.name, ORDER_ITEMS.c.quantity, ORDER_ITEMS.c.unit_price
+        ORDER_ITEMS.c.order_id,
+        PRODUCTS.c.name,
+        ORDER_ITEMS.c.quantity,
+        # As a text: a decimal takes longer to make, and to look up, than the rest of its row.
+        cast(ORDER_ITEMS.c.unit_price, String),
     )
     .join(ORDERS, ORDERS.c.id == ORDER_ITEMS.c.order_id)
     .join(PRODUCTS, PRODUCTS.c.id == ORDER_ITEMS.c.product_id)
@@ -47,59 +70,124 @@ PENDING_ITEMS = (
     .order_by(ORDER_ITEMS.c.order_id, ORDER_ITEMS.c.id)
     .with_hint(ORDERS, "INDEXED BY ix_orders_pending", "sqlite")
 )
-"""Bind `after` and `last`: the items of a page, by its bounds rather than by a thousand ids."""
+"""Bind `after` and `last`: the items of a page, selected by its bounds instead of by every id."""
 
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Some pending orders, by ascending id."""
-
-    orders: Sequence[PendingOrder]
-    items: dict[int, list[OrderItem]] = field(default_factory=dict)
-    """By order id; empty when they were not asked for. An order without items is not in it."""
+PENDING_COUNT = select(func.count()).select_from(ORDERS).where(_IS_PENDING)
+PENDING_BOUND = (
+    select(ORDERS.c.id)
+    .where(_IS_PENDING, ORDERS.c.id > _AFTER)
+    .order_by(ORDERS.c.id)
+    .offset(bindparam("skip", type_=Integer))
+    .limit(1)
+    .with_hint(ORDERS, "INDEXED BY ix_orders_pending", "sqlite")
+)
+"""Bind `after` and `skip`: the id so many orders further on."""
+OLDEST = select(ORDERS.c.created_at).where(_IS_PENDING).order_by(ORDERS.c.created_at).limit(1)
+"""The partial index on the time of creation answers at once, however many are pending."""
 
 
 async def pending_pages(
-    engine: AsyncEngine,
-    *,
-    items: bool = False,
-    page_size: int = PAGE_SIZE,
-    timeout: timedelta = PAGE_TIMEOUT,  # noqa: ASYNC109 - of each page, not of the call
+    engine: AsyncEngine, sweep: Sweep, view: View | None = None
 ) -> AsyncGenerator[Page, None]:
-    """Yield all pending orders, in pages.
+    """Yield the pending orders of a sweep, in pages.
 
-    A page is a short transaction of its own, so no snapshot and no connection is held while the
-    caller works on it. Orders that come or go meanwhile are seen or not; each is seen once.
+    Each page is a short transaction of its own, so no snapshot is held while the caller works on
+    it, unless the view is a consistent one. Without it, orders that appear or disappear meanwhile
+    may be seen or not. No order is seen twice.
 
     Args:
         engine: The orders database.
-        items: Whether to read the items too, by one more statement a page.
-        page_size: Orders a page.
-        timeout: How long one page may take.
+        sweep: What to read; items cost one more statement a page.
+        view: How to read it; None: as the settings' defaults have it.
 
     Raises:
-        TimeoutError: A page took too long.
+        TimeoutError: The database is silent.
         sqlalchemy.exc.DBAPIError: The database failed.
     """
-    after, more = 0, True
-    while more:
-        async with asyncio.timeout(timeout.total_seconds()), engine.connect() as connection:
-            # One more than a page holds tells whether there is another one.
-            bounds = {"after": after, "limit": page_size + 1}
-            rows = (await connection.execute(PENDING_ORDERS, bounds)).all()
-            orders = [(row[0], row[1], row[2]) for row in rows[:page_size]]
-            more = len(rows) > page_size
-            if not orders:
+    view = view or View()
+    after = FIRST_ID if sweep.after is None else sweep.after
+    more = True
+    async with reading(engine, view) as reader:
+        about = await _about(reader, sweep, view)
+        while more:
+            page, more = await _page(reader, sweep, after)
+            if not page.orders:
                 return
-            last = orders[-1][0]
-            page = Page(orders, await _items(connection, after, last) if items else {})
-        after = last
-        yield page
+            after = page.orders[-1][0]
+            yield replace(page, **about) if about else page
+            about = {}
 
 
-async def _items(connection: AsyncConnection, after: int, last: int) -> dict[int, list[OrderItem]]:
-    found: defaultdict[int, list[OrderItem]] = defaultdict(list)
-    rows = await connection.execute(PENDING_ITEMS, {"after": after, "last": last})
-    for order_id, name, quantity, unit_price in rows.all():
-        found[order_id].append((name, quantity, unit_price))
-    return dict(found)
+async def bounds(engine: AsyncEngine, parts: int, smallest: int, view: View) -> list[int]:
+    """Return the last id of each part but the last: see `duly.orders.shards.Divisible`."""
+    async with reading(engine, view) as reader:
+        ((count,),) = await reader.rows(PENDING_COUNT, {})
+
+        async def next_bound(after: int | None, skip: int) -> list[Any]:
+            start = FIRST_ID if after is None else after
+            return await reader.rows(PENDING_BOUND, {"after": start, "skip": skip})
+
+        return await divided(count, parts, smallest, next_bound)
+
+
+async def _about(reader: Reader, sweep: Sweep, view: View) -> dict[str, Any]:
+    """Return what the first page is to say of all: how old the oldest order is, and the lag."""
+    about: dict[str, Any] = {}
+    if view.replica:
+        about["lag"] = await reader.lag()
+    if sweep.after is None and not sweep.times:
+        for (created,) in await reader.rows(OLDEST, {}):
+            about["oldest"] = _instant(created)
+    return about
+
+
+async def _page(reader: Reader, sweep: Sweep, after: int) -> tuple[Page, bool]:
+    """Return the page after an id, and whether there is another one."""
+    statement = PENDING_ORDERS_WITH_TIMES if sweep.times else PENDING_ORDERS
+    last = LAST_ID if sweep.until is None else sweep.until
+    # One row more than a page holds shows whether there is another page.
+    bounds = {"after": after, "last": last, "limit": sweep.page_size + 1}
+    orders = await reader.rows(statement, bounds)
+    more = len(orders) > sweep.page_size
+    del orders[sweep.page_size :]
+    page = _with_times(orders) if sweep.times else Page(orders)
+    if sweep.items and orders:
+        page = await _with_items(reader, page, after)
+    return page, more
+
+
+def _with_times(rows: Sequence[Any]) -> Page:
+    times = [(_instant(created), _instant(changed)) for *_, created, changed in rows]
+    oldest = min((created for created, _ in times), default=None)
+    return Page([row[:3] for row in rows], times=times, oldest=oldest)
+
+
+def _instant(value: datetime | str) -> datetime:
+    """Return an instant as the drivers give it: SQLite has texts in UTC."""
+    if isinstance(value, str):
+        return datetime.fromisoformat(value).replace(tzinfo=UTC)
+    return value.astimezone(UTC)
+
+
+async def _with_items(reader: Reader, page: Page, after: int) -> Page:
+    orders = page.orders
+    rows = await reader.rows(PENDING_ITEMS, {"after": after, "last": orders[-1][0]})
+    if not rows:
+        return replace(page, counts=[0] * len(orders))
+    ids, names, quantities, prices = zip(*rows, strict=True)
+    counts = Counter(ids)
+    read = _Prices(reader.dialect)
+    items = zip(names, quantities, map(read.__getitem__, prices), strict=True)
+    return replace(page, items=list(items), counts=[counts[order[0]] for order in orders])
+
+
+class _Prices(dict[Any, Any]):
+    """Driver's value → price: a shop has few prices, and reading one takes long."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._type, self._dialect = Price(), dialect
+
+    def __missing__(self, value: Any) -> Any:  # noqa: ANN401 - as the driver gives it
+        stored = Decimal(value) if self._dialect.name == "postgresql" else int(value)
+        price = self[value] = self._type.process_result_value(stored, self._dialect)
+        return price

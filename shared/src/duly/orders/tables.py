@@ -20,7 +20,7 @@ from duly.orders.columns import Instant, Price
 
 
 class OrderStatus(StrEnum):
-    """Where an order is in its life."""
+    """The state of an order."""
 
     PENDING = "pending"
     COMPLETED = "completed"
@@ -36,7 +36,7 @@ METADATA = MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
-# SQLite numbers rows by itself only when the column is a plain INTEGER, of 64 bits all the same.
+# SQLite numbers rows itself only if the column is a plain INTEGER; that has 64 bits all the same.
 _ID = BigInteger().with_variant(Integer(), "sqlite")
 _PENDING = text("status = 'pending'")
 
@@ -64,6 +64,12 @@ ORDERS = Table(
     Column("updated_at", Instant, nullable=False),
     CheckConstraint("status IN ('pending', 'completed', 'cancelled')", name="status"),
     Index("ix_orders_pending", "id", sqlite_where=_PENDING, postgresql_where=_PENDING),
+    Index(
+        "ix_orders_pending_created_at",
+        "created_at",
+        sqlite_where=_PENDING,
+        postgresql_where=_PENDING,
+    ),
 )
 ORDER_ITEMS = Table(
     "order_items",

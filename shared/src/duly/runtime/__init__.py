@@ -1,1 +1,1 @@
-"""What every service stands on: settings, logs, metrics, tracing, probes, signals."""
+"""What every service is built on: settings, logs, metrics, probes, signals."""

@@ -1,21 +1,37 @@
-"""The batched path of the log: many lines of one message at once, as `logs` would write them."""
+"""The batched path of the log: many lines of one message at once, written as `logs` does."""
 
 import logging
-from collections.abc import Iterable
+import operator
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from duly.runtime import logs
 from duly.runtime.output import Output
 from duly.runtime.settings import LogSettings
 
+_OF_THREE_FIELDS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Inner:
+    """Lines that stand between others: those of the first row, then those of the second."""
+
+    level: str
+    message: str
+    fields: tuple[str, ...]
+    rows: Sequence[tuple[object, ...]]
+    counts: Sequence[int]
+    """How many of them belong to each outer row."""
+
 
 class LineWriter:
     """Writes rows as log lines, a batch in one call.
 
-    A line takes 2 to 4 microseconds here, some 15 in structlog; a batch carries one timestamp.
+    A line takes about a microsecond, against some 15 in structlog; a batch has one timestamp.
 
     Args:
-        settings: Used when nothing was configured, as in tests of single parts.
-        output: None: where `logs.configure` has sent the log.
+        settings: Used if nothing is configured, as in tests of single parts.
+        output: None: the output of `logs.configure`.
     """
 
     def __init__(
@@ -24,7 +40,7 @@ class LineWriter:
         self._output = output or logs.current() or Output(settings or LogSettings(), service="duly")
 
     def enabled(self, level: str) -> bool:
-        """Tell whether lines of a level ("DEBUG", "INFO", …) are written at all."""
+        """Return whether lines of a level ("DEBUG", "INFO", …) are written at all."""
         known: int = logging.getLevelNamesMapping()[level.upper()]
         return known >= self._output.level
 
@@ -35,20 +51,92 @@ class LineWriter:
         fields: tuple[str, ...],
         rows: Iterable[tuple[object, ...]],
     ) -> int:
-        """Write a line for each row and return how many; none when the level is not enabled.
+        """Write a line for each row and return how many.
+
+        It is 0 if the level is not enabled, or if the lines were dropped: see `room`.
 
         Args:
             level: "DEBUG", "INFO", …
-            message: The same for all.
+            message: The message of all lines.
             fields: Their names, in the order of the rows' values.
-            rows: The values, as many as there are names. Not read when nothing is written.
+            rows: The values of each line. Not read if nothing is written.
         """
         if not self.enabled(level):
             return 0
-        form = self._output.format
-        template = form.template(self._output.timestamp(), level.upper(), message, fields)
-        text = form.text
-        lines = [template % tuple(map(text, row)) for row in rows]
-        if lines:
-            self._output.write("".join(lines))
-        return len(lines)
+        lines = self._lines(level, message, fields, list(rows))
+        if not lines:
+            return 0
+        # A single line, such as a summary, is not lost among the lines of a batch.
+        written = self._output.write("".join(lines), batch=len(lines) > 1)
+        return len(lines) if written else 0
+
+    def write_nested(
+        self,
+        level: str,
+        message: str,
+        fields: tuple[str, ...],
+        rows: Sequence[tuple[object, ...]],
+        inner: Inner,
+    ) -> int:
+        """Write a line for each row, each followed by the lines that belong to it.
+
+        Args:
+            level: As of `write`.
+            message: As of `write`.
+            fields: As of `write`.
+            rows: As of `write`.
+            inner: The lines between; left out if their level is not enabled.
+
+        Returns:
+            How many lines of the rows themselves were written.
+        """
+        if not self.enabled(inner.level):
+            return self.write(level, message, fields, rows)
+        enabled = self.enabled(level)
+        outer = self._lines(level, message, fields, rows) if enabled else [""] * len(rows)
+        between = self._lines(inner.level, inner.message, inner.fields, inner.rows)
+        parts: list[str] = []
+        at = 0
+        for line, count in zip(outer, inner.counts, strict=True):
+            parts.append(line)
+            if count:
+                parts += between[at : at + count]
+                at += count
+        written = self._output.write("".join(parts), batch=True)
+        return len(outer) if enabled and written else 0
+
+    async def room(self, seconds: float) -> bool:
+        """Wait until there is room for a batch, as `log.when_full` says; return whether there is.
+
+        Args:
+            seconds: How long to wait at most.
+        """
+        return await self._output.room(seconds)
+
+    def _lines(
+        self, level: str, message: str, fields: tuple[str, ...], rows: Sequence[tuple[object, ...]]
+    ) -> list[str]:
+        """Return the lines of rows: formed column by column, since most need nothing escaped."""
+        if not rows:
+            return []
+        form, stamp = self._output.format, self._output.timestamp()
+        values = list(zip(*rows, strict=True))
+        columns = list(map(form.column, values))
+        pieces = form.pieces(stamp, level.upper(), message, fields)
+        for place, column in enumerate(columns):
+            pieces[place] += column.quote
+            pieces[place + 1] = column.quote + pieces[place + 1]
+        texts = [column.texts for column in columns]
+        if all(map(operator.is_, texts, values)):  # nothing had to be written otherwise
+            return _filled(pieces, rows)
+        return _filled(pieces, zip(*texts, strict=True))
+
+
+def _filled(pieces: Sequence[str], rows: Iterable[tuple[object, ...]]) -> list[str]:
+    """Return the pieces with the texts of each row between them."""
+    if len(pieces) == _OF_THREE_FIELDS:
+        # Orders and items have three fields each: this takes half the time of a template.
+        a, b, c, d = pieces
+        return [f"{a}{x}{b}{y}{c}{z}{d}" for x, y, z in rows]
+    template = "%s".join(piece.replace("%", "%%") for piece in pieces)
+    return [template % row for row in rows]

@@ -1,4 +1,4 @@
-"""Reads the configuration once, at the start: the file, then `DULY_…` variables over it.
+"""Loads the configuration once, at the start: the file, overridden by `DULY_…` variables.
 
 Every mistake is found before anything starts, and all of them are reported together.
 """
@@ -9,20 +9,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from duly.errors import ConfigError
 from duly.runtime.mistakes import did_you_mean, explain
 from duly.runtime.outline import Key, find, outline
 from duly.runtime.settings import Settings
-from duly.runtime.yamlfile import read_yaml
 
 S = TypeVar("S", bound=Settings)
 PREFIX = "DULY_"
 LEVEL = "__"
 CONFIG_VARIABLE = "DULY_CONFIG"
 DEFAULT_FILE = Path("duly.yaml")
-"""Read when it exists and neither a flag nor the variable names another one."""
+"""Read if it exists, unless a flag or the variable names another file."""
 
 
 def load(
@@ -31,13 +30,13 @@ def load(
     """Return the settings of `cls`.
 
     Args:
-        cls: What to read.
-        config: The YAML file; None: the one that DULY_CONFIG names, else ./duly.yaml if there is
-            one. Its keys are overridden by variables: `redis.port` by DULY_REDIS__PORT.
-        environment: The variables; None: this process's.
+        cls: The settings class.
+        config: The YAML file; None: the file named by DULY_CONFIG, else ./duly.yaml if it exists.
+            Variables override its keys: DULY_REDIS__PORT overrides `redis.port`.
+        environment: The variables; None: those of this process.
 
     Raises:
-        ConfigError: Something is wrong, with the place and a remedy for each mistake.
+        ConfigError: Something is wrong; it gives the place and a remedy for each mistake.
     """
     variables = os.environ if environment is None else environment  # noqa: TID251 - their reader
     file = _file(config, variables)
@@ -45,17 +44,20 @@ def load(
     given = _Variables(keys)
     for name in sorted(variables):
         given.read(name, variables[name])
-    content = _tidied(read_yaml(file) if file else {}, keys, ())
-    settings, mistakes = _made(cls, _merged(content, given.values)), given.mistakes
-    if isinstance(settings, ValidationError):
+    content = _tidied(_read(file), keys, ())
+    mistakes = given.mistakes
+    try:
+        settings = cls.model_validate({"settings": {}, **_merged(content, given.values)})
+    except ValidationError as error:
         source = str(file) if file else "defaults"
-        mistakes = [*explain(settings, keys=keys, file=source, variables=given.names), *mistakes]
-    elif not mistakes:
-        return settings
+        mistakes = [*explain(error, keys=keys, file=source, variables=given.names), *mistakes]
+    else:
+        if not mistakes:
+            return settings
     first, *others = mistakes
     raise ConfigError(
         first.path, first.problem, remedy=first.remedy, source=first.source, others=tuple(others)
-    )
+    ) from None
 
 
 def variable(path: Sequence[str]) -> str:
@@ -64,7 +66,7 @@ def variable(path: Sequence[str]) -> str:
 
 
 class _Variables:
-    """Sorts variables into the tree of the settings; notes which gave what."""
+    """Sorts variables into the tree of the settings, and records which gave what."""
 
     def __init__(self, keys: Sequence[Key]) -> None:
         self._keys = keys
@@ -73,10 +75,10 @@ class _Variables:
         self.mistakes: list[ConfigError] = []
 
     def read(self, name: str, text: str) -> None:
-        """Take one variable, if it is ours.
+        """Take one variable, if it is a setting.
 
-        Kubernetes sets DULY_PORT and the like for a Service called duly, so that a name without
-        two underscores counts only if it is a section's.
+        Kubernetes sets DULY_PORT and the like for a Service called duly; therefore a name without
+        two underscores counts only if it is the name of a section.
         """
         if not name.startswith(PREFIX) or name == CONFIG_VARIABLE:
             return
@@ -86,17 +88,24 @@ class _Variables:
             self._wrong(name, path, "unknown variable", did_you_mean_variable(path, self._keys))
         if key is None or (text == "" and (key.optional or key.section or key.kind is not str)):
             return
+        if key.open and len(path) > len(key.path):
+            # Whoever knows the key reads the text.
+            self._take(name, path, text)
+            return
         try:
             value = _parsed(text, key)
-        except ValueError:
+        except (ValueError, RecursionError):
             self._wrong(name, path, "not valid JSON", 'write an object such as {"key": 1}')
             return
         if value is not None and key.section and not isinstance(value, dict):
             self._wrong(name, path, "a JSON object is expected", 'such as {"key": 1}')
             return
-        self.names[path] = name
         if key.section and isinstance(value, dict):
             value = _tidied(value, self._keys, path)
+        self._take(name, path, value)
+
+    def _take(self, name: str, path: tuple[str, ...], value: Any) -> None:  # noqa: ANN401
+        self.names[path] = name
         for part in reversed(path):
             value = {part: value}
         self.values = _merged(self.values, value)
@@ -132,10 +141,18 @@ def _file(config: Path | None, variables: Mapping[str, str]) -> Path | None:
     return DEFAULT_FILE if DEFAULT_FILE.exists() else None
 
 
+def _read(file: Path | None) -> dict[str, Any]:
+    if file is None:
+        return {}
+    from duly.runtime.yamlfile import read_yaml  # 1.4 MB that only a file needs.
+
+    return read_yaml(file)
+
+
 def _tidied(
     content: Mapping[Any, Any], keys: Sequence[Key], path: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Make every key a string, and leave out sections that were begun but left empty."""
+    """Make every key a string, and drop sections without any keys."""
     tidy: dict[str, Any] = {}
     for name, value in content.items():
         here = (*path, str(name))
@@ -154,13 +171,3 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
         both = isinstance(old, dict) and isinstance(value, dict)
         merged[name] = _merged(old, value) if both else value  # type: ignore[arg-type]
     return merged
-
-
-def _made(cls: type[S], values: dict[str, Any]) -> S | ValidationError:
-    """Validate without pydantic-settings reading the variables a second time."""
-    made = cls.__new__(cls)
-    try:
-        BaseModel.__init__(made, **values)
-    except ValidationError as error:
-        return error
-    return made

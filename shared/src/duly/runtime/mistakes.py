@@ -1,4 +1,4 @@
-"""Tells what is wrong with a configuration in the words of the one who wrote it."""
+"""Explains what is wrong with a configuration in the terms of the person who wrote it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
@@ -27,7 +27,7 @@ def explain(
     Args:
         error: What pydantic found.
         keys: The outline of the settings.
-        file: Where values come from that no variable gave.
+        file: The source of every value that no variable gave.
         variables: Path → the variable that gave its value.
     """
     found = []
@@ -40,7 +40,7 @@ def explain(
 
 
 def did_you_mean(path: Sequence[str], keys: Sequence[Key]) -> str:
-    """Return a remedy that names the most similar key, or the keys that may stand there."""
+    """Return a remedy: the most similar key, or all keys that are valid there."""
     dotted = ".".join(path)
     section = keys_below(path[:-1], keys)
     best = get_close_matches(path[-1], section, n=1) or _displaced(path, keys)
@@ -69,7 +69,7 @@ def _displaced(path: Sequence[str], keys: Sequence[Key]) -> list[str]:
 
 
 def _source(path: tuple[str, ...], variables: Mapping[tuple[str, ...], str]) -> str:
-    """Return the variable that gave a path, or the closest part of it above or below."""
+    """Return the variable that gave the value at a path, or the nearest section around it."""
     for length in range(len(path), 0, -1):
         if name := variables.get(path[:length]):
             return name
@@ -82,9 +82,10 @@ def _sentence(
     key, kind = find(keys, path), detail["type"]
     if kind == "extra_forbidden":
         return "unknown key", did_you_mean(path, keys)
-    if key is None or key.section:
+    if key is None or key.section or kind == "missing":
         return _about_section(detail, key)
-    value = "the value" if key.secret else _shown(detail.get("input"))
+    # What an application keeps in its own section may be secret whatever its type.
+    value = "the value" if key.secret or path[0] == "settings" else _shown(detail.get("input"))
     if kind == "value_error":
         return f"{value} {detail['ctx']['error']}", ""
     if key.kind is timedelta:
@@ -99,6 +100,8 @@ def _about_section(detail: Mapping[str, Any], key: Key | None) -> tuple[str, str
         return "not a valid name", _NAMES
     if detail["type"] == "value_error":
         return str(detail["ctx"]["error"]), ""
+    if detail["type"] == "missing":
+        return "is required", "" if key is None else str(key.field.description or "")
     inside = "" if key is None else f"indent its keys below {key.path[-1]}:"
     return "a section of keys is expected here, not a value", inside
 
@@ -120,4 +123,6 @@ def _words(expected: str) -> Iterable[str]:
 
 def _shown(value: Any) -> str:  # noqa: ANN401 - whatever the file holds
     text = repr(value)
+    if "@" in text or "://" in text:
+        return "the value"  # A URL in the wrong place may hold a password.
     return text if len(text) <= _LONGEST_VALUE else text[:_LONGEST_VALUE] + "…"

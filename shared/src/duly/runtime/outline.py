@@ -10,7 +10,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 ANY_NAME = "<name>"
-"""Stands for whatever name a queue has."""
+"""Stands for the name of any queue."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +23,8 @@ class Key:
     optional: bool = False
     section: bool = False
     """It has keys below it."""
+    open: bool = False
+    """Whoever reads it alone knows which."""
     field: FieldInfo
 
     @property
@@ -32,7 +34,7 @@ class Key:
 
     @property
     def secret(self) -> bool:
-        """Whether its value must not be shown."""
+        """Whether its value must never be shown."""
         return self.kind is SecretStr
 
     @property
@@ -42,18 +44,20 @@ class Key:
 
     @property
     def removable(self) -> bool:
-        """Whether `null` takes it away: a queue of the defaults."""
+        """Whether `null` removes it: a default queue."""
         return self.path[-1] == ANY_NAME
 
     def matches(self, path: Sequence[str]) -> bool:
-        """Tell whether `path` leads here, whatever a queue is called."""
+        """Return whether `path` leads here, whatever the queue is called."""
+        if self.open and len(path) > len(self.path):
+            return self.matches(path[: len(self.path)])
         return len(path) == len(self.path) and all(
             mine in {ANY_NAME, given} for mine, given in zip(self.path, path, strict=True)
         )
 
 
 def outline(cls: type[BaseModel], above: tuple[str, ...] = ()) -> tuple[Key, ...]:
-    """Return the keys of a settings class in their order, each section before its own keys."""
+    """Return the keys of a settings class in order, each section before its own keys."""
     keys: list[Key] = []
     for name, field in cls.model_fields.items():
         keys += _walk((*above, field.alias or name), field.annotation, field)
@@ -70,6 +74,8 @@ def _walk(path: tuple[str, ...], annotation: Any, field: FieldInfo) -> list[Key]
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         here = Key(path=path, kind=kind, optional=optional, section=True, field=field)
         return [here, *outline(kind, path)]
+    if kind is Any:
+        return [Key(path=path, kind=kind, section=True, open=True, field=field)]
     if get_origin(kind) is dict:
         here = Key(path=path, kind=kind, optional=optional, section=True, field=field)
         return [here, *_walk((*path, ANY_NAME), get_args(kind)[1], field)]

@@ -1,12 +1,7 @@
-"""Serves /metrics, /livez and /readyz from a thread of its own.
-
-The thread has its own event loop, so that it answers while the service's loop is blocked, and
-says so. Requests are bounded in size, time and number: nobody keeps a probe from its answer.
-"""
+"""Serves /metrics, /livez and /readyz from threads: a blocked service answers, and says so."""
 
 import asyncio
 import socket
-import threading
 from collections.abc import Callable
 from datetime import timedelta
 from http import HTTPStatus
@@ -19,14 +14,12 @@ from prometheus_client.exposition import choose_encoder
 
 from duly.clock import Clock, SystemClock
 from duly.errors import ConfigError
+from duly.runtime.metrics import LoopLag
+from duly.runtime.probeserver import TEXT, Answer, ProbeServer
 from duly.runtime.settings import MetricsSettings
+from duly.runtime.supervision import DEFAULT_BOUND
 
 _BEAT_SECONDS: Final = 0.5
-_REQUEST_SECONDS: Final = 5.0
-_LARGEST_HEAD_BYTES: Final = 16_384
-_MOST_CONNECTIONS: Final = 200
-_TEXT: Final = "text/plain; charset=utf-8"
-_Answer = tuple[HTTPStatus, str, bytes]
 
 
 class Probes:
@@ -36,11 +29,13 @@ class Probes:
         settings: Whether and where to listen; port 0 takes any free one.
         registry: What /metrics shows.
         ready: Called in the server's thread for /readyz: None, or why the service is not ready.
-        stall: /livez fails when the loop has not run for so long. It never asks the broker.
+        live: Called there for /livez: None, or why the service has to be restarted. It never asks
+            the broker, whose outage restarts nobody.
+        stall: /livez also fails when the event loop has not run for this long.
         clock: Measures that.
 
     Raises:
-        ConfigError: On entering, when it can not listen there.
+        ConfigError: On entering, when it cannot listen there.
     """
 
     def __init__(
@@ -49,28 +44,27 @@ class Probes:
         registry: CollectorRegistry,
         *,
         ready: Callable[[], str | None],
-        stall: timedelta = timedelta(seconds=15),
+        live: Callable[[], str | None] = lambda: None,
+        stall: timedelta = DEFAULT_BOUND,
         clock: Clock | None = None,
     ) -> None:
-        self._settings, self._registry, self._ready = settings, registry, ready
+        self._settings, self._registry = settings, registry
+        self._lag = LoopLag(registry)
+        self._ready, self._live = ready, live
         self._stall, self._clock = stall, clock or SystemClock()
         self._beat_at = self._clock.monotonic()
         self._beating: asyncio.TimerHandle | None = None
-        self._listener: socket.socket | None = None
-        self._thread: threading.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._started, self._end = threading.Event(), asyncio.Event()
+        self._server: ProbeServer | None = None
         self.port = 0
         """Where it listens; 0 when it is switched off."""
 
     async def __aenter__(self) -> Self:
         if self._settings.enabled:
-            self._listener = _listen(self._settings)
-            self.port = self._listener.getsockname()[1]
+            listener = _listen(self._settings)
+            self.port = listener.getsockname()[1]
             self._beat()
-            self._thread = threading.Thread(target=self._run, name="probes", daemon=True)
-            self._thread.start()
-            await asyncio.to_thread(self._started.wait, _REQUEST_SECONDS)
+            self._server = ProbeServer(listener, self._answer)
+            self._server.start()
         return self
 
     async def __aexit__(
@@ -81,122 +75,52 @@ class Probes:
     ) -> None:
         if self._beating:
             self._beating.cancel()
-        if self._loop and self._thread:
-            self._loop.call_soon_threadsafe(self._end.set)
-            await asyncio.to_thread(self._thread.join, 1.0)
+        if self._server:
+            self._server.stop()
 
     def _beat(self) -> None:
-        """Note, from the watched loop itself, that it runs."""
-        self._beat_at = self._clock.monotonic()
+        """Note, from the watched loop itself, that it runs, and how late."""
+        now = self._clock.monotonic()
+        if self._beating is not None:
+            self._lag.observe(now - self._beat_at - _BEAT_SECONDS)
+        self._beat_at = now
         self._beating = asyncio.get_running_loop().call_later(_BEAT_SECONDS, self._beat)
 
-    def _run(self) -> None:
-        asyncio.run(self._serve())
-
-    async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        slots = asyncio.Semaphore(_MOST_CONNECTIONS)
-
-        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            if slots.locked():
-                writer.transport.abort()
-                return
-            async with slots:
-                await self._connection(reader, writer)
-
-        server = await asyncio.start_server(
-            connected, sock=self._listener, limit=_LARGEST_HEAD_BYTES
-        )
-        self._started.set()
-        await self._end.wait()
-        server.close()
-
-    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one request; whoever is too slow, too long or gone gets nothing more."""
-        try:
-            async with asyncio.timeout(_REQUEST_SECONDS):
-                try:
-                    head = await reader.readuntil(b"\r\n\r\n")
-                except asyncio.LimitOverrunError:
-                    status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-                    writer.write(_response("GET", (status, _TEXT, b"too long\n")))
-                else:
-                    writer.write(self._respond(head))
-                await writer.drain()
-                # In stages (RFC 9112, section 9.6): to close while something is unread is a
-                # reset, which may reach the client before it has read the answer.
-                writer.write_eof()
-                while await reader.read(_LARGEST_HEAD_BYTES):
-                    pass
-                writer.close()
-                await writer.wait_closed()
-        except (TimeoutError, OSError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.transport.abort()
-
-    def _respond(self, head: bytes) -> bytes:
-        first, *rest = head.decode("latin-1").split("\r\n")
-        words = first.split(" ")
-        if len(words) != 3 or not words[2].startswith("HTTP/1."):  # noqa: PLR2004
-            return _response("GET", (HTTPStatus.BAD_REQUEST, _TEXT, b"this is not HTTP/1.1\n"))
-        method, target = words[0], words[1].partition("?")[0]
-        headers = (line.partition(":") for line in rest)
-        accept = next((value for name, _, value in headers if name.lower() == "accept"), "")
-        return _response(method, self._answer(method, target, accept.strip()))
-
-    def _answer(self, method: str, target: str, accept: str) -> _Answer:
-        answers: dict[str, Callable[[], _Answer]] = {
+    def _answer(self, path: str, accept: str) -> Answer:
+        answers: dict[str, Callable[[], Answer]] = {
             "/metrics": lambda: self._metrics(accept),
             "/livez": self._livez,
             "/readyz": self._readyz,
         }
-        answer = answers.get(target)
+        answer = answers.get(path)
         if answer is None:
             paths = ", ".join(answers)
-            return HTTPStatus.NOT_FOUND, _TEXT, f"there are only {paths}\n".encode()
-        if method not in {"GET", "HEAD"}:
-            return HTTPStatus.METHOD_NOT_ALLOWED, _TEXT, b"only GET and HEAD\n"
+            return HTTPStatus.NOT_FOUND, TEXT, f"there are only {paths}\n".encode()
         try:
             return answer()
         except Exception as error:  # noqa: BLE001 - logged; a probe is always answered
-            structlog.get_logger("duly.probes").exception("Probe failed", path=target)
+            structlog.get_logger("duly.probes").exception("Probe failed", path=path)
             problem = f"{type(error).__name__}\n".encode()
-            return HTTPStatus.INTERNAL_SERVER_ERROR, _TEXT, problem
+            return HTTPStatus.INTERNAL_SERVER_ERROR, TEXT, problem
 
-    def _metrics(self, accept: str) -> _Answer:
+    def _metrics(self, accept: str) -> Answer:
         encode, content_type = choose_encoder(accept)
         return HTTPStatus.OK, content_type, encode(self._registry)
 
-    def _livez(self) -> _Answer:
+    def _livez(self) -> Answer:
         silence = self._clock.monotonic() - self._beat_at
         if silence > self._stall.total_seconds():
-            return _unavailable(f"the event loop has not run for {silence:.0f} s")
-        return HTTPStatus.OK, _TEXT, b"ok\n"
+            return _verdict(f"the event loop has not run for {silence:.0f} s")
+        return _verdict(self._live())
 
-    def _readyz(self) -> _Answer:
-        reason = self._ready()
-        return (HTTPStatus.OK, _TEXT, b"ok\n") if reason is None else _unavailable(reason)
-
-
-def _unavailable(reason: str) -> _Answer:
-    return HTTPStatus.SERVICE_UNAVAILABLE, _TEXT, f"{reason}\n".encode()
+    def _readyz(self) -> Answer:
+        return _verdict(self._ready())
 
 
-def _response(method: str, answer: _Answer) -> bytes:
-    status, content_type, body = answer
-    lines = [
-        f"HTTP/1.1 {status.value} {status.phrase}",
-        f"Content-Type: {content_type}",
-        f"Content-Length: {len(body)}",
-        "Cache-Control: no-store",
-        "X-Content-Type-Options: nosniff",
-        "Connection: close",
-    ]
-    if status is HTTPStatus.METHOD_NOT_ALLOWED:
-        lines.append("Allow: GET, HEAD")
-    head = "\r\n".join([*lines, "", ""]).encode("latin-1")
-    return head if method == "HEAD" else head + body
+def _verdict(reason: str | None) -> Answer:
+    if reason is None:
+        return HTTPStatus.OK, TEXT, b"ok\n"
+    return HTTPStatus.SERVICE_UNAVAILABLE, TEXT, f"{reason}\n".encode()
 
 
 def _listen(settings: MetricsSettings) -> socket.socket:
@@ -217,6 +141,6 @@ def _listen(settings: MetricsSettings) -> socket.socket:
     except OSError as error:
         raise ConfigError(
             "metrics.port",
-            f"can not listen on {host}:{port}: {error.strerror}",
+            f"cannot listen on {host}:{port}: {error.strerror}",
             remedy="set metrics.port or DULY_METRICS__PORT to a free one; 0 takes any",
         ) from None

@@ -1,8 +1,9 @@
-"""Writes the reference of all settings, from the classes that read them."""
+"""Generates the reference of all settings from their classes."""
 
 from datetime import timedelta
 from typing import Any, Literal, get_args, get_origin
 
+from duly.runtime.durations import write_duration
 from duly.runtime.loading import variable
 from duly.runtime.outline import Key, outline
 from duly.runtime.settings import DEFAULT_QUEUES, Settings
@@ -30,7 +31,12 @@ def _type(key: Key) -> str:
         return "secret"
     if key.several:
         return "list"
-    return {int: "whole number", bool: "true \\| false", timedelta: "duration"}.get(kind, "text")
+    return {
+        int: "whole number",
+        float: "number",
+        bool: "true \\| false",
+        timedelta: "duration",
+    }.get(kind, "text")
 
 
 def _default(key: Key) -> str:
@@ -38,15 +44,19 @@ def _default(key: Key) -> str:
     if key.path[0] == "queues" and key.path[-1] == "concurrency":
         each = ", ".join(f"{name} {queue.concurrency}" for name, queue in DEFAULT_QUEUES.items())
         return f"{each}; others {value}"
-    if key.field.is_required() or value is None or value in ("", ()):
+    if key.field.default_factory is not None or key.field.is_required():
+        return ""
+    if value is None or value in ("", ()):
         return ""
     return f"`{_written(value)}`"
 
 
 def _written(value: Any) -> str:  # noqa: ANN401 - any default
     if isinstance(value, timedelta):
-        return f"{value.total_seconds():g}s"
+        return write_duration(value)
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
     reveal = getattr(value, "get_secret_value", None)
     return str(reveal() if reveal else value)

@@ -1,4 +1,4 @@
-"""The life of a service: started on a fast loop, stopped by signals, with loops that go on."""
+"""The life of a service: started on a fast loop, stopped by signals, with loops that recur."""
 
 import asyncio
 import gc
@@ -6,13 +6,16 @@ import random
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
 import structlog
 
 from duly.clock import Clock, SystemClock
-from duly.errors import BrokerError, DulyError
+from duly.errors import BrokerDownError, BrokerError, BrokerWriteError, DulyError
+from duly.runtime.loopfailures import LoopFailures
+from duly.runtime.supervision import Supervisor, ends_the_loop
 
 _COLLECT_AFTER: Final = (20_000, 20, 50)
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -20,7 +23,7 @@ _FIRST_BACKOFF_SECONDS: Final = 0.1
 _LONGEST_BACKOFF_SECONDS: Final = 2.0
 _GRACE_SECONDS: Final = 0.05
 
-Turn = Callable[[], Awaitable[timedelta | None]]
+RunOnce = Callable[[], Awaitable[timedelta | None]]
 """Does a bit of work; returns how long to rest until the next one, None for as long as usual."""
 
 
@@ -39,7 +42,7 @@ def run(main: Callable[[asyncio.Event], Awaitable[int]]) -> int:
     """Run a service until it returns, and return its exit code; 1 for an unexpected error.
 
     SIGTERM and SIGINT set the event that `main` is given, however often they come. From the end
-    of `main` on this process ignores both, so that a late one can not spoil the exit code.
+    of `main` on this process ignores both, so that a late one cannot spoil the exit code.
 
     Raises:
         DulyError: As `main` does.
@@ -47,7 +50,7 @@ def run(main: Callable[[asyncio.Event], Awaitable[int]]) -> int:
     _calm_the_collector()
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(_until_signalled(main))
+            return _run_through(runner.get_loop(), _until_signalled(main))
     except DulyError:
         raise
     except Exception as error:  # noqa: BLE001 - the process's edge, and it logs
@@ -58,6 +61,25 @@ def run(main: Callable[[asyncio.Event], Awaitable[int]]) -> int:
             raise alone from None
         structlog.get_logger("duly.service").exception("Service failed")
         return 1
+
+
+def _run_through(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, int]) -> int:
+    """Run to the end of `main`, also when foreign code wants to end the loop before.
+
+    asyncio raises an exit of a callback out of the loop, and somebody may call `loop.stop()`. The
+    loop can go on after both: nothing else of it has been lost.
+    """
+    task = loop.create_task(main)
+    while True:
+        try:
+            return loop.run_until_complete(task)
+        except (SystemExit, KeyboardInterrupt, RuntimeError) as error:
+            own = task.done() and not task.cancelled() and task.exception() is error
+            if own or loop.is_closed():
+                raise
+            structlog.get_logger("duly.service").error(
+                "A callback wanted to end the process, going on", exc_info=error
+            )
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -84,7 +106,7 @@ async def _until_signalled(main: Callable[[asyncio.Event], Awaitable[int]]) -> i
 
 
 @contextmanager
-def heeding(calls: Mapping[str, Callable[[], None]]) -> Iterator[None]:
+def signal_handlers(calls: Mapping[str, Callable[[], None]]) -> Iterator[None]:
     """Call a function in the loop at each of these signals, for the body of a `with`.
 
     Args:
@@ -102,12 +124,12 @@ def heeding(calls: Mapping[str, Callable[[], None]]) -> Iterator[None]:
 
 
 class Outage:
-    """Says once that the broker is away, and once that it is back. Shared by a service's loops.
+    """Logs once that the broker is unreachable, and once that it is back; a service has one.
 
     Args:
         on_error: Called for each failed call.
-        remind: Say again that it is away, so often; None: only once.
-        clock: Measures how long it was.
+        remind: Log again after this long that the broker is unreachable; None: only once.
+        clock: Measures how long the outage lasted.
     """
 
     def __init__(
@@ -132,44 +154,51 @@ class Outage:
         again = self._remind is not None and now - self._said >= self._remind.total_seconds()
         if first or again:
             self._said = now
-            self._log.error("Broker unavailable, trying on", error=str(error))
+            self._log.error("Broker unreachable, retrying", error=str(error))
 
     def ended(self) -> None:
         """Note a call that succeeded."""
         if self._since is not None:
             seconds = round(self._clock.monotonic() - self._since, 3)
             self._since = None
-            self._log.info("Broker is back", after_seconds=seconds)
+            self._log.info("Broker reachable again", after_seconds=seconds)
 
 
 async def repeat(
-    turn: Turn,
+    run_once: RunOnce,
     *,
     name: str,
     every: timedelta,
     stop: asyncio.Event,
     outage: Outage | None = None,
-    on_error: Callable[[Exception], None] = lambda _: None,
+    on_error: Callable[[BaseException], None] = lambda _: None,
+    supervisor: Supervisor | None = None,
 ) -> None:
-    """Take turns until `stop` is set: the one loop for everything that recurs.
+    """Run again and again until `stop` is set: the one loop for everything that recurs.
 
-    A `BrokerError` is reported to the outage and tried again soon, with a growing, jittered
-    pause of two seconds at most. Any other error is logged, and the loop goes on after `every`.
-    When `stop` is set, a turn has 50 ms to end before it is cancelled.
+    A broker that is down or takes no writes is reported to the outage, and the run is repeated
+    soon, with a growing, jittered pause of two seconds at most. Any other error, whatever its
+    class, is logged, once a minute while it lasts, and the loop continues after `every`. When
+    `stop` is set, a run has 50 ms to end before it is cancelled.
 
     Args:
-        turn: Called again and again, never twice at a time.
-        name: Names the loop in the log.
-        every: How long to rest after a turn that does not say it.
+        run_once: Called again and again, never twice at a time.
+        name: Names the loop in the log and to the supervisor.
+        every: How long to rest after a run that returns None.
         stop: Ends the loop.
-        outage: What to tell of the broker; None: one of this loop alone.
+        outage: Receives the broker's errors; None: one of this loop alone.
         on_error: Called with each unexpected error, to count it.
+        supervisor: Receives a beat before each run and each rest, so that `/livez` fails when a
+            run takes longer than the supervisor's bound; None: nobody watches.
     """
-    shared = outage or Outage()
-    await ending(stop, _turns(turn, name, every, stop, shared, on_error))
+    loop = _Loop(run_once, name, every, stop, outage or Outage(), on_error, supervisor)
+    try:
+        await ending(stop, loop.run())
+    finally:
+        loop.forget()
 
 
-async def insist(
+async def retry_until_success(
     call: Callable[[], Awaitable[None]], *, stop: asyncio.Event, outage: Outage
 ) -> None:
     """Return when `call` has succeeded for the first time, or `stop` is set.
@@ -213,31 +242,49 @@ async def rest(stop: asyncio.Event, duration: timedelta) -> None:
         return
 
 
-async def _turns(  # noqa: PLR0917 - `repeat` names them
-    turn: Turn,
-    name: str,
-    every: timedelta,
-    stop: asyncio.Event,
-    outage: Outage,
-    on_error: Callable[[Exception], None],
-) -> None:
-    log = structlog.get_logger("duly.service")
-    failures = 0
-    while not stop.is_set():
-        pause: timedelta | None = every
-        try:
-            pause = await turn()
-        except BrokerError as error:
-            outage.failed(error)
-            pause = _backoff(failures)
-            failures += 1
-        except Exception as error:
-            log.exception("Chore failed, going on", chore=name)
-            on_error(error)
-        else:
-            outage.ended()
-            failures = 0
-        await rest(stop, every if pause is None else pause)
+@dataclass(frozen=True, slots=True)
+class _Loop:
+    """What `repeat` was given, and the loop over it."""
+
+    run_once: RunOnce
+    name: str
+    every: timedelta
+    stop: asyncio.Event
+    outage: Outage
+    on_error: Callable[[BaseException], None]
+    supervisor: Supervisor | None
+
+    async def run(self) -> None:
+        retries, failures = 0, LoopFailures(self.name)
+        while not self.stop.is_set():
+            self._beat(timedelta(0))
+            pause: timedelta | None = self.every
+            try:
+                pause = await self.run_once()
+            except (BrokerDownError, BrokerWriteError) as error:
+                self.outage.failed(error)
+                pause = _backoff(retries)
+                retries += 1
+            except BaseException as error:
+                if ends_the_loop(error):
+                    raise
+                failures.failed(error)
+                self.on_error(error)
+            else:
+                self.outage.ended()
+                failures.succeeded()
+                retries = 0
+            pause = self.every if pause is None else pause
+            self._beat(pause)
+            await rest(self.stop, pause)
+
+    def forget(self) -> None:
+        if self.supervisor is not None:
+            self.supervisor.forget(self.name)
+
+    def _beat(self, pause: timedelta) -> None:
+        if self.supervisor is not None:
+            self.supervisor.beat(self.name, rest=pause)
 
 
 def _backoff(failures: int) -> timedelta:

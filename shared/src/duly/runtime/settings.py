@@ -4,59 +4,60 @@ A service subclasses `Settings`, reads it once in its `__main__` by `load`, and 
 Between levels a variable has two underscores: `redis.host` is `DULY_REDIS__HOST`.
 """
 
-import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    field_validator,
+)
 
 from duly.job import NAME_PATTERN
-
-_DURATION = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)?\s*$")
-_UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
-
-
-def parse_duration(value: Any) -> Any:  # noqa: ANN401 - whatever YAML or a variable holds
-    """Turn `5`, `5s`, `250ms`, `2m`, `1h` or `7d` into a timedelta; leave the rest to pydantic."""
-    match = _DURATION.match(str(value)) if isinstance(value, str | int | float) else None
-    if match is None:
-        return value
-    try:
-        return timedelta(seconds=float(match[1]) * _UNIT_SECONDS[match[2]])
-    except OverflowError:
-        return value
+from duly.runtime.durations import parse_duration
+from duly.runtime.monitor_settings import MonitorSettings
+from duly.runtime.order_settings import OrdersSettings
+from duly.runtime.section import Duration, Section
 
 
-Duration = Annotated[timedelta, BeforeValidator(parse_duration), Field(gt=timedelta(0))]
-"""A timedelta above zero that a person writes as `5s`; bare numbers are seconds."""
+def _bare_host(value: str) -> str:
+    if "@" in value or "://" in value:
+        message = "must be a host name or address; a URL belongs in redis.url"
+        raise ValueError(message)
+    return value
+
+
+Host = Annotated[str, AfterValidator(_bare_host)]
+"""A name or address. A URL, which may hold a password, is refused: hosts are quoted in errors."""
 QueueName = Annotated[str, Field(pattern=NAME_PATTERN)]
 Port = Annotated[int, Field(ge=0, le=65535)]
-
-
-class Section(BaseModel):
-    """A part of the configuration: frozen, and a key it does not know is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class TlsSettings(Section):
     """`redis.tls`: encryption to the broker."""
 
-    enabled: bool = Field(default=False, description="encrypt; a rediss:// url does so by itself")
+    enabled: bool = Field(
+        default=False, description="encrypt the connection; a rediss:// URL implies it"
+    )
     ca_file: str | None = Field(None, description="PEM file of the authority to trust")
     cert_file: str | None = Field(None, description="PEM file of the client's certificate")
     key_file: str | None = Field(None, description="PEM file of the client's key")
-    verify: bool = Field(default=True, description="check the server's certificate and name")
+    verify: bool = Field(default=True, description="verify the server's certificate and name")
 
 
 class SentinelSettings(Section):
     """`redis.sentinel`: find the master by asking sentinels."""
 
     master: str | None = Field(None, description="name of the monitored master; empty: no Sentinel")
-    nodes: tuple[str, ...] = Field((), description="sentinels as host:port")
+    nodes: tuple[Host, ...] = Field((), description="sentinels as host:port")
     username: str | None = Field(None, description="ACL user of the sentinels")
     password: SecretStr | None = Field(None, description="password of the sentinels")
+    password_file: str | None = Field(
+        None, description="file with that password, read again for each connection"
+    )
 
 
 class RedisSettings(Section):
@@ -66,19 +67,22 @@ class RedisSettings(Section):
         None,
         description="redis://, rediss:// or unix:// address; overrides host, port, password and db",
     )
-    host: str = Field("127.0.0.1", description="name or address of the server")
+    host: Host = Field("127.0.0.1", description="name or address of the server")
     port: Port = Field(6379, description="TCP port of the server")
     username: str | None = Field(None, description="ACL user")
     password: SecretStr | None = Field(None, description="password of the server")
+    password_file: str | None = Field(
+        None, description="file with that password, read again for each connection"
+    )
     db: Annotated[int, Field(ge=0)] = Field(0, description="number of the logical database")
     cluster: bool = Field(default=False, description="the address is a node of a Redis Cluster")
     sentinel: SentinelSettings = SentinelSettings()
     tls: TlsSettings = TlsSettings()
     timeout: Duration = Field(
-        timedelta(seconds=2), description="longest wait for a connection or a reply"
+        timedelta(seconds=2), description="maximum wait for a connection or a reply"
     )
     allow_eviction: bool = Field(
-        default=False, description="start although the broker may evict keys, that is lose tasks"
+        default=False, description="start even if the broker may evict keys and so lose tasks"
     )
 
 
@@ -90,25 +94,9 @@ class MonitorSwitch(Section):
 
 
 class AsyncSettings(Section):
-    """`async`: a section of the original system; only its monitor is left."""
+    """`async`: a section of the original system, of which only the monitor is left."""
 
     monitor: MonitorSwitch = MonitorSwitch()
-
-
-class MonitorSettings(Section):
-    """`monitor`: who may see it, and where."""
-
-    host: str = Field("127.0.0.1", description="address to listen on")
-    prefix: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9_.-]+)*$")] = Field(
-        "/monitoring", description="path under which its pages are served"
-    )
-    access: Literal["closed", "local", "basic"] = Field(
-        "closed",
-        description="closed: nobody; local: loopback without log-in; basic: username and password",
-    )
-    username: str = Field("duly", description="who may log in with access: basic")
-    password: SecretStr | None = Field(None, description="needed by access: basic")
-    environment: str = Field("", description="badge on every page, for example production")
 
 
 class DatabaseSettings(Section):
@@ -118,9 +106,14 @@ class DatabaseSettings(Section):
         SecretStr("sqlite+aiosqlite:///.duly/orders.db"),
         description="SQLAlchemy address: sqlite+aiosqlite:///file or postgresql+psycopg://…",
     )
-    pool_size: Annotated[int, Field(ge=1)] = Field(4, description="most connections of one worker")
+    url_file: str | None = Field(
+        None, description="file with that address, read again for each connection; overrides url"
+    )
+    pool_size: Annotated[int, Field(ge=1)] = Field(
+        4, description="maximum connections of one worker"
+    )
     statement_timeout: Duration = Field(
-        timedelta(seconds=4), description="longest that one statement may take"
+        timedelta(seconds=4), description="maximum duration of one statement"
     )
 
 
@@ -139,10 +132,28 @@ class LogSettings(Section):
     """`log`: what is written to standard output, and how."""
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="the least important lines to write"
+        "INFO", description="the lowest level that is written"
+    )
+    levels_file: str | None = Field(
+        None,
+        description="file with lines `logger: LEVEL`, read again at run time",
     )
     format: Literal["logfmt", "json"] = Field(
-        "logfmt", description="logfmt: key=value for people; json: one object a line"
+        "logfmt", description="logfmt: key=value, for people; json: one object per line"
+    )
+    when_full: Literal["wait", "drop"] = Field(
+        "wait",
+        description="when standard output is not read: wait: checks of orders wait; drop: lines "
+        "are dropped and counted",
+    )
+    buffer_bytes: Annotated[int, Field(ge=65_536)] = Field(
+        4_194_304, description="lines that may wait until standard output is read"
+    )
+    mask_email: bool = Field(
+        default=False, description="write and store e-mail addresses as j***@example.com only"
+    )
+    mask_key: SecretStr | None = Field(
+        None, description="with mask_email: key of the digests by which a customer is followed"
     )
 
     @field_validator("level", mode="before")
@@ -155,10 +166,10 @@ class QueueSettings(Section):
     """`queues.<name>`: one queue and its worker."""
 
     concurrency: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        1, description="tasks that its worker runs at once"
+        1, description="tasks that a worker of the queue runs at once"
     )
     max_length: Annotated[int, Field(ge=1)] = Field(
-        1_000_000, description="waiting and active tasks it may hold before it refuses more"
+        1_000_000, description="waiting and active tasks that the queue may hold; more are refused"
     )
 
 
@@ -173,16 +184,16 @@ class SchedulerSettings(Section):
     """`scheduler`: the timetable's knobs."""
 
     interval: Duration = Field(
-        timedelta(seconds=5), description="how often pending orders are checked; 1s at least"
+        timedelta(seconds=5), description="how often pending orders are checked; at least 1s"
     )
     entries_file: str | None = Field(
-        None, description="YAML file of entries beside the timetable, read again while it runs"
+        None, description="YAML file with additional entries, read again at run time"
     )
     entries_interval: Duration = Field(
         timedelta(seconds=30), description="how often the file of entries is read again"
     )
     history_age: Duration = Field(
-        timedelta(days=7), description="how long ticks are kept; 1,000 of an entry at most"
+        timedelta(days=7), description="how long ticks are kept; at most 1,000 per entry"
     )
 
     @field_validator("interval")
@@ -198,11 +209,11 @@ class WorkerSettings(Section):
     """`worker`: how tasks are run."""
 
     drain: Annotated[timedelta, BeforeValidator(parse_duration), Field(ge=timedelta(0))] = Field(
-        timedelta(seconds=25), description="how long running tasks may go on after SIGTERM"
+        timedelta(seconds=25), description="how long running tasks may continue after SIGTERM"
     )
     lease: Duration = Field(
         timedelta(seconds=10),
-        description="a worker silent for so long is dead, its tasks run again",
+        description="how long a worker may be silent until its tasks run again elsewhere",
     )
     unknown_grace: Annotated[timedelta, BeforeValidator(parse_duration), Field(ge=timedelta(0))] = (
         Field(
@@ -216,27 +227,50 @@ class ArchiveSettings(Section):
     """`archive`: how many dead letters each queue keeps, and for how long."""
 
     max_count: Annotated[int, Field(ge=1)] = Field(
-        10_000, description="archived tasks a queue keeps; older ones are dropped, and counted"
+        10_000, description="archived tasks that a queue keeps; the oldest are dropped, and counted"
     )
-    max_age: Duration = Field(
-        timedelta(days=90), description="how long an archived task is kept at most"
+    max_age: Duration = Field(timedelta(days=90), description="maximum age of archived tasks")
+
+
+class OutboxSettings(Section):
+    """`outbox`: the relay of a transactional outbox, run by every worker."""
+
+    url: SecretStr | None = Field(
+        None,
+        description="SQLAlchemy address of the database that holds the outbox; empty: no relay",
+    )
+    table: Annotated[str, Field(pattern=r"^(\w{1,63}\.)?\w{1,63}$")] = Field(
+        "duly_outbox", description="name of its table, or schema.name"
+    )
+    batch: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        500, description="rows that are enqueued at once"
+    )
+    every: Duration = Field(
+        timedelta(milliseconds=500), description="how often the relay looks for new rows"
+    )
+    retention: Annotated[timedelta, BeforeValidator(parse_duration), Field(ge=timedelta(0))] = (
+        Field(timedelta(hours=1), description="how long rows are kept that have been enqueued")
     )
 
 
-class Settings(BaseSettings):
+class Settings(Section):
     """Every section of `duly.yaml`. Frozen; a service reads it once and hands it down."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="DULY_",
-        env_nested_delimiter="__",
-        frozen=True,
-        extra="forbid",
-        hide_input_in_errors=True,
-        populate_by_name=True,
-    )
+    model_config = ConfigDict(populate_by_name=True)
 
+    app: str = Field(
+        "",
+        description="application that workers and schedulers run, as module:name; empty: the "
+        "check of pending orders",
+    )
+    settings: Any = Field(
+        default_factory=dict,
+        description="section of the application's own, read by its model; other services leave "
+        "it alone",
+    )
     redis: RedisSettings = RedisSettings()
     database: DatabaseSettings = DatabaseSettings()
+    orders: OrdersSettings = OrdersSettings()
     async_: AsyncSettings = Field(AsyncSettings(), alias="async")
     monitor: MonitorSettings = MonitorSettings()
     metrics: MetricsSettings = MetricsSettings()
@@ -245,6 +279,7 @@ class Settings(BaseSettings):
     archive: ArchiveSettings = ArchiveSettings()
     scheduler: SchedulerSettings = SchedulerSettings()
     worker: WorkerSettings = WorkerSettings()
+    outbox: OutboxSettings = OutboxSettings()
 
     @field_validator("queues", mode="before")
     @classmethod

@@ -1,1 +1,5 @@
-"""Tools for tests, of duly itself and of its users: a pytest plugin, a clock, outages."""
+"""Tools for the tests of duly and of its users: a pytest plugin, a clock, outages."""
+
+from duly.extras import require
+
+require("duly.testing", "pytest")

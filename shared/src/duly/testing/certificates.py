@@ -16,7 +16,7 @@ class Certificates:
 
     @classmethod
     def create(cls, folder: Path) -> Self:
-        """Make them in `folder` with the openssl command; valid for one day.
+        """Create them in `folder` with the openssl command, valid for one day.
 
         Raises:
             FileNotFoundError: This machine has no openssl.

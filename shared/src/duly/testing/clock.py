@@ -3,11 +3,11 @@
 from datetime import UTC, datetime, timedelta
 
 START = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
-"""Where a frozen clock begins, unless told otherwise: a Monday, at noon."""
+"""Where a frozen clock starts by default: a Monday at noon."""
 
 
 class FrozenClock:
-    """Implements `duly.clock.Clock`; time passes only by `advance`."""
+    """Implements `duly.clock.Clock`; time passes only through `advance` and `set`."""
 
     __slots__ = ("_elapsed", "_start")
 
@@ -29,11 +29,11 @@ class FrozenClock:
         """Let time pass, a timedelta or seconds, and return the new now.
 
         Raises:
-            ValueError: Time would go back.
+            ValueError: Time would go backwards.
         """
         step = by if isinstance(by, timedelta) else timedelta(seconds=by)
         if step < timedelta(0):
-            raise ValueError(f"a clock can not go back by {-step}")
+            raise ValueError(f"a clock cannot go backwards by {-step}")
         self._elapsed += step
         return self.now()
 

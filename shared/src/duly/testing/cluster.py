@@ -1,4 +1,4 @@
-"""A Cluster: masters that share the slots, each with replicas if wanted."""
+"""A Cluster: masters that share the slots, optionally with replicas."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,16 +36,18 @@ class RedisCluster:
         durable: bool = False,
         node_timeout_ms: int = NODE_TIMEOUT_MS,
         program: Path | None = None,
+        host: str = HOST,
     ) -> Self:
-        """Return one that is not started yet, of Valkey servers unless told otherwise.
+        """Return one that is not started yet; its servers are Valkey by default.
 
         Args:
             folder: For data and logs.
-            masters: How many there are.
-            replicas: So many for each master.
+            masters: The number of masters.
+            replicas: The number of replicas of each master.
             durable: Log every write to a file, so that a restart keeps the data.
-            node_timeout_ms: After so long without an answer a node counts as dead.
-            program: The server to run.
+            node_timeout_ms: How long a node may be silent before it counts as down.
+            program: The server program.
+            host: The address at which all listen.
         """
         options = (
             "--cluster-enabled", "yes", "--cluster-node-timeout", str(node_timeout_ms),
@@ -57,6 +59,7 @@ class RedisCluster:
                 folder=folder / f"node-{number}",
                 durable=durable,
                 arguments=options,
+                host=host,
                 port=free_port_with_bus(),
             )
             for number in range(masters * (1 + replicas))
@@ -65,29 +68,29 @@ class RedisCluster:
 
     def settings(self) -> RedisSettings:
         """Return what a service needs to find every node."""
-        port = self.servers[0].port
-        return RedisSettings(host=HOST, port=port, cluster=True, timeout=ANSWER_TIMEOUT)
+        first = self.servers[0]
+        return RedisSettings(host=first.host, port=first.port, cluster=True, timeout=ANSWER_TIMEOUT)
 
     def start(self) -> Self:
-        """Start all, deal out the slots, and return when every node sees a whole cluster."""
+        """Start all, assign the slots, and return when every node sees a complete cluster."""
         for server in self._nodes():
             server.start()
         share = -(-SLOTS // len(self.servers))
         for number, server in enumerate(self.servers):
             first, last = number * share, min(SLOTS, (number + 1) * share) - 1
             with server.client() as client:
-                # ADDSLOTSRANGE is younger (7.0) than the oldest server we speak to (6.2).
+                # ADDSLOTSRANGE (7.0) is newer than the oldest supported server (6.2).
                 client.execute_command("CLUSTER ADDSLOTS", *range(first, last + 1))
                 client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
         with self.servers[0].client() as client:
             for other in self._nodes()[1:]:
-                client.execute_command("CLUSTER MEET", HOST, other.port)
+                client.execute_command("CLUSTER MEET", other.host, other.port)
         wait_until(self._whole, timeout=READY_SECONDS, what="the cluster is whole")
         self._follow()
         return self
 
     def owner(self, key: str) -> BrokerServer:
-        """Return the master that serves a key now."""
+        """Return the master that currently serves a key."""
         slot = key_slot(key.encode())
         with self.servers[0].client() as client:
             ranges = client.execute_command("CLUSTER SLOTS")
@@ -95,7 +98,7 @@ class RedisCluster:
         return next(server for server in self._nodes() if server.port == port)
 
     def move_slot(self, key: str) -> BrokerServer:
-        """Move the slot of a key, with all it holds, to the next master; return that one."""
+        """Move the slot of a key, with all its keys, to the next master; return that master."""
         slot, source = key_slot(key.encode()), self.owner(key)
         target = self.servers[(self.servers.index(source) + 1) % len(self.servers)]
         with source.client() as old, target.client() as new:
@@ -103,7 +106,8 @@ class RedisCluster:
             new.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", names[0])
             old.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", names[1])
             while keys := old.execute_command("CLUSTER GETKEYSINSLOT", slot, 100):
-                old.execute_command("MIGRATE", HOST, target.port, "", 0, 5_000, "KEYS", *keys)
+                place = target.host, target.port
+                old.execute_command("MIGRATE", *place, "", 0, 5_000, "KEYS", *keys)
             for client in (new, old):
                 client.execute_command("CLUSTER SETSLOT", slot, "NODE", names[1])
         return target
@@ -144,7 +148,7 @@ class RedisCluster:
         )
 
     def _follow(self) -> None:
-        """Make the replicas follow, and wait until they have what their masters have."""
+        """Make the replicas follow, and wait until they are in sync."""
         for number, replica in enumerate(self.replicas):
             with self.servers[number % len(self.servers)].client() as client:
                 name = client.execute_command("CLUSTER MYID")
@@ -164,6 +168,6 @@ def _follows(replica: BrokerServer) -> bool:
 
 
 def cluster_info(client: Redis) -> dict[str, str]:
-    """Return what a node says of its cluster."""
+    """Return the CLUSTER INFO of a node."""
     answer = client.cluster("INFO")
     return {str(name): str(value) for name, value in answer.items()}

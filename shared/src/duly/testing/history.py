@@ -1,7 +1,7 @@
-"""What really happened: a file of events a process, and the verdict over all of them.
+"""Records what really happened, one file of events for each process, and judges it.
 
-Processes that may be killed at any moment each append to a file of their own, and sync it, so
-that the files tell afterwards what was promised and what was kept.
+Processes that may be killed at any moment append to files of their own and sync them, so that the
+files show afterwards which promises were made and which were kept.
 """
 
 import json
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,13 +24,13 @@ class What(StrEnum):
     """The kinds of events."""
 
     ENQUEUED = "enqueued"
-    """The client was told that the task is accepted."""
+    """The client knows that the task is accepted."""
     UNCERTAIN = "uncertain"
-    """The client got an error that does not tell: the task may be there or not."""
+    """The client got an error after which the task may exist or not."""
     START = "start"
     """A handler began an attempt."""
     EFFECT = "effect"
-    """A handler did what can not be undone."""
+    """A handler had an effect that cannot be undone."""
     END = "end"
     """A handler returned."""
     FAILED = "failed"
@@ -55,13 +56,24 @@ class Event:
 
 
 class History:
-    """Writes one process's events. A line is on the disk when `add` returns."""
+    """Writes the events of one process. A line is on disk when `add` returns."""
 
-    def __init__(self, folder: Path, *, process: str = "", clock: Clock | None = None) -> None:
-        """Append to a file in `folder`, named by `process` (default: the process id)."""
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        process: str = "",
+        clock: Clock | None = None,
+        synced: bool = True,
+    ) -> None:
+        """Append to a file in `folder`, named by `process` (default: the process id).
+
+        Without `synced`, a line survives the process but not the machine, and costs some
+        microseconds instead of a millisecond: for histories of tens of thousands of events.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         self.process = process or str(os.getpid())
-        self._clock = clock or SystemClock()
+        self._clock, self._synced = clock or SystemClock(), synced
         self._descriptor = os.open(
             folder / f"{self.process}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644
         )
@@ -71,10 +83,11 @@ class History:
         at = self._clock.now().timestamp()
         row = {"what": what, "task": task, "at": at, "process": self.process, "facts": facts}
         os.write(self._descriptor, json.dumps(row).encode() + b"\n")
-        os.fsync(self._descriptor)
+        if self._synced:
+            os.fsync(self._descriptor)
 
     def close(self) -> None:
-        """Close the file; idempotent, as its number may already be another file's."""
+        """Close the file. Idempotent: its descriptor may already belong to another file."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
@@ -89,7 +102,7 @@ class History:
 def read(folder: Path) -> list[Event]:
     """Return the events of every file in `folder`, by time.
 
-    A last line that a kill cut short is left out: it was never promised.
+    A last line that a kill cut short is left out: it was never acknowledged.
     """
     events = []
     for path in sorted(folder.glob("*.jsonl")):
@@ -102,29 +115,31 @@ def read(folder: Path) -> list[Event]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What the histories say of the promises; `str()` of it is for people."""
+    """Which promises the histories show as kept; `str()` of it is a summary."""
 
     accepted: int
     finished: int
     lost: tuple[str, ...] = ()
-    """Accepted, and neither finished nor still listed by the engine."""
+    """Accepted, but neither finished nor still held by the engine."""
     doubled: Mapping[str, int] = field(default_factory=dict)
-    """Task → its effects, where there are more than allowed."""
+    """Task → number of its effects, where that is more than allowed."""
     late: Mapping[str, float] = field(default_factory=dict)
-    """Task → seconds from the kill or its enqueueing to its next start, where too long."""
+    """Task → seconds from its enqueueing or the kill to its next start, where too long."""
     doubled_ticks: Mapping[str, int] = field(default_factory=dict)
-    """entry@slot → how often it was claimed, where more than once."""
-    strangers: tuple[str, ...] = ()
-    """Ran, though nobody enqueued them."""
+    """entry@slot → number of its claims, where that is more than one."""
+    unexpected: tuple[str, ...] = ()
+    """Started, although nobody enqueued them."""
     starts: int = 0
     refused: int = 0
     longest_wait: float = 0.0
-    """Seconds from a task's enqueueing, or the kill that cut it off, to its next start, at most."""
+    """The longest time from an enqueueing or a kill to the next start of the task, in seconds."""
+    recoveries: tuple[float, ...] = ()
+    """Seconds from each kill that cut an attempt off to the task's next start; shortest first."""
 
     @property
     def good(self) -> bool:
         """Whether every promise was kept."""
-        broken = (self.lost, self.doubled, self.late, self.doubled_ticks, self.strangers)
+        broken = (self.lost, self.doubled, self.late, self.doubled_ticks, self.unexpected)
         return not any(broken)
 
     @override
@@ -134,7 +149,7 @@ class Verdict:
             f"{self.refused} late finishes refused, longest wait {self.longest_wait:.2f} s"
         )
         lines = [("GOOD: " if self.good else "BROKEN: ") + counts]
-        for name in ("lost", "doubled", "late", "doubled_ticks", "strangers"):
+        for name in ("lost", "doubled", "late", "doubled_ticks", "unexpected"):
             found = getattr(self, name)
             if found:
                 lines.append(f"  {name} ({len(found)}): {_some(found)}")
@@ -151,10 +166,10 @@ def verdict(
     """Judge the histories of all processes of a run.
 
     Args:
-        events: As `read` gives them.
-        still_listed: Ids of tasks that the engine still holds, in whatever state.
-        most_effects: Effects a task may have: 1, and 1 more for each crash it may have met.
-        longest: The longest wait between being enqueued, or being cut off, and a start.
+        events: As returned by `read`.
+        still_listed: Ids of tasks that the engine still holds, in any state.
+        most_effects: Effects a task may have: 1, and 1 more for each possible crash.
+        longest: The longest time allowed from an enqueueing or a kill to the next start.
     """
     stories: dict[str, list[Event]] = defaultdict(list)
     killed_at: dict[str, float] = {}
@@ -167,7 +182,10 @@ def verdict(
     accepted = {task for task, counts in seen.items() if counts[What.ENQUEUED]}
     known = accepted | {task for task, counts in seen.items() if counts[What.UNCERTAIN]}
     finished = {task for task, counts in seen.items() if counts[What.END]}
-    waits = {task: max(_waits(stories[task], killed_at), default=0.0) for task in known}
+    recoveries = {task: list(_recoveries(stories[task], killed_at)) for task in known}
+    waits = {
+        task: max([*_first_waits(stories[task]), *recoveries[task]], default=0.0) for task in known
+    }
     limit = longest.total_seconds() if longest is not None else float("inf")
     return Verdict(
         accepted=len(accepted),
@@ -176,19 +194,25 @@ def verdict(
         doubled={t: n[What.EFFECT] for t, n in seen.items() if n[What.EFFECT] > most_effects},
         late={task: wait for task, wait in waits.items() if wait > limit},
         doubled_ticks={task: n[What.TICK] for task, n in seen.items() if n[What.TICK] > 1},
-        strangers=tuple(sorted(t for t, n in seen.items() if n[What.START] and t not in known)),
+        unexpected=tuple(sorted(t for t, n in seen.items() if n[What.START] and t not in known)),
         starts=sum(counts[What.START] for counts in seen.values()),
         refused=sum(counts[What.REFUSED] for counts in seen.values()),
         longest_wait=max(waits.values(), default=0.0),
+        recoveries=tuple(sorted(chain.from_iterable(recoveries.values()))),
     )
 
 
-def _waits(story: list[Event], killed_at: Mapping[str, float]) -> Iterator[float]:
-    """Give the seconds that a task waited: for its first start, and for one after each kill."""
+def _first_waits(story: list[Event]) -> Iterator[float]:
+    """Yield how many seconds a task waited for its first start after it was enqueued."""
     starts = [event for event in story if event.what is What.START]
     for event in story:
         if event.what in {What.ENQUEUED, What.UNCERTAIN} and starts:
             yield max(0.0, starts[0].at - event.at)
+
+
+def _recoveries(story: list[Event], killed_at: Mapping[str, float]) -> Iterator[float]:
+    """Yield how many seconds a task waited for its next start after each kill."""
+    starts = [event for event in story if event.what is What.START]
     for begun in starts:
         cut = killed_at.get(begun.process)
         ended = any(
@@ -206,7 +230,7 @@ def _waits(story: list[Event], killed_at: Mapping[str, float]) -> Iterator[float
 
 
 def _some(found: Mapping[str, Any] | tuple[str, ...], most: int = 10) -> str:
-    """Write out the first few."""
+    """List the first few."""
     rows = (
         [f"{name} ({value:g})" for name, value in found.items()]
         if isinstance(found, Mapping)

@@ -1,4 +1,4 @@
-"""A TCP proxy between a client and a broker that fails on demand, as networks do."""
+"""A TCP proxy between client and broker that fails on demand, as networks do."""
 
 import asyncio
 import random
@@ -19,7 +19,7 @@ RESET = struct.pack("ii", 1, 0)
 
 @dataclass(slots=True, eq=False)
 class _Pipe:
-    """One accepted connection: both ends, and how many bytes went either way."""
+    """One accepted connection: both ends, and the bytes passed each way."""
 
     client: asyncio.StreamWriter
     broker: asyncio.StreamWriter
@@ -28,7 +28,7 @@ class _Pipe:
     cut_replies: bool = False
 
     def reset(self) -> None:
-        """Cut both ends, at once and rudely."""
+        """Reset both ends at once."""
         for writer in (self.client, self.broker):
             raw: socket.socket | None = writer.get_extra_info("socket")
             if raw is not None:
@@ -39,26 +39,27 @@ class _Pipe:
 
 @dataclass(kw_only=True, eq=False)
 class Outage:
-    """The proxy. Every attribute may be changed at any time; all connections obey at once.
+    """The proxy. Attributes may change at any time, and apply to all connections at once.
 
-    `async with Outage.before(settings) as outage:` gives one; `outage.settings` leads through it.
+    `async with Outage.before(settings) as outage:` gives one; clients connect with
+    `outage.settings`.
     """
 
     target: RedisSettings
     latency_seconds: float = 0.0
     """Added to each piece of data, each way."""
     jitter_seconds: float = 0.0
-    """Up to so much more, at random, by `seed`."""
+    """At most so much more, at random; `seed` makes it repeatable."""
     slice_bytes: int = 0
-    """Hand on pieces of at most so many bytes; 0: as they come."""
+    """Pass on at most so many bytes at once; 0: as they arrive."""
     bytes_per_second: float = 0.0
-    """The bandwidth each way; 0: without a limit."""
+    """The bandwidth each way; 0: unlimited."""
     cut_after_bytes: int | None = None
-    """Reset a connection once so many bytes of requests and replies went through it."""
+    """Reset a connection once so many bytes have passed it, both ways together."""
     seed: int = 1
     port: int = 0
     accepted: int = 0
-    """How many connections were ever opened."""
+    """Connections accepted so far."""
     _requests_pass: asyncio.Event = field(default_factory=asyncio.Event)
     _replies_pass: asyncio.Event = field(default_factory=asyncio.Event)
     _refusing: bool = False
@@ -68,14 +69,14 @@ class Outage:
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
-        self._random = random.Random(self.seed)  # noqa: S311 - jitter, to be repeated
+        self._random = random.Random(self.seed)  # noqa: S311 - jitter, repeatable
         self._idle.set()
         self.heal()
 
     @classmethod
     @asynccontextmanager
     async def before(cls, target: RedisSettings) -> AsyncIterator[Self]:
-        """Listen on a free port for the body of an `async with`; cut everything after it."""
+        """Listen on a free port for the body of an `async with`; then cut everything."""
         outage = cls(target=target)
         server = await asyncio.start_server(outage._serve, HOST, 0)
         outage.port = server.sockets[0].getsockname()[1]
@@ -91,28 +92,28 @@ class Outage:
 
     @property
     def settings(self) -> RedisSettings:
-        """The target's settings, by way of this proxy."""
+        """The target's settings, with the address of this proxy."""
         return self.target.model_copy(update={"host": HOST, "port": self.port, "url": None})
 
     @property
     def connections(self) -> int:
-        """How many connections are open."""
+        """The number of open connections."""
         return len(self._pipes)
 
     def heal(self) -> None:
-        """Let everything pass again, at full speed; connections that were cut stay cut."""
+        """Pass everything at full speed again; connections that were cut stay cut."""
         self.latency_seconds = self.jitter_seconds = self.bytes_per_second = 0.0
         self.slice_bytes, self.cut_after_bytes, self._cut_before_reply = 0, None, None
         self._refusing = False
         self.heal_data()
 
     def heal_data(self) -> None:
-        """Let what a black hole holds back go on its way."""
+        """End a black hole: pass on the data that it holds."""
         self._requests_pass.set()
         self._replies_pass.set()
 
     def black_hole(self, *, requests: bool = True, replies: bool = True) -> None:
-        """Let nothing through, one way or both; connections stay open and new ones are accepted."""
+        """Pass nothing on, one way or both; connections stay open and new ones are accepted."""
         for event, held in ((self._requests_pass, requests), (self._replies_pass, replies)):
             if held:
                 event.clear()
@@ -130,13 +131,13 @@ class Outage:
             pipe.reset()
 
     def lose_next_reply(self, request: Callable[[bytes], bool] = lambda _: True) -> asyncio.Event:
-        """Hand on the next request that matches, and cut its connection before the reply.
+        """Pass on the next request that matches, and cut its connection before the reply.
 
-        The broker has done what was asked and the client can not know. Returns an event that is
-        set once it happened.
+        The broker has executed the request, but the client cannot know. Returns an event that is
+        set once it has happened.
 
         Args:
-            request: Is given each piece of request data.
+            request: Called with each piece of request data.
         """
         self._reply_lost.clear()
         self._cut_before_reply = request
@@ -171,7 +172,7 @@ class Outage:
                 if self._cut_before_reply is not None and self._cut_before_reply(data):
                     self._cut_before_reply, pipe.cut_replies = None, True
                 pipe.sent += len(data)
-                await self._hand_on(data, pipe.broker, pipe)
+                await self._pass_on(data, pipe.broker, pipe)
         await _close(pipe.broker)
 
     async def _replies(self, pipe: _Pipe, reader: asyncio.StreamReader) -> None:
@@ -183,10 +184,10 @@ class Outage:
                     self._reply_lost.set()
                     return
                 pipe.answered += len(data)
-                await self._hand_on(data, pipe.client, pipe)
+                await self._pass_on(data, pipe.client, pipe)
         await _close(pipe.client)
 
-    async def _hand_on(self, data: bytes, writer: asyncio.StreamWriter, pipe: _Pipe) -> None:
+    async def _pass_on(self, data: bytes, writer: asyncio.StreamWriter, pipe: _Pipe) -> None:
         size = self.slice_bytes or len(data)
         for start in range(0, len(data), size):
             piece = data[start : start + size]
@@ -205,7 +206,7 @@ class Outage:
 
 
 async def _close(writer: asyncio.StreamWriter) -> None:
-    """Close in good order, so that one side's end reaches the other."""
+    """Close cleanly, so that the end of one side reaches the other."""
     writer.close()
     with suppress(OSError):
         await writer.wait_closed()

@@ -1,4 +1,4 @@
-"""A store whose next calls fail, as they do when the broker is away: without a broker to stop."""
+"""A store whose next calls fail as in an outage, without stopping a broker."""
 
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
@@ -6,28 +6,28 @@ from typing import Any, Self
 
 from typing_extensions import override
 
-from duly.engine.connection import Connection
-from duly.engine.store import Store
+from duly.engine.storage.store import Store
+from duly.engine.transport.connection import Connection
 from duly.errors import BrokerDownError
 from duly.runtime.settings import RedisSettings
 
 
-class _Unsteady(Connection):
-    """A connection of which the next calls fail, before or after the broker has obeyed."""
+class _FailingConnection(Connection):
+    """A connection whose next calls fail, before or after the broker has executed them."""
 
     left = 0
-    obeyed = False
+    executed = False
 
     async def _answer(self, call: Awaitable[Any]) -> Any:  # noqa: ANN401
         if not self.left:
             return await call
         self.left -= 1
-        if self.obeyed:
+        if self.executed:
             await call
         else:
-            # Never awaited: the call does not reach the broker.
+            # Never awaited, so that the call does not reach the broker.
             getattr(call, "close", lambda: None)()
-        raise BrokerDownError(self.address, "an outage of this test")
+        raise BrokerDownError(self.address, "simulated by this test")
 
     @override
     async def command(self, *args: Any) -> Any:
@@ -46,28 +46,28 @@ class _Unsteady(Connection):
 class OutageStore(Store):
     """A store for `Client(store)` or `Inspector(store)` whose next calls can be made to fail."""
 
-    connection: _Unsteady
+    connection: _FailingConnection
 
     @classmethod
     @asynccontextmanager
     @override
     async def open(cls, settings: RedisSettings) -> AsyncIterator[Self]:
         """Open for the body of an `async with`."""
-        async with _Unsteady.open(settings) as connection:
+        async with _FailingConnection.open(settings) as connection:
             yield cls(connection)
 
-    def fail_next(self, calls: int = 1, *, obeyed: bool = False) -> None:
+    def fail_next(self, calls: int = 1, *, executed: bool = False) -> None:
         """Make the next calls raise `BrokerDownError`; 0 ends the outage.
 
-        An enqueue whose call fails is tried once more, so one failure goes unnoticed.
+        Enqueueing retries a failed call once, so that a single failure goes unnoticed.
 
         Args:
-            calls: How many round trips to the broker fail.
-            obeyed: The broker does what it is asked, and only its reply is lost.
+            calls: The number of round trips that fail.
+            executed: The broker executes the call, and only its reply is lost.
         """
-        self.connection.left, self.connection.obeyed = calls, obeyed
+        self.connection.left, self.connection.executed = calls, executed
 
     @property
     def left(self) -> int:
-        """How many calls will still fail."""
+        """The number of calls that will still fail."""
         return self.connection.left

@@ -1,7 +1,7 @@
 """The pytest plugin: real brokers, a frozen clock, and conditions with deadlines.
 
-Load it with `-p duly.testing.plugin`. One server a pytest process is started at first use, so
-runs under pytest-xdist do not meet.
+Load it with `-p duly.testing.plugin`. Each pytest process starts its own servers at first use, so
+that workers of pytest-xdist do not interfere.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -13,7 +13,10 @@ import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 
-from duly.runtime.settings import RedisSettings
+from duly.app.declaration import App
+from duly.app.loading import load_app
+from duly.runtime.loading import load
+from duly.runtime.settings import RedisSettings, Settings
 from duly.testing.clock import FrozenClock
 from duly.testing.cluster import RedisCluster
 from duly.testing.environment import in_ci
@@ -33,13 +36,13 @@ from duly.testing.waiting import until as wait_for
 BROKERS = ("valkey", "redis")
 PROTOCOLS = ("resp2", "resp3")
 STALLED_MS = 30_000
-"""How long a node that others watch may stand still, where no test kills one."""
+"""How long a watched node may stall where no test kills one."""
 SHAPES = (*BROKERS, "sentinel", "cluster", "tls", "acl", *PROTOCOLS)
 Started = TypeVar("Started", BrokerServer, SentinelCluster, RedisCluster)
 
 
 def _missing(error: Exception) -> None:
-    """Fail in CI, skip elsewhere: no broker variant may silently go untested."""
+    """Fail in CI, skip elsewhere: no kind of broker may go untested unnoticed."""
     if in_ci():
         pytest.fail(f"CI must have every server: {error}")
     pytest.skip(str(error))
@@ -57,32 +60,32 @@ def _served(make: Callable[[Path], Started], folder: Path) -> Iterator[Started]:
 
 @pytest.fixture(scope="session")
 def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerServer]:
-    """A Valkey server for all tests of this process; it keeps nothing on disk."""
+    """A Valkey server for all tests of this process, without persistence."""
     yield from _served(BrokerServer.valkey, tmp_path_factory.mktemp("valkey"))
 
 
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerServer]:
-    """The machine's Redis server, for all tests of this process; it keeps nothing on disk."""
+    """The machine's Redis server for all tests of this process, without persistence."""
     yield from _served(BrokerServer.redis, tmp_path_factory.mktemp("redis"))
 
 
 @pytest.fixture(scope="session")
 def tls_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerServer]:
-    """A Redis server that speaks only TLS, with client certificates."""
+    """A Redis server that accepts only TLS with client certificates."""
     yield from _served(BrokerServer.tls, tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(scope="session")
 def acl_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerServer]:
-    """A Valkey server with one user, `duly`, who may do what duly needs and no more."""
+    """A Valkey server whose user `duly` has only the rights that duly needs."""
     yield from _served(BrokerServer.acl, tmp_path_factory.mktemp("acl"))
 
 
 @pytest.fixture(scope="session")
 def sentinel_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SentinelCluster]:
-    """A Valkey master, a replica and three sentinels. Whoever kills one starts a set of its own."""
-    # Nobody fails over by mistake: a master that stalls is no dead one.
+    """A Valkey master, a replica and three sentinels. A test that kills one starts its own set."""
+    # A master that only stalls must not be failed over.
     yield from _served(
         lambda folder: SentinelCluster.create(folder, down_after_ms=STALLED_MS),
         tmp_path_factory.mktemp("sentinel"),
@@ -100,7 +103,7 @@ def cluster_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCl
 
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[BrokerServer]:
-    """A durable Valkey server of this test alone: to be killed, paused and restarted."""
+    """A durable Valkey server of this test alone, which may be killed, paused and restarted."""
     yield from _served(
         lambda folder: BrokerServer.valkey(folder, durable=True), tmp_path / "broker"
     )
@@ -108,14 +111,14 @@ def own_server(tmp_path: Path) -> Iterator[BrokerServer]:
 
 @pytest.fixture
 def broker_settings(valkey_server: BrokerServer) -> RedisSettings:
-    """Where an empty Valkey is."""
+    """The settings of an empty Valkey."""
     valkey_server.flush()
     return valkey_server.settings()
 
 
 @pytest.fixture(params=BROKERS)
 def each_broker(request: pytest.FixtureRequest) -> RedisSettings:
-    """Where an empty broker is; the test runs once for each of Valkey and Redis."""
+    """The settings of an empty broker; the test runs on Valkey and on Redis."""
     server: BrokerServer = request.getfixturevalue(f"{request.param}_server")
     server.flush()
     return server.settings()
@@ -123,11 +126,11 @@ def each_broker(request: pytest.FixtureRequest) -> RedisSettings:
 
 @pytest.fixture(params=SHAPES)
 def every_broker(request: pytest.FixtureRequest) -> RedisSettings:
-    """Where an empty broker is, once for each way to run one: what conformance tests ask for.
+    """The settings of an empty broker, once for each way to run one, for conformance tests.
 
     valkey, redis: alone; sentinel: behind three sentinels; cluster: of three masters;
-    tls: encrypted, with client certificates; acl: with a user of few rights; resp2, resp3: the
-    protocol that redis-py is told to speak.
+    tls: encrypted, with client certificates; acl: with a user of few rights; resp2, resp3: with
+    that version of the protocol.
     """
     if request.param in PROTOCOLS:
         valkey: BrokerServer = request.getfixturevalue("valkey_server")
@@ -139,6 +142,23 @@ def every_broker(request: pytest.FixtureRequest) -> RedisSettings:
     )
     server.flush()
     return server.settings()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare `duly_app`, the application that the fixture of that name loads."""
+    parser.addini("duly_app", "the application under test, as module:name", default="")
+
+
+@pytest.fixture
+def duly_app(pytestconfig: pytest.Config) -> Iterator[App]:
+    """The application that `duly_app` in pytest's configuration names, else the variable DULY_APP.
+
+    What a test puts into its `dependency_overrides` is gone after the test.
+    """
+    app = load_app(pytestconfig.getini("duly_app") or load(Settings).app)
+    before = dict(app.dependency_overrides)
+    yield app
+    app.dependency_overrides = before
 
 
 @pytest.fixture
@@ -156,11 +176,11 @@ async def outage_store(broker_settings: RedisSettings) -> AsyncIterator[OutageSt
 
 @pytest.fixture
 def frozen_clock() -> FrozenClock:
-    """A clock that stands still until `advance`."""
+    """A clock that stands still until it is advanced."""
     return FrozenClock()
 
 
 @pytest.fixture
 def until() -> Callable[..., object]:
-    """`duly.testing.waiting.until`: await a condition with a deadline."""
+    """`duly.testing.waiting.until`: awaits a condition with a deadline."""
     return wait_for

@@ -1,4 +1,4 @@
-"""A real PostgreSQL server for tests: started on a free port, surely gone afterwards."""
+"""A real PostgreSQL server for tests: started on a free port, and always stopped afterwards."""
 
 import itertools
 import os
@@ -25,7 +25,7 @@ READY_SECONDS = 60.0
 STOP_SECONDS = 10.0
 DEBIAN = Path("/usr/lib/postgresql")
 SPEED = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=32MB")
-"""A test's database need not survive the machine."""
+"""The database of a test need not survive the machine."""
 
 
 class PostgresMissingError(Exception):
@@ -33,7 +33,7 @@ class PostgresMissingError(Exception):
 
 
 def postgres_programs() -> Path:
-    """Return the folder of `initdb` and `postgres`, the newest that Debian has or the PATH's.
+    """Return the folder of `initdb` and `postgres`: Debian's newest version, else from the PATH.
 
     Raises:
         PostgresMissingError: There is none.
@@ -89,7 +89,7 @@ class PostgresServer:
         wait_until(self._answers, timeout=READY_SECONDS, what="PostgreSQL is ready")
 
     def stop(self) -> None:
-        """End the server and every session; the data stay."""
+        """Stop the server and every session; the data is kept."""
         if self.process is None:
             return
         self.process.send_signal(signal.SIGINT)  # Its "fast" shutdown.
@@ -101,7 +101,7 @@ class PostgresServer:
         self.process = None
 
     def url(self, database: str = "postgres") -> str:
-        """Return the address of a database, for SQLAlchemy."""
+        """Return the SQLAlchemy address of a database."""
         return f"postgresql+psycopg://{USER}@{HOST}:{self.port}/{database}"
 
     def create_database(self) -> str:
@@ -111,7 +111,7 @@ class PostgresServer:
         return self.url(name)
 
     def drop_database(self, url: str) -> None:
-        """Drop what `create_database` gave, whoever is still connected to it."""
+        """Drop a database of `create_database`, even while clients are connected to it."""
         self._run("dropdb", *self._there, "--force", url.rpartition("/")[2])
 
     @property
@@ -150,7 +150,7 @@ class PostgresServer:
 
 
 def _account() -> pwd.struct_passwd:
-    """Return who runs the server when we are root, which it refuses to be run by."""
+    """Return the account that runs the server if this process is root, which it refuses."""
     for name in ("postgres", "nobody"):
         try:
             return pwd.getpwnam(name)
@@ -163,7 +163,7 @@ def _as_nobody() -> list[str]:
     if os.geteuid() != 0:
         return []
     account = _account()
-    # The order to die with the parent is forgotten when the user changes, hence once more here.
+    # A change of user clears the death signal, so it is set once more.
     return [
         "setpriv",
         f"--reuid={account.pw_uid}",
@@ -176,7 +176,7 @@ def _as_nobody() -> list[str]:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
     """A PostgreSQL server for all tests of this process."""
-    # Not in pytest's own folder: only its owner may look into that, and root can not be the owner.
+    # Not in pytest's own folder: only root could enter it.
     with tempfile.TemporaryDirectory(prefix="duly-postgres-") as folder:
         try:
             server = PostgresServer(folder=Path(folder))

@@ -14,17 +14,17 @@ from pathlib import Path
 from duly.testing.environment import worker_number
 
 _LOWEST, _HIGHEST = 10_240, 22_239
-"""Below what kernels give to whoever asks for any port, and so are the bus ports 10,000 above."""
+"""Below the range from which kernels choose ports, as are the bus ports 10,000 above."""
 _BUS = 10_000
 _SHARES = 16
 _given: set[int] = set()
 
 
 def free_port() -> int:
-    """Return a TCP port of the loopback that nobody listens on right now.
+    """Return a TCP port of the loopback interface on which nothing listens.
 
-    It stays free while its server is down or not there yet: no outgoing connection takes it, and
-    neither this process nor another one of pytest-xdist is given it a second time.
+    It stays free while its server is down: no outgoing connection takes it, and no other call gets
+    it, in this process or in another worker of pytest-xdist.
     """
     return _free_port()
 
@@ -50,7 +50,7 @@ def _free_port(*above: int) -> int:
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        # As servers do: what a connection of a moment ago still holds is free.
+        # As servers do: a port in TIME_WAIT is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
@@ -61,9 +61,14 @@ def _is_free(port: int) -> bool:
 
 @cache
 def _spawner() -> ThreadPoolExecutor:
-    # The kernel kills a child when the *thread* that started it ends. Tests start children from
-    # the threads of short-lived loops too, so one thread that lives as long as pytest does it.
+    # The kernel kills a child when the *thread* that started it ends, and tests start children from
+    # short-lived threads too. So one thread, which lives as long as pytest, starts them all.
     return ThreadPoolExecutor(1, "spawner")
+
+
+def stay_here() -> None:
+    """Let processes that are spawned later have the namespaces that this thread has now."""
+    _spawner().submit(lambda: None).result()
 
 
 def spawn(
@@ -74,14 +79,14 @@ def spawn(
     environment: Mapping[str, str],
     errors: int = subprocess.STDOUT,
 ) -> "subprocess.Popen[bytes]":
-    """Start a process that the kernel kills when this one dies, however it dies.
+    """Start a process that the kernel kills when this one dies, for whatever reason.
 
     Args:
         command: The program, by path or by name, and its arguments.
-        log: The file that its output is appended to, or `subprocess.PIPE`.
+        log: The file for its output, which is appended to, or `subprocess.PIPE`.
         folder: Its working directory.
         environment: All of its variables.
-        errors: What becomes of standard error; it joins the output by default.
+        errors: Where standard error goes; default: with the output.
     """
     guard = shutil.which("setpriv")
     words = [str(word) for word in command]
@@ -112,9 +117,9 @@ def _popen(
 
 
 def stop(process: "subprocess.Popen[bytes]", *, grace_seconds: float = 10.0) -> int:
-    """Ask a process to end, kill it after the grace, and return its exit code."""
+    """Ask a process to end, kill it after the grace period, and return its exit code."""
     if process.poll() is None:
-        # A paused process takes no other signal than KILL before it goes on.
+        # A paused process handles no signal but KILL until it continues.
         process.send_signal(signal.SIGCONT)
         process.terminate()
         try:

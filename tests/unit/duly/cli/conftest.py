@@ -4,17 +4,23 @@ import json
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
 from duly.cli.access import Access
 from duly.cli.main import main
-from duly.engine.reports import (
+from duly.described_job import described_job
+from duly.engine.inspection.bulk import Bulk
+from duly.engine.inspection.failures import Failures
+from duly.engine.inspection.tasks import Tasks
+from duly.engine.storage.reports import (
     BrokerReport,
     DayReport,
     EntryReport,
     GroupReport,
     JoinReport,
+    KindReport,
     LockPage,
     LockReport,
     MinuteReport,
@@ -26,7 +32,7 @@ from duly.engine.reports import (
     TickOutcome,
     TickReport,
 )
-from duly.errors import IllegalTransitionError, NotFoundError
+from duly.errors import IllegalTransitionError, NotFoundError, UnknownKindError
 from duly.task import Attempt, AttemptOutcome, Task, TaskState
 
 NOON = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
@@ -86,28 +92,85 @@ class FakeInspector:
             ),
         ]
 
-    async def queues(self):
+        self._name_nouns()
+
+    def _name_nouns(self):
+        self.queues = SimpleNamespace(
+            list=self._queues, get=self._queue, minutes=self._minutes, days=self._days,
+            memory=self._memory, remove=self._remove, pause=self._pause, resume=self._resume,
+        )  # fmt: skip
+        self.tasks = Tasks(SimpleNamespace(names=self._names, store=None), self.queues)
+        vars(self.tasks).update(
+            list=self._tasks, get=self._task, find=self._find, run=self._run,
+            archive=self._archive, delete=self._delete, cancel=self._cancel, rerun=self._rerun,
+            edit=self._edit,
+        )  # fmt: skip
+        self.locks = SimpleNamespace(list=self._locks)
+        self.groups = SimpleNamespace(list=self._groups, get=self._group, tasks=self._group_tasks)
+        self.published = [
+            KindReport(
+                kind="send_invoice",
+                queue="low",
+                app="shop",
+                description="Send an invoice.",
+                policy={"queue": "low", "max_attempts": 3, "rate": None},
+                schema={
+                    "type": "object",
+                    "properties": {
+                        "order_id": {"type": "integer", "description": "of the shop"},
+                        "note": {"type": "string", "default": ""},
+                        "tags": {"type": "array", "items": {"type": "string"}},
+                        "urgent": {"type": "boolean", "default": False},
+                        "by": {"anyOf": [{"type": "string", "format": "date"}, {"type": "null"}]},
+                    },
+                    "required": ["order_id"],
+                    "additionalProperties": False,
+                },
+                published_at=NOON,
+                servers=("host-1:7:aa",),
+            ),
+            KindReport(
+                kind="check_pending_orders",
+                queue="default",
+                schema={"type": "object", "additionalProperties": False},
+                published_at=NOON,
+            ),
+            KindReport(kind="legacy", queue="default", published_at=NOON, rival_app="blog"),
+        ]
+        self.kinds = SimpleNamespace(list=self._kinds, find=self._kind, job=self._job)
+        self.joins = SimpleNamespace(list=self._joins, cancel=self._cancel_join)
+        self.servers = SimpleNamespace(
+            list=self._servers, quiet=self._quiet, resume=self._resume_server, stop=self._stop
+        )
+        self.schedules = SimpleNamespace(list=self._schedules, ticks=self._ticks)
+        self.brokers = SimpleNamespace(list=self._brokers)
+        self.bulk, self.failures = Bulk(self.tasks, self.groups), Failures(self.tasks)
+
+    async def _names(self):
+        return [report.name for report in self.reports]
+
+    async def _queues(self):
         return self.reports
 
-    async def queue(self, name):
+    async def _queue(self, name):
         return _first(self.reports, lambda report: report.name == name, "queue", name)
 
-    async def minutes(self, name, *, count=60):
+    async def _minutes(self, name, *, count=60):
         self.asked = {"name": name, "count": count}
         return [MinuteReport(at=NOON, processed=7, failed=1)]
 
-    async def days(self, name, *, count=90):
+    async def _days(self, name, *, count=90):
         self.asked = {"name": name, "days": count}
         return [DayReport(at=NOON.replace(hour=0), processed=90, failed=4, crashed=1)]
 
-    async def memory(self, name):
-        return 1536 if await self.queue(name) else None
+    async def _memory(self, name):
+        return 1536 if await self._queue(name) else None
 
-    async def remove(self, queue, *, force=False):
+    async def _remove(self, queue, *, force=False):
         self.done.append(("remove", queue, force))
         return 17
 
-    async def tasks(self, queue, state, *, limit=30, cursor=None, newest=True):
+    async def _tasks(self, queue, state, *, limit=30, cursor=None, newest=True):
         self.asked = {"limit": limit, "cursor": cursor, "newest": newest}
         if cursor == "bad":
             raise ValueError("the cursor 'bad' is not one of ours")
@@ -116,56 +179,56 @@ class FakeInspector:
             return TaskPage(tasks=())
         return TaskPage(tasks=found, next_cursor="c2" if found else None)
 
-    async def task(self, queue, task_id):
+    async def _task(self, queue, task_id):
         return _first(
             self.held, lambda task: (task.queue, task.id) == (queue, task_id), "task", task_id
         )
 
-    async def find(self, task_id):
-        return await self.task("default", task_id)
+    async def _find(self, task_id):
+        return await self._task("default", task_id)
 
-    async def run(self, queue, task_id):
+    async def _run(self, queue, task_id):
         await self._do("run", queue, task_id)
 
-    async def archive(self, queue, task_id):
+    async def _archive(self, queue, task_id):
         if task_id.startswith("m-"):
             self.done.append(("archive", queue, task_id))
             return
-        task = await self.task(queue, task_id)
+        task = await self._task(queue, task_id)
         raise IllegalTransitionError(task_id, task.state.value, "archive")
 
-    async def delete(self, queue, task_id):
+    async def _delete(self, queue, task_id):
         await self._do("delete", queue, task_id)
 
-    async def cancel(self, queue, task_id, *, outcome="archive"):
+    async def _cancel(self, queue, task_id, *, outcome="archive"):
         await self._do(f"cancel:{outcome}", queue, task_id)
 
-    async def rerun(self, queue, task_id, *, changes=None, to_queue=None, catalogue=None):
+    async def _rerun(self, queue, task_id, *, changes=None, to_queue=None, catalogue=None):
         await self._do("rerun", queue, task_id)
         self.asked = {"changes": changes, "to_queue": to_queue, "catalogue": catalogue}
         home = to_queue or queue
         return Task(id=f"{task_id}~1", queue=home, kind="k", state=TaskState.WAITING)
 
-    async def edit(self, queue, task_id, changes, *, catalogue=None):
+    async def _edit(self, queue, task_id, changes, *, catalogue=None):
         await self._do("edit", queue, task_id)
         self.asked = {"changes": changes, "catalogue": catalogue}
         return Task(id=task_id, queue=queue, kind="k", state=TaskState.SCHEDULED, payload=changes)
 
-    async def locks(self, queue):
+    async def _locks(self, queue):
         lock = LockReport(digest="ab" * 16, task_id="0198f00d", expires_at=NOON)
         return LockPage(locks=(lock,) if queue == "default" else (), complete=queue != "default")
 
-    async def groups(self, queue):
-        await self.queue(queue)
+    async def _groups(self, queue):
+        await self._queue(queue)
         return self.grouped if queue == "default" else []
 
-    async def group(self, queue, kind, name):
+    async def _group(self, queue, kind, name):
         found = [report for report in self.grouped if (report.kind, report.name) == (kind, name)]
         return _first(found, lambda report: report.queue == queue, "group", f"{kind}:{name}")
 
-    async def group_tasks(self, queue, kind, name, *, limit=30, cursor=None, newest=True):
+    async def _group_tasks(self, queue, kind, name, *, limit=30, cursor=None, newest=True):
         self.asked = {"group": (queue, kind, name), "limit": limit, "newest": newest}
-        group = await self.group(queue, kind, name)
+        group = await self._group(queue, kind, name)
         first = int(cursor or 1)
         numbers = range(first, min(group.size + 1, first + limit))
         last = numbers[-1] if numbers else group.size
@@ -185,24 +248,37 @@ class FakeInspector:
             next_cursor=more if last < group.size else None,
         )
 
-    async def joins(self, queue):
-        await self.queue(queue)
+    async def _joins(self, queue):
+        await self._queue(queue)
         join = JoinReport(
             id="flow.2", queue=queue, since=NOON, members=3, awaited=(0, 2), kind="report"
         )
         return [join] if queue == "default" else []
 
-    async def cancel_join(self, queue, join):
-        _first(await self.joins(queue), lambda report: report.id == join, "join", join)
+    async def _cancel_join(self, queue, join):
+        _first(await self._joins(queue), lambda report: report.id == join, "join", join)
         self.done.append(("cancel_join", queue, join))
 
-    async def pause(self, queue):
+    async def _kinds(self):
+        return self.published
+
+    async def _kind(self, kind):
+        for report in self.published:
+            if report.kind == kind:
+                return report
+        raise UnknownKindError(kind, tuple(report.kind for report in self.published))
+
+    async def _job(self, kind):
+        report = await self._kind(kind)
+        return described_job(report.kind, report.schema, report.policy)
+
+    async def _pause(self, queue, *, by="", reason=""):
         self.done.append(("pause", queue))
 
-    async def resume(self, queue):
+    async def _resume(self, queue):
         self.done.append(("resume", queue))
 
-    async def servers(self):
+    async def _servers(self):
         running = RunningTask(id="1", kind="k", queue="low", started_at=NOON, stuck=True)
         return [
             ServerReport(
@@ -218,13 +294,13 @@ class FakeInspector:
             )
         ]
 
-    async def quiet(self, server):
+    async def _quiet(self, server):
         await self._tell("quiet", server)
 
-    async def wake(self, server):
-        await self._tell("wake", server)
+    async def _resume_server(self, server):
+        await self._tell("resume", server)
 
-    async def stop(self, server):
+    async def _stop(self, server):
         await self._tell("stop", server)
 
     async def _tell(self, word, server):
@@ -232,7 +308,7 @@ class FakeInspector:
             raise NotFoundError("server", server)
         self.done.append((word, server))
 
-    async def brokers(self):
+    async def _brokers(self):
         return [
             BrokerReport(
                 address="10.0.0.1:6379",
@@ -245,7 +321,7 @@ class FakeInspector:
             )
         ]
 
-    async def schedules(self):
+    async def _schedules(self):
         tick = _tick(TickOutcome.SKIPPED)
         return [
             EntryReport(
@@ -263,14 +339,14 @@ class FakeInspector:
             )
         ]
 
-    async def ticks(self, entry, *, limit=50):
+    async def _ticks(self, entry, *, limit=50):
         if entry != "check-pending-orders":
             raise NotFoundError("entry", entry)
         return [_tick(TickOutcome.ENQUEUED)][:limit]
 
     async def _do(self, verb, queue, task_id):
         if not task_id.startswith("m-"):
-            await self.task(queue, task_id)
+            await self._task(queue, task_id)
         self.done.append((verb, queue, task_id))
 
 
@@ -305,15 +381,19 @@ class Shell:
     client: FakeClient = field(default_factory=FakeClient)
     connected: list = field(default_factory=list)
 
+    def opener(self):
+        """What opens the inspector."""
+        return self._open(self.inspector)
+
     def __call__(self, *words: str) -> Outcome:
-        access = Access(inspector=self._open(self.inspector), client=self._open(self.client))
+        access = Access(inspector=self.opener(), client=self._open(self.client))
         with pytest.raises(SystemExit) as exit_info:
             main(words, access=access)
         return Outcome(int(exit_info.value.code or 0), *self.capsys.readouterr())
 
     def _open(self, fake):
         @asynccontextmanager
-        async def connect(settings):
+        async def connect(settings, *_, **__):
             self.connected.append(settings)
             yield fake
 

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from duly.local.running import DATA_DIR, Running, announce, sole_runner
+from duly.runtime.running import DATA_DIR, Running, announce, sole_runner
 
 LOCAL = "redis://127.0.0.1:4321/0"
 
@@ -57,7 +57,7 @@ def test_local_run_is_found_and_named_only_when_asked(duly, running_up):
 
     assert _url(duly) == LOCAL
     assert quiet.err == ""
-    assert loud.err == f"duly: asking {LOCAL} of `duly up` (pid {os.getpid()})\n"
+    assert loud.err == f"duly: using {LOCAL} of `duly up` (pid {os.getpid()})\n"
     assert loud.json["queues"]
 
 

@@ -8,8 +8,8 @@ import pytest
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        pytest.param(("--refresh", "soon"), "'soon' is no duration", id="no duration"),
-        pytest.param(("--refresh", "1ms"), "write 200ms or more", id="too often"),
+        pytest.param(("--refresh", "soon"), "invalid duration 'soon'", id="no duration"),
+        pytest.param(("--refresh", "1ms"), "use 200ms or more", id="too often"),
     ],
 )
 def test_misuse_is_one_line(duly, words, message):
@@ -19,9 +19,18 @@ def test_misuse_is_one_line(duly, words, message):
     assert message in outcome.err
 
 
+def test_without_a_terminal_it_refuses(duly):
+    outcome = duly("dash")
+
+    assert outcome.exit_code == 2
+    assert outcome.err.count("\n") == 1
+    assert "needs a terminal" in outcome.err
+
+
 def test_without_its_library_it_says_what_to_install(duly, monkeypatch):
-    monkeypatch.delitem(sys.modules, "duly.cli.board", raising=False)
-    monkeypatch.setitem(sys.modules, "textual.app", None)
+    for stream in (sys.stdin, sys.stdout):
+        monkeypatch.setattr(stream, "isatty", lambda: True)
+    monkeypatch.setitem(sys.modules, "textual", None)
 
     outcome = duly("dash")
 

@@ -34,7 +34,7 @@ def test_listing_one_queue_as_json(duly):
 def test_no_groups_are_said_in_words(duly):
     duly.inspector.grouped = []
 
-    assert duly("groups", "ls").out == "no tasks wait to be merged\n"
+    assert duly("groups", "ls").out == "no groups\n"
 
 
 def test_inspecting_shows_the_oldest_tasks(duly):
@@ -61,7 +61,7 @@ def test_every_task_of_a_group_is_operated_on(duly, operation):
     outcome = duly("groups", operation, "default", "ada", "--yes")
 
     assert outcome.exit_code == 0
-    assert outcome.out.startswith("2 tasks: each ")
+    assert outcome.out.startswith("2 tasks ")
     assert duly.inspector.done == [(operation, "default", f"m-{n}") for n in (1, 2)]
 
 
@@ -86,7 +86,9 @@ def test_without_a_terminal_a_yes_is_wanted(duly):
     outcome = duly("groups", "delete", "default", "ada")
 
     assert outcome.exit_code == 2
-    assert outcome.err.endswith("Delete 2 tasks? There is no terminal to ask at: give --yes\n")
+    assert outcome.err.endswith(
+        "Delete 2 tasks? Not confirmed: stdin is not a terminal; use --yes\n"
+    )
     assert duly.inspector.done == []
 
 
@@ -95,7 +97,7 @@ def test_a_name_that_several_kinds_have_is_not_guessed(duly):
 
     assert (outcome.exit_code, outcome.err) == (
         2,
-        "duly: which group 'bob'? mention:bob, sms:bob\n",
+        "duly: group 'bob' is ambiguous: use one of mention:bob, sms:bob\n",
     )
 
 

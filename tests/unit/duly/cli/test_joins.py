@@ -19,7 +19,7 @@ def test_cancelling_asks_first(duly):
     done = duly("joins", "cancel", "default", "flow.2", "--yes")
 
     assert refused.exit_code == 2
-    assert done.out == "join flow.2 is given up: nothing follows its members\n"
+    assert done.out == "join flow.2 cancelled: nothing follows its members\n"
     assert duly.inspector.done == [("cancel_join", "default", "flow.2")]
 
 

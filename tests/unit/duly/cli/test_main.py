@@ -2,6 +2,8 @@
 
 import pytest
 
+from duly.cli.tree import COMMANDS, Commands, Source
+
 LEAVES = [
     ("up",),
     ("queues", "ls"),
@@ -47,7 +49,7 @@ def test_no_words_at_all_is_the_help(duly):
         pytest.param(("queue", "ls"), "No such command 'queue'. Did you mean 'queues'?", id="noun"),
         pytest.param(
             ("queues", "ls", "--redis-url", "x"),
-            "No such option: --redis-url; it goes right after `duly`",
+            "No such option: --redis-url; it is a global option: put it right after `duly`",
             id="place",
         ),
         pytest.param(("tasks", "ls"), "Missing argument 'QUEUE'.", id="missing"),
@@ -62,3 +64,27 @@ def test_misuse_is_one_line_and_exit_code_two(duly, words, message):
 
 def test_version_is_shown(duly):
     assert duly("--version").out.startswith("duly 0.")
+
+
+def test_the_list_of_commands_says_of_each_what_its_own_help_says():
+    wrong = {}
+    for name, source in COMMANDS.items():
+        help_text = Commands()[name].help
+        if not help_text.startswith(source.summary):
+            wrong[name] = help_text
+
+    assert wrong == {}
+
+
+def test_the_list_of_commands_has_every_command(duly):
+    listed = duly("--help").out.partition("Commands:\n")[2]
+
+    assert [line.split()[0] for line in listed.splitlines()[: len(COMMANDS)]] == list(COMMANDS)
+
+
+@pytest.mark.parametrize("module", ["duly_shop", "duly.cli.nothing"])
+def test_a_command_whose_module_is_broken_is_not_blamed_on_an_extra(duly, monkeypatch, module):
+    monkeypatch.setitem(COMMANDS, "up", Source(module, "Broken."))
+
+    with pytest.raises(ModuleNotFoundError, match=module):
+        duly("up")

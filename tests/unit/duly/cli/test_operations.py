@@ -2,14 +2,16 @@
 
 import pytest
 
+from duly.engine.inspection.bulk import BulkProgress
+
 MANY = ("tasks", "run", "--queue", "default", "--state", "archived")
 
 
 def test_all_that_match_are_run(duly):
     outcome = duly(*MANY, "--kind", "check_pending_orders", "--yes")
 
-    assert (outcome.exit_code, outcome.out) == (0, "1 tasks: each will run\n")
-    assert "1 tasks match; looked at all 1 tasks" in outcome.err
+    assert (outcome.exit_code, outcome.out) == (0, "1 tasks re-queued, attempts reset\n")
+    assert "1 tasks match; examined all 1 tasks" in outcome.err
     assert duly.inspector.done == [("run", "default", "0198f00d")]
 
 
@@ -24,7 +26,9 @@ def test_without_a_terminal_a_yes_is_wanted(duly):
     outcome = duly(*MANY)
 
     assert outcome.exit_code == 2
-    assert outcome.err.endswith("duly: Run 1 tasks? There is no terminal to ask at: give --yes\n")
+    assert outcome.err.endswith(
+        "duly: Run 1 tasks? Not confirmed: stdin is not a terminal; use --yes\n"
+    )
     assert duly.inspector.done == []
 
 
@@ -41,7 +45,7 @@ def test_without_a_terminal_a_yes_is_wanted(duly):
 def test_what_does_not_match_is_left_alone(duly, words):
     outcome = duly(*MANY, *words)
 
-    assert (outcome.exit_code, outcome.out) == (0, "nothing matches\n")
+    assert (outcome.exit_code, outcome.out) == (0, "no matching tasks\n")
     assert duly.inspector.done == []
 
 
@@ -70,8 +74,8 @@ def test_what_matches_is_told_as_json(duly, words):
 
 
 def test_all_means_every_state_that_the_operation_applies_to(duly):
-    assert duly("tasks", "run", "--all", "--yes").out == "1 tasks: each will run\n"
-    assert duly("tasks", "archive", "--all", "--yes").out == "nothing matches\n"
+    assert duly("tasks", "run", "--all", "--yes").out == "1 tasks re-queued, attempts reset\n"
+    assert duly("tasks", "archive", "--all", "--yes").out == "no matching tasks\n"
 
 
 def test_the_bound_of_the_search_is_said(duly):
@@ -79,16 +83,16 @@ def test_the_bound_of_the_search_is_said(duly):
 
     outcome = duly(*MANY, "--window", "2", "--dry-run")
 
-    assert "looked at 2 of 2 tasks: there may be more" in outcome.err
+    assert "examined 2 of 2 tasks: there may be more" in outcome.err
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        pytest.param((), "which tasks? give ids, or --state, --kind", id="nothing said"),
-        pytest.param(("1", "--kind", "k"), "give ids, or say by options which tasks", id="both"),
-        pytest.param(("--payload", "note"), "'note' is not FIELD=VALUE", id="payload"),
-        pytest.param(("--after", "soon"), "'soon' is no time; write 2026-01-31T12:00", id="time"),
+        pytest.param((), "no tasks selected: give ids, or --state, --kind", id="nothing said"),
+        pytest.param(("1", "--kind", "k"), "cannot be combined", id="both"),
+        pytest.param(("--payload", "note"), "'note' has no =; use FIELD=VALUE", id="payload"),
+        pytest.param(("--after", "soon"), "invalid time 'soon': use 2026-01-31T12:00", id="time"),
         pytest.param(("--state", "archvied"), "(did you mean 'archived'?)", id="state"),
     ],
 )
@@ -105,7 +109,7 @@ def test_search_shows_tasks_and_its_bound(duly):
     outcome = duly("tasks", "search", "default", "--error", "valueerror")
 
     assert "archived" in outcome.out
-    assert outcome.out.endswith("looked at all 1 tasks\n")
+    assert outcome.out.endswith("examined all 1 tasks\n")
     assert duly("tasks", "search", "--kind", "other", "--json").json["tasks"] == []
 
 
@@ -117,3 +121,16 @@ def test_failures_are_a_line_for_each_cause(duly):
     assert outcome.out.splitlines()[1].split()[:2] == ["2", "check_pending_orders"]
     (group,) = duly("failures", "ls", "--queue", "default", "--json").json["groups"]
     assert (group["count"], group["queues"]) == (2, ["default"])
+
+
+def test_an_interruption_tells_how_far_it_came(duly):
+    async def interrupted(planned, *, report, **_):
+        report(BulkProgress(total=len(planned.tasks), done=1))
+        raise KeyboardInterrupt
+
+    duly.inspector.bulk.execute = interrupted
+
+    outcome = duly(*MANY, "--yes")
+
+    assert outcome.exit_code == 130
+    assert "interrupted: 1 of 1 tasks re-queued, attempts reset" in outcome.err

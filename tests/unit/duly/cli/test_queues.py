@@ -4,6 +4,8 @@ import io
 
 import pytest
 
+from duly.engine.storage.reports import QueueReport
+
 
 class Terminal(io.StringIO):
     """A person at the keyboard."""
@@ -64,7 +66,7 @@ def test_misspelt_queue_gets_a_suggestion_and_nothing_happens(duly):
 def test_no_queues_is_said_in_words(duly):
     duly.inspector.reports = []
 
-    assert duly("queues", "ls").out == "no queues yet: nothing was enqueued\n"
+    assert duly("queues", "ls").out == "no queues: nothing has been enqueued yet\n"
     assert duly("queues", "ls", "--json").json == {"queues": []}
 
 
@@ -98,7 +100,7 @@ def test_minutes_and_days_exclude_each_other(duly):
     outcome = duly("queues", "history", "default", "--days", "10", "--minutes", "5")
 
     assert outcome.exit_code == 2
-    assert "give one of them" in outcome.err
+    assert "cannot be combined" in outcome.err
 
 
 def test_removal_without_a_terminal_wants_a_yes(duly):
@@ -106,7 +108,7 @@ def test_removal_without_a_terminal_wants_a_yes(duly):
 
     assert outcome.exit_code == 2
     assert outcome.err == (
-        "duly: Remove default with 17 tasks? There is no terminal to ask at: give --yes\n"
+        "duly: Remove default and 17 tasks? Not confirmed: stdin is not a terminal; use --yes\n"
     )
     assert duly.inspector.done == []
 
@@ -125,7 +127,7 @@ def test_removal_tells_what_went(duly):
     outcome = duly("queues", "rm", "default", "critical", "--force", "--yes")
 
     assert outcome.out == (
-        "queue default is removed, with 17 tasks\nqueue critical is removed, with 17 tasks\n"
+        "queue default removed, with 17 tasks\nqueue critical removed, with 17 tasks\n"
     )
 
 
@@ -133,8 +135,8 @@ def test_locks_are_listed_with_their_holders(duly):
     outcome = duly("queues", "locks", "default")
 
     assert "0198f00d" in outcome.out
-    assert "there are more" in outcome.out
-    assert "no task holds a unique lock" in duly("queues", "locks", "critical").out
+    assert "more locks exist" in outcome.out
+    assert "no unique locks" in duly("queues", "locks", "critical").out
 
 
 def test_locks_as_json(duly):
@@ -145,3 +147,15 @@ def test_locks_as_json(duly):
         "task_id": "0198f00d",
         "expires_at": "2026-01-02T12:00:00+00:00",
     }
+
+
+def test_a_queue_that_cannot_be_read_hides_no_other_and_fails_the_command(duly):
+    duly.inspector.reports.append(QueueReport(name="odd", error="queue odd cannot be read: x"))
+
+    for words in (("queues", "ls"), ("queues", "ls", "--json"), ("stats",), ("stats", "--json")):
+        outcome = duly(*words)
+
+        assert outcome.exit_code == 1
+        assert "default" in outcome.out
+        assert outcome.err == "duly: queue odd cannot be read: x\n"
+    assert "unreadable" in duly("queues", "ls").out

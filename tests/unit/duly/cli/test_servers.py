@@ -25,13 +25,23 @@ def test_listing_names_servers_as_the_other_verbs_want_them(duly):
     assert "host-1:7:aa" in duly("servers", "ls").out
 
 
-@pytest.mark.parametrize("word", ["quiet", "wake", "stop"])
-def test_a_server_is_told_what_to_do(duly, word):
+@pytest.mark.parametrize(
+    ("word", "done"),
+    [("quiet", "quiet"), ("resume", "resume"), ("wake", "resume"), ("stop", "stop")],
+)
+def test_a_command_reaches_its_server(duly, word, done):
     outcome = duly("servers", word, "host-1:7:aa")
 
     assert outcome.exit_code == 0
     assert outcome.out.startswith("server host-1:7:aa ")
-    assert duly.inspector.done == [(word, "host-1:7:aa")]
+    assert duly.inspector.done == [(done, "host-1:7:aa")]
+
+
+def test_the_old_word_for_resume_is_not_shown(duly):
+    out = duly("servers", "--help").out
+
+    assert "resume" in out
+    assert "wake" not in out
 
 
 def test_a_server_that_is_not_there_is_an_error_with_a_suggestion(duly):

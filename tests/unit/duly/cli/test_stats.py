@@ -13,7 +13,7 @@ def test_states_queues_workers_and_broker_are_told(duly):
 
     assert lines[1][:3] == ["12", "3", "0"]
     assert ["default", "(paused)", "17", "36", "0", "400", "3", "0.8", "4m", "12s"] in lines
-    assert ["workers", "1", "(4", "tasks", "at", "once)"] in lines
+    assert ["workers", "1", "(4", "slots)"] in lines
     assert (
         "broker   10.0.0.1:6379  Valkey 9.1.0  3.0 MiB of 1.0 GiB  12 clients  default (slot 9189)"
         in duly("stats").out

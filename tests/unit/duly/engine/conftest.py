@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from duly.engine.server import Server, ServerOptions
+from duly.engine.worker.server import Server, ServerOptions
 
 
 @pytest.fixture

@@ -115,7 +115,7 @@ async def test_it_is_left_in_order_when_the_handler_is_cancelled(serving, client
     async with serving({Save: hang}, middlewares=(Around("a", calls), told)):
         task = await client.enqueue(Save())
         await until(lambda: "runs" in calls)
-        await inspector.cancel("default", task.id)
+        await inspector.tasks.cancel("default", task.id)
         await until(lambda: told.ends)
 
     assert calls == ["a opens", "runs", "a closes"]

@@ -15,8 +15,10 @@ class Terminal:
         self.reader = os.fdopen(reading, "rb", 0)
         self._consoles = []
 
-    def console(self, *, colour=False, on_closed=lambda: None):
-        console = Console(descriptor=self._writing, colour=colour, on_closed=on_closed)
+    def console(self, *, colour=False, on_closed=lambda: None, as_json=False):
+        console = Console(
+            descriptor=self._writing, colour=colour, on_closed=on_closed, as_json=as_json
+        )
         self._consoles.append(console)
         return console
 

@@ -1,6 +1,8 @@
 """One terminal for many processes."""
 
+import json
 import threading
+from datetime import datetime
 
 
 def test_names_are_padded_to_one_width(terminal):
@@ -12,6 +14,21 @@ def test_names_are_padded_to_one_width(terminal):
     console.close(timeout_seconds=60)
 
     assert terminal.reader.read(999) == b"a      | one\na      | two\nlonger | hello\n"
+
+
+def test_where_the_log_is_json_every_line_is_an_object(terminal):
+    console = terminal.console(as_json=True)
+    console.expect("a", "longer")
+
+    console.offer("a", b'{"level":"INFO"}\nTraceback "x"\n')
+    console.say("hello", name="longer")
+    console.close(timeout_seconds=60)
+
+    own, foreign, ours = map(json.loads, terminal.reader.read(999).splitlines())
+    assert own == {"level": "INFO"}
+    assert (foreign["service"], foreign["message"]) == ("a", 'Traceback "x"')
+    assert (ours["service"], ours["message"], ours["level"]) == ("longer", "hello", "INFO")
+    assert datetime.fromisoformat(ours["timestamp"]).tzinfo
 
 
 def test_names_have_different_colours_and_lines_have_none(terminal):
@@ -40,14 +57,14 @@ def test_full_queue_refuses_rather_than_blocks(terminal):
     console.close(timeout_seconds=0.01)
 
 
-def test_reader_that_went_away_is_told_once(terminal):
-    told = threading.Semaphore(0)
-    console = terminal.console(on_closed=told.release)
+def test_a_closed_terminal_is_reported_once(terminal):
+    closed = threading.Semaphore(0)
+    console = terminal.console(on_closed=closed.release)
     terminal.reader.close()
 
     console.say("x")
 
-    assert told.acquire(timeout=60)
+    assert closed.acquire(timeout=60)
     console.say("y")
     console.close()
-    assert not told.acquire(blocking=False)
+    assert not closed.acquire(blocking=False)

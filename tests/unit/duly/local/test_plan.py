@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from duly.local.plan import Wishes, embeds_broker, make_plan, monitor_host
+from duly.local.plan import UpOptions, make_plan, monitor_host
 from duly.runtime.loading import load
 from duly.runtime.settings import Settings
 
@@ -15,9 +15,9 @@ def plan(tmp_path):
     """Make a plan from flags and DULY_ variables."""
 
     def make(variables=None, **flags):
-        wishes = Wishes(data_dir=tmp_path, **flags)
-        settings = wishes.applied(load(Settings, environment=variables or {}))
-        return make_plan(settings, wishes)
+        options = UpOptions(data_dir=tmp_path, **flags)
+        settings = options.applied(load(Settings, environment=variables or {}))
+        return make_plan(settings, options)
 
     return make
 
@@ -70,20 +70,6 @@ def test_no_two_processes_share_a_port(plan):
     assert str(made.valkey_port) not in "".join(addresses)
 
 
-@pytest.mark.parametrize(
-    ("variables", "embedded"),
-    [
-        ({}, True),
-        ({"DULY_REDIS__TIMEOUT": "5s"}, True),
-        ({"DULY_REDIS__HOST": "elsewhere"}, False),
-        ({"DULY_REDIS__PORT": "7000"}, False),
-        ({"DULY_REDIS__URL": "redis://elsewhere"}, False),
-    ],
-)
-def test_broker_is_embedded_unless_one_is_named(variables, embedded):
-    assert embeds_broker(load(Settings, environment=variables)) is embedded
-
-
 def test_flags_name_other_servers_and_never_reach_an_argv(plan):
     made = plan(redis_url="redis://:hush@r/0", database_url="postgresql+psycopg://u:hush@d/x")
 
@@ -94,12 +80,21 @@ def test_flags_name_other_servers_and_never_reach_an_argv(plan):
         assert "hush" in service.command.environment["DULY_REDIS__URL"]
 
 
-def test_database_of_somebody_else_gets_no_demo_orders_unless_asked(plan):
+def test_a_configured_database_is_only_looked_at_unless_a_demo_is_requested(plan):
     other = {"DULY_DATABASE__URL": "postgresql+psycopg://d/x"}
+    demo = plan(other, demo=True)
 
-    assert [command.name for command in plan(other).preparations] == ["migrate"]
+    assert [command.argv[3:] for command in plan(other).preparations] == [("migrate", "--check")]
     assert "demo" not in _by_name(plan(other))
-    assert "demo" in _by_name(plan(other, demo=True))
+    assert [command.name for command in demo.preparations] == ["migrate", "seed"]
+    assert "demo" in _by_name(demo)
+
+
+def test_orders_from_elsewhere_need_no_database(plan):
+    made = plan({"DULY_ORDERS__SOURCE": "http"})
+
+    assert (made.preparations, made.database_file) == ((), None)
+    assert "demo" not in _by_name(made)
 
 
 @pytest.mark.parametrize("flags", [{"demo": False}, {"trickle": False}])
@@ -151,3 +146,23 @@ def test_configuration_file_reaches_every_process_as_an_absolute_path(plan):
     made = plan(config=Path("duly.yaml"))
 
     assert Path(_environment(made, "scheduler")["DULY_CONFIG"]).is_absolute()
+
+
+@pytest.mark.parametrize("given", [{"flags": {"app": "shop:app"}}, {"app": "shop:app"}])
+def test_an_application_of_ones_own_gets_no_orders(plan, given):
+    flags = given.get("flags", {})
+    made = plan({"DULY_APP": given["app"]} if "app" in given else {}, **flags)
+
+    assert (made.database_file, made.preparations) == (None, ())
+    assert "demo" not in _by_name(made)
+    assert all(
+        service.command.environment.get("DULY_APP") == flags.get("app") for service in made.services
+    )
+    assert _by_name(made)["scheduler"].note == "the schedules of shop:app"
+
+
+def test_only_what_runs_the_application_is_started_anew_at_a_change(plan):
+    made = plan(app="shop:app", reload=True)
+
+    reloading = {service.command.name for service in made.services if service.command.reloads}
+    assert reloading == {"scheduler", "worker-critical", "worker-default", "worker-low"}

@@ -17,11 +17,11 @@ def test_free_ports_differ_and_are_not_taken():
     assert not is_taken("127.0.0.1", found[0])
 
 
-def test_no_outgoing_connection_takes_a_port_before_its_service_has_come():
+def test_no_outgoing_connection_takes_a_port_before_its_service_starts():
     assert max(free_ports(20)) < 32_768  # where Linux begins with those for anybody
 
 
-def test_too_few_free_ports_are_told(monkeypatch):
+def test_too_few_free_ports_are_an_error(monkeypatch):
     port = free_port()
     monkeypatch.setattr(ports, "_OURS", range(port, port + 1))
 

@@ -80,7 +80,7 @@ async def test_line_of_any_length_is_shown_whole(screen, until):
         await until(lambda: f"a | {'x' * 300_000}\n" in screen.text)
 
 
-async def test_death_is_told_and_the_process_started_again(screen, until):
+async def test_a_death_is_shown_and_the_process_restarted(screen, until):
     async with watched(screen) as supervisor:
         supervisor.keep(python("a", FOREVER))
         await until(lambda: "up" in screen.text)
@@ -90,7 +90,7 @@ async def test_death_is_told_and_the_process_started_again(screen, until):
     assert "duly | a was killed by SIGKILL: restarting in 0.02 s" in screen.text
 
 
-async def test_early_deaths_in_a_row_end_everything(screen):
+async def test_early_deaths_in_a_row_stop_everything(screen):
     with pytest.raises(GaveUpError, match="a exited with code 3 5 times"):
         await keep_all(screen, python("b", FOREVER), python("a", "raise SystemExit(3)"))
 
@@ -98,7 +98,7 @@ async def test_early_deaths_in_a_row_end_everything(screen):
     assert screen.text.count("restarting") == 4
 
 
-async def test_program_that_does_not_exist_is_given_up(screen):
+async def test_a_missing_program_is_given_up(screen):
     with pytest.raises(GaveUpError, match="could not be started"):
         await keep_all(screen, Command(name="a", argv=("/nowhere/at/all",)))
 
@@ -115,7 +115,7 @@ async def test_stages_are_stopped_one_after_the_other(screen, until):
     assert order == ["first", "second", "last"]
 
 
-async def test_deaf_process_is_killed_after_its_time(screen, until):
+async def test_a_process_that_ignores_sigterm_is_killed(screen, until):
     async with watched(screen) as supervisor:
         supervisor.keep(python("a", DEAF, stop_seconds=0.05))
         await until(lambda: "up" in screen.text)
@@ -166,14 +166,14 @@ async def test_log_file_takes_the_output_instead(screen, tmp_path, until):
     assert "up" not in screen.text
 
 
-async def test_secrets_travel_by_variable(screen, until):
+async def test_secrets_are_passed_as_variables(screen, until):
     code = f"import os; print(os.environ['DULY_X'], flush=True); {FOREVER}"
     async with watched(screen) as supervisor:
         supervisor.keep(python("a", code, environment={"DULY_X": "hush"}))
         await until(lambda: "a | hush" in screen.text)
 
 
-async def test_run_once_gives_code_and_output():
+async def test_run_once_returns_code_and_output():
     assert await run_once(python("a", "print('x'); raise SystemExit(4)")) == (4, "x\n")
 
 
@@ -213,3 +213,49 @@ def _runs(pid):
     except OSError:
         return False
     return stat.rsplit(")", 1)[1].split()[0] != "Z"
+
+
+async def test_a_command_is_started_anew_on_request(screen, until):
+    async with watched(screen) as supervisor:
+        supervisor.keep(python("a", FOREVER))
+        supervisor.keep(python("b", FOREVER))
+        await until(lambda: screen.text.count("up") == 2)
+        before = supervisor.pids()
+
+        supervisor.restart({"a"})
+        await until(lambda: screen.text.count("a | up") == 2)
+
+        assert supervisor.pids()["b"] == before["b"]
+        assert supervisor.pids()["a"] != before["a"]
+        assert "restarting in" not in screen.text
+
+
+async def test_a_deaf_command_is_killed_for_its_restart(screen, until):
+    async with watched(screen) as supervisor:
+        supervisor.keep(python("a", DEAF, stop_seconds=0.1))
+        await until(lambda: "a | up" in screen.text)
+
+        supervisor.restart({"a"})
+
+        await until(lambda: screen.text.count("a | up") == 2)
+
+
+async def test_code_that_is_being_edited_is_waited_for(screen, until, tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text("print('broken'); raise SystemExit(2)")
+    command = Command(name="a", argv=(sys.executable, str(program)), reloads=True)
+    async with watched(screen) as supervisor:
+        supervisor.keep(command)
+        await until(lambda: "a exited with code 2: waiting for a change" in screen.text)
+
+        program.write_text(FOREVER)
+        supervisor.restart({"a"})
+
+        await until(lambda: "a | up" in screen.text)
+        assert screen.text.count("broken") == 1
+
+
+async def test_what_waits_for_a_change_can_be_stopped(screen, until):
+    async with watched(screen) as supervisor:
+        supervisor.keep(python("a", "raise SystemExit(2)", reloads=True))
+        await until(lambda: "waiting for a change" in screen.text)

@@ -46,7 +46,7 @@ async def test_server_neither_evicts_nor_listens_beyond_loopback(served):
         assert await client.config_get("protected-mode") == {"protected-mode": "yes"}
 
 
-async def test_server_that_does_not_come_is_reported_with_its_log(tmp_path):
+async def test_a_server_that_does_not_start_is_reported_with_its_log(tmp_path):
     valkey.log_path(tmp_path).write_text("one\nBad directive\n")
 
     with pytest.raises(BrokerDownError, match="Bad directive"):

@@ -33,7 +33,7 @@ async def engine(empty_engine):
 
 @pytest.fixture
 def fill(engine):
-    """Return a function that stores orders, every second one pending if so wished."""
+    """Return a function that stores orders: `pending` pending ones and `others`."""
 
     async def store(pending, *, others=0, items=2):
         customers = [{"username": f"c{n}", "email": f"c{n}@example.com"} for n in range(10)]

@@ -29,7 +29,7 @@ async def stored(engine, price):
         ("9999999999.9999", "9999999999.9999"),
     ],
 )
-async def test_a_price_comes_back_exactly_and_as_people_write_it(engine, given, written):
+async def test_a_price_is_read_exactly_with_two_places(engine, given, written):
     price = await stored(engine, Decimal(given))
 
     assert price == Decimal(given)
@@ -65,7 +65,7 @@ async def test_prices_are_compared_and_sorted_as_numbers(engine):
         pytest.param(29.99, id="a float"),
     ],
 )
-async def test_what_would_not_come_back_unchanged_is_refused(engine, price):
+async def test_a_price_that_cannot_be_stored_exactly_is_refused(engine, price):
     with pytest.raises((StatementError, TypeError), match="price"):
         await stored(engine, price)
 
@@ -81,7 +81,7 @@ async def test_sqlite_stores_whole_numbers(sqlite_url, engine):
     assert raw == 2999 * 10 ** (PLACES - 2)
 
 
-async def test_instants_come_back_in_utc(engine):
+async def test_instants_are_read_in_utc(engine):
     tokyo = datetime(2026, 2, 3, 9, tzinfo=timezone(timedelta(hours=9)))
     async with engine.begin() as connection:
         await connection.execute(insert(CUSTOMERS), [{"username": "a", "email": "a@example.com"}])

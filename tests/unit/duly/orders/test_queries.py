@@ -1,18 +1,35 @@
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 from sqlalchemy import text
 
-from duly.orders.queries import PENDING_ITEMS, PENDING_ORDERS, pending_pages
+from duly.orders.queries import (
+    LAST_ID,
+    OLDEST,
+    PENDING_ITEMS,
+    PENDING_ORDERS,
+    PENDING_ORDERS_WITH_TIMES,
+    pending_pages,
+)
+from duly.orders.source import Sweep
+from duly.orders.view import View
+
+NOON = datetime(2026, 2, 3, 12, tzinfo=UTC)
+OLDEST_FIRST = {
+    "sqlite": "'2026-02-03 10:00:00.000000'",
+    "postgresql": "'2026-02-03 11:00:00+01:00'",
+}
+"""Two hours before noon, as each database writes it."""
 
 
 async def read(engine, **options):
-    return [page async for page in pending_pages(engine, **options)]
+    return [page async for page in pending_pages(engine, Sweep(**options))]
 
 
-async def test_no_orders_are_no_page(engine, statements):
+async def test_no_orders_yield_no_page(engine, statements):
     assert await read(engine) == []
-    assert len(statements) == 1
+    assert len(statements) == 2
 
 
 async def test_a_row_has_the_order_and_its_customer(engine, fill):
@@ -21,7 +38,7 @@ async def test_a_row_has_the_order_and_its_customer(engine, fill):
     (page,) = await read(engine)
 
     assert page.orders == [(1, "c0", "c0@example.com"), (2, "c1", "c1@example.com")]
-    assert page.items == {}
+    assert (page.items, page.counts) == ((), ())
 
 
 async def test_items_come_with_their_product_in_their_order(engine, fill):
@@ -29,18 +46,37 @@ async def test_items_come_with_their_product_in_their_order(engine, fill):
 
     (page,) = await read(engine, items=True)
 
-    assert page.items == {
-        1: [("Tea", 1, Decimal("29.99")), ('Pot "blue"', 2, Decimal("29.99"))],
-    }
+    assert page.items == [("Tea", 1, Decimal("29.99")), ('Pot "blue"', 2, Decimal("29.99"))]
+    assert page.counts == [2]
+    assert [str(price) for _, _, price in page.items] == ["29.99", "29.99"]
 
 
-async def test_an_order_without_items_has_no_entry(engine, fill):
+async def test_times_come_where_they_are_asked_for(engine, fill):
+    await fill(2, items=1)
+
+    (page,) = await read(engine, times=True, items=True)
+
+    assert page.orders == [(1, "c0", "c0@example.com"), (2, "c1", "c1@example.com")]
+    assert page.times == [(NOON, NOON)] * 2
+    assert page.oldest == NOON
+    assert page.counts == [1, 1]
+
+
+async def test_a_sweep_may_be_bounded_by_ids(engine, fill):
+    await fill(10)
+
+    pages = await read(engine, page_size=2, after=3, until=8)
+
+    assert [order[0] for page in pages for order in page.orders] == [4, 5, 6, 7, 8]
+
+
+async def test_an_order_without_items_has_none(engine, fill):
     await fill(1, items=0)
 
     (page,) = await read(engine, items=True)
 
     assert page.orders
-    assert page.items == {}
+    assert (page.items, page.counts) == ((), [0])
 
 
 @pytest.mark.parametrize(("orders", "pages"), [(1, 1), (1000, 1), (1001, 2), (2500, 3)])
@@ -52,7 +88,7 @@ async def test_statements_are_as_many_as_pages(engine, fill, statements, orders,
 
     assert [order[0] for page in found for order in page.orders] == list(range(1, orders + 1))
     assert len(found) == pages
-    assert len(statements) == pages
+    assert len(statements) == 1 + pages
 
 
 @pytest.mark.parametrize(("orders", "pages"), [(1, 1), (1000, 1), (2500, 3)])
@@ -63,14 +99,15 @@ async def test_items_cost_one_more_statement_a_page(engine, fill, statements, or
     found = await read(engine, items=True)
 
     assert sum(len(page.items) for page in found) == orders
-    assert len(statements) == 2 * pages
+    assert {count for page in found for count in page.counts} == {1}
+    assert len(statements) == 1 + 2 * pages
 
 
-async def test_an_order_that_is_completed_meanwhile_loses_no_other(engine, fill):
+async def test_an_order_completed_meanwhile_hides_no_other(engine, fill):
     await fill(5)
     ids = []
 
-    async for page in pending_pages(engine, page_size=2):
+    async for page in pending_pages(engine, Sweep(page_size=2)):
         ids += [order[0] for order in page.orders]
         async with engine.begin() as connection:
             await connection.execute(text("UPDATE orders SET status = 'completed' WHERE id = 1"))
@@ -86,14 +123,49 @@ async def plan(engine, statement, **bounds):
         return "\n".join(str(row) for row in await connection.exec_driver_sql(question))
 
 
-async def test_the_partial_index_finds_the_pending_orders(engine, fill):
+@pytest.mark.parametrize("statement", [PENDING_ORDERS, PENDING_ORDERS_WITH_TIMES])
+async def test_the_partial_index_finds_the_pending_orders(engine, fill, statement):
     await fill(50, others=20_000)
 
-    shown = await plan(engine, PENDING_ORDERS, after=10, limit=1001)
+    shown = await plan(engine, statement, after=10, last=LAST_ID, limit=1001)
 
     assert "ix_orders_pending" in shown
     assert "SCAN orders" not in shown
     assert "Seq Scan on orders" not in shown
+
+
+async def test_the_first_page_says_how_old_the_oldest_order_is(engine, fill):
+    await fill(3)
+    async with engine.begin() as connection:
+        early = OLDEST_FIRST[engine.dialect.name]
+        await connection.execute(text(f"UPDATE orders SET created_at = {early} WHERE id = 3"))
+
+    pages = await read(engine, page_size=2)
+
+    assert [page.oldest for page in pages] == [NOON - timedelta(hours=2), None]
+    assert [page.lag for page in pages] == [None, None]
+
+
+async def test_an_index_finds_the_oldest_order(engine, fill):
+    await fill(50, others=20_000)
+
+    shown = await plan(engine, OLDEST)
+
+    assert "ix_orders_pending_created_at" in shown
+    assert "TEMP B-TREE" not in shown
+    assert "Sort" not in shown
+
+
+async def test_a_consistent_view_does_not_see_later_changes(engine, fill):
+    await fill(5)
+    ids = []
+
+    async for page in pending_pages(engine, Sweep(page_size=2), View(consistent=True)):
+        ids += [order[0] for order in page.orders]
+        async with engine.begin() as connection:
+            await connection.execute(text("UPDATE orders SET status = 'completed' WHERE id > 2"))
+
+    assert ids == [1, 2, 3, 4, 5]
 
 
 async def test_the_index_finds_the_items(engine, fill):

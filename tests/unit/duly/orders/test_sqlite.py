@@ -19,12 +19,12 @@ def settings(sqlite_url):
     return DatabaseSettings(url=sqlite_url)
 
 
-async def test_readers_go_on_while_somebody_writes(settings):
+async def test_reads_are_possible_during_a_write(settings):
     async with open_engine(settings) as engine, engine.connect() as connection:
         assert await connection.scalar(text("PRAGMA journal_mode")) == "wal"
 
 
-async def test_foreign_keys_are_kept_and_a_lock_is_waited_for(settings):
+async def test_foreign_keys_are_enforced_and_locks_are_awaited(settings):
     async with open_engine(settings) as engine, engine.connect() as connection:
         assert await connection.scalar(text("PRAGMA foreign_keys")) == 1
         assert await connection.scalar(text("PRAGMA busy_timeout")) == 4000

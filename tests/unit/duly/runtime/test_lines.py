@@ -1,12 +1,17 @@
+import ast
 import io
+import json
+import re
 import time
 from decimal import Decimal
 
 import pytest
 import structlog
+from hypothesis import given
+from hypothesis import strategies as st
 
 from duly.runtime import logs
-from duly.runtime.lines import LineWriter
+from duly.runtime.lines import Inner, LineWriter
 from duly.runtime.output import Output
 from duly.runtime.settings import LogSettings
 from duly.testing.clock import FrozenClock
@@ -28,7 +33,7 @@ def opened(**settings):
 
 
 @pytest.mark.parametrize("style", ["logfmt", "json"])
-def test_a_batch_reads_exactly_as_if_each_row_had_been_logged(style):
+def test_a_batch_is_written_exactly_like_single_events(style):
     writer, batched = opened(format=style)
     single = io.StringIO()
     logs.configure(LogSettings(format=style), service="worker", stream=single, clock=FrozenClock())
@@ -54,7 +59,7 @@ def test_rows_of_a_level_that_is_off_are_not_even_read():
     assert stream.getvalue() == ""
 
 
-def test_no_rows_are_no_lines():
+def test_no_rows_write_no_lines():
     writer, stream = opened()
 
     assert writer.write("INFO", "Nothing", ("a",), []) == 0
@@ -80,3 +85,56 @@ def test_a_hundred_thousand_lines_take_a_fraction_of_what_single_events_would():
     spent = time.process_time() - started
 
     assert spent < 2.0  # 0.2 s on the machine it was written on; 7 s by single events
+
+
+@pytest.mark.parametrize("style", ["logfmt", "json"])
+def test_inner_lines_follow_their_row(style):
+    nested, together = opened(format=style, level="DEBUG")
+    plain, apart = opened(format=style, level="DEBUG")
+    items = [("Tea", Decimal("1.50")), ('Pot "blue"', Decimal("1E+3")), ("Cup", Decimal(2))]
+    rows, counts = [(1, "ann"), (2, ""), (3, "bob")], [2, 0, 1]
+
+    inner = Inner("DEBUG", "Item", ("name", "price"), items, counts)
+    assert nested.write_nested("INFO", "Order", ("id", "user"), rows, inner) == 3
+
+    for row, of_row in zip(rows, (items[:2], [], items[2:]), strict=True):
+        plain.write("INFO", "Order", ("id", "user"), [row])
+        plain.write("DEBUG", "Item", ("name", "price"), of_row)
+    assert together.getvalue() == apart.getvalue()
+
+
+def test_inner_lines_that_the_level_hides_are_left_out():
+    writer, stream = opened(level="INFO")
+
+    inner = Inner("DEBUG", "Item", ("name",), [("Tea",)], [1])
+    assert writer.write_nested("INFO", "Order", ("id",), [(7,)], inner) == 1
+
+    assert stream.getvalue().endswith("INFO  Order id=7\n")
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+HOSTILE = st.one_of(
+    TEXTS, st.sampled_from(["", " ", "=", '"', "\\", "%s", "a=b", "\u202e", "\x00"])
+)
+LOGFMT = re.compile(r'([\w.@/-]+)=("(?:[^"\\]|\\.)*"|[^ "]*)(?: |$)')
+
+
+def unquoted(word):
+    """Read a value as parsers of logfmt do: a quoted one has the escapes of a string."""
+    return ast.literal_eval(word) if word.startswith('"') else word
+
+
+@given(st.lists(st.tuples(st.integers(), HOSTILE, HOSTILE), min_size=1, max_size=8))
+def test_whatever_the_rows_hold_a_parser_reads_it_back(rows):
+    fields = ("number", "name", "note")
+    plain, text = opened()
+    objects, lines = opened(format="json")
+
+    plain.write("INFO", "Found", fields, rows)
+    objects.write("INFO", "Found", fields, rows)
+
+    found = [line.partition("Found ")[2] for line in text.getvalue().splitlines()]
+    read = [[unquoted(word) for _, word in LOGFMT.findall(line)] for line in found]
+    assert read == [[str(number), name, note] for number, name, note in rows]
+    read = [json.loads(line) for line in lines.getvalue().splitlines()]
+    assert [tuple(one[name] for name in fields) for one in read] == rows

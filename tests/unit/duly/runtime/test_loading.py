@@ -26,7 +26,7 @@ def message(file=None, environment=NOTHING):
     return str(caught.value)
 
 
-def test_without_a_file_and_variables_the_defaults_hold(tmp_path, monkeypatch):
+def test_without_file_and_variables_the_defaults_apply(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     settings = load(Settings, environment=NOTHING)
@@ -79,14 +79,14 @@ def test_variables_of_this_process_override_the_file_key_by_key(write, monkeypat
         pytest.param("1h", timedelta(hours=1), id="hours"),
     ],
 )
-def test_durations_are_written_as_people_do(text, expected):
+def test_durations_are_written_with_units(text, expected):
     settings = load(Settings, environment={"DULY_SCHEDULER__INTERVAL": text})
 
     assert settings.scheduler.interval == expected
 
 
 @pytest.mark.parametrize("text", ["a:1, b:2", '["a:1", "b:2"]'])
-def test_a_variable_gives_a_list_by_commas_or_as_json(text):
+def test_a_variable_holds_a_list_with_commas_or_as_json(text):
     settings = load(Settings, environment={"DULY_REDIS__SENTINEL__NODES": text})
 
     assert settings.redis.sentinel.nodes == ("a:1", "b:2")
@@ -108,7 +108,7 @@ def test_a_queue_given_in_part_keeps_the_rest_of_its_defaults(write):
 
 
 @pytest.mark.parametrize("environment", [{"DULY_QUEUES__LOW": "null"}, NOTHING])
-def test_null_takes_a_default_queue_away(write, environment):
+def test_null_removes_a_default_queue(write, environment):
     file = write("" if environment else "queues: {low: null}")
 
     assert list(load(Settings, file, environment=environment).queues) == ["critical", "default"]
@@ -120,11 +120,11 @@ def test_without_any_queue_nothing_starts(write):
     assert "queues: at least one queue is needed" in text
 
 
-def test_a_section_that_was_begun_but_left_empty_is_no_mistake(write):
+def test_an_empty_section_is_not_a_mistake(write):
     assert load(Settings, write("redis:\nlog:\n"), environment=NOTHING) == Settings()
 
 
-def test_empty_variables_of_optional_values_mean_not_set():
+def test_empty_variables_count_as_not_set():
     environment = {"DULY_REDIS__PASSWORD": "", "DULY_REDIS__URL": "", "DULY_REDIS__PORT": ""}
 
     settings = load(Settings, environment=environment)
@@ -133,7 +133,7 @@ def test_empty_variables_of_optional_values_mean_not_set():
     assert settings.redis.model_fields_set == set()
 
 
-def test_an_empty_variable_is_a_text_where_a_text_may_be_empty():
+def test_an_empty_variable_is_a_value_where_text_may_be_empty():
     assert load(Settings, environment={"DULY_MONITOR__PREFIX": ""}).monitor.prefix == ""
 
 
@@ -142,24 +142,24 @@ def test_variables_that_kubernetes_sets_for_services_are_ignored(name):
     assert load(Settings, environment={name: "tcp://10.0.0.1:80"}) == Settings()
 
 
-def test_an_unknown_key_is_told_with_file_path_and_the_key_that_was_meant(write):
+def test_an_unknown_key_is_reported_with_its_file_and_a_suggestion(write):
     file = write("redis: {prt: 6379}")
 
     assert message(file) == f"{file}: redis.prt: unknown key (did you mean redis.port?)"
 
 
-def test_a_key_at_the_wrong_level_is_sent_to_its_place(write):
+def test_a_key_at_the_wrong_level_is_reported_with_its_right_place(write):
     assert "concurency: unknown key" in message(write("queues: {low: {concurency: 3}}"))
     assert "did you mean scheduler.interval?" in message(write("interval: 5s"))
 
 
-def test_a_misspelt_variable_is_told_in_the_spelling_of_variables():
+def test_a_misspelt_variable_gets_a_suggestion_spelt_as_a_variable():
     assert message(environment={"DULY_REDIS__PROT": "1"}) == (
         "DULY_REDIS__PROT: redis.prot: unknown variable (did you mean DULY_REDIS__PORT?)"
     )
 
 
-def test_a_wrong_value_is_told_with_the_variable_that_gave_it(write):
+def test_a_wrong_value_is_reported_with_the_variable_that_gave_it(write):
     file = write("redis: {port: 1}")
 
     assert message(file, {"DULY_REDIS__PORT": "x"}) == (
@@ -205,12 +205,10 @@ def test_the_error_keeps_the_facts_of_the_first_mistake_and_the_others(write):
         pytest.param("7: 8", "7: unknown key", id="a number as key"),
         pytest.param("- redis", "holds a list instead of sections", id="a list"),
         pytest.param("redis: [", "not valid YAML at line 1, column 9", id="syntax"),
-        pytest.param(
-            "log: {}\nlog: {}", "line 2, column 1: the key log is given twice", id="twice"
-        ),
+        pytest.param("log: {}\nlog: {}", "line 2, column 1: a key is given twice", id="twice"),
     ],
 )
-def test_mistakes_of_the_file_are_told_in_words(write, text, expected):
+def test_mistakes_in_the_file_are_explained(write, text, expected):
     assert expected in message(write(text))
 
 
@@ -230,6 +228,36 @@ def test_secrets_are_never_quoted(write, text):
     assert "hunter2" not in message(write(text)).replace("url.hunter2", "")
 
 
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("redis.host", "redis: {host: 'redis://:hun@ter2@db'}"),
+        ("redis.host", "redis: {host: 'u:hunter2@db'}"),
+        ("redis.port", "redis: {port: 'redis://:hunter2@db'}"),
+        ("redis.sentinel.nodes.0", "redis: {sentinel: {nodes: ['redis://:hunter2@db:26379']}}"),
+        ("redis.sentinel", "redis: {sentinel: 'redis://:hunter2@db:26379'}"),
+        ("redis.sentinel.password", "redis: {sentinel: {password: [hunter2]}}"),
+        ("redis.tls.enabled", "redis: {tls: {enabled: 'rediss://:hunter2@db'}}"),
+        ("database.pool_size", "database: {pool_size: 'postgresql://u:hunter2@db/orders'}"),
+        ("worker.drain", "worker: {drain: 'postgresql://u:hunter2@db/orders'}"),
+        ("log.level", "log: {level: 'postgresql://u:hunter2@db/orders'}"),
+    ],
+)
+def test_a_url_in_the_wrong_place_is_not_quoted(write, key, text):
+    shown = message(write(text))
+
+    assert f"{key}: " in shown
+    assert "ter2" not in shown
+
+
+@pytest.mark.parametrize(
+    "variable",
+    ["DULY_REDIS__HOST", "DULY_REDIS__SENTINEL__NODES", "DULY_REDIS__PROT", "DULY_QUEUES"],
+)
+def test_a_url_in_the_wrong_variable_is_not_quoted(variable):
+    assert "hunter2" not in message(environment={variable: "redis://u:hunter2@db"})
+
+
 def test_a_secret_stays_a_secret():
     settings = load(Settings, environment={"DULY_REDIS__PASSWORD": "hunter2"})
 
@@ -237,7 +265,7 @@ def test_a_secret_stays_a_secret():
     assert "hunter2" not in repr(settings)
 
 
-def test_files_that_can_not_be_read_are_told_with_their_reason(tmp_path):
+def test_an_unreadable_file_is_reported_with_the_reason(tmp_path):
     bytes_file = tmp_path / "latin.yaml"
     bytes_file.write_bytes(b"log: \xff")
 

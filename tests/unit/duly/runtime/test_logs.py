@@ -1,6 +1,7 @@
 import io
 import json
 import logging
+import re
 import subprocess
 import sys
 import warnings
@@ -35,7 +36,7 @@ def logged(**fields):
     return stream.getvalue().removeprefix(f"{STAMP} INFO  It is ").removesuffix("\n")
 
 
-def test_the_line_of_the_contract_looks_as_promised():
+def test_the_line_of_the_contract_has_the_promised_form():
     log, stream = configured()
 
     log.info(
@@ -80,7 +81,7 @@ def test_values_are_quoted_only_where_needed(value, expected):
     assert logged(value=value) == f"value={expected}"
 
 
-def test_field_names_can_not_forge_fields_either():
+def test_field_names_cannot_forge_fields_either():
     assert logged(**{"a b=c\n": 1}) == "a_b_c_=1"
 
 
@@ -94,7 +95,7 @@ def test_whatever_is_logged_stays_on_one_line(style):
     assert len(stream.getvalue().splitlines()) == 1
 
 
-def test_percent_signs_stay_what_they_are():
+def test_percent_signs_are_kept():
     log, stream = configured(format="logfmt")
 
     log.info("50% of %s %(x)s", **{"%s": "%d"})
@@ -130,7 +131,7 @@ def test_json_is_valid_whatever_the_value(value):
     assert "value" in json.loads(stream.getvalue(), parse_constant=pytest.fail)
 
 
-def test_json_keeps_the_fixed_names_for_itself():
+def test_json_reserves_the_fixed_names():
     log, stream = configured(format="json")
 
     log.info("Real", message="forged", level="forged", service="forged")
@@ -163,7 +164,7 @@ def test_an_exception_is_one_line_with_class_message_and_traceback(style):
     assert "ERROR" in line
 
 
-def test_an_exception_may_be_handed_over():
+def test_an_exception_may_be_passed():
     log, stream = configured()
 
     log.warning("Odd", exc_info=KeyError("k"))
@@ -183,7 +184,7 @@ def test_bound_context_is_part_of_the_line():
     assert stream.getvalue().endswith("Inside task_id=t1\n")
 
 
-def test_libraries_are_heard_from_warning_on_in_the_same_format():
+def test_libraries_are_logged_from_warning_on_in_the_same_format():
     _, stream = configured(level="DEBUG")
 
     logging.getLogger("redis.asyncio").info("chatter")
@@ -196,7 +197,7 @@ def test_libraries_are_heard_from_warning_on_in_the_same_format():
     ]
 
 
-def test_a_library_s_exception_is_told_like_ours():
+def test_a_library_s_exception_is_logged_like_ours():
     _, stream = configured()
 
     try:
@@ -210,7 +211,7 @@ def test_a_library_s_exception_is_told_like_ours():
 @pytest.mark.parametrize(
     "name", ["taskiq.receiver.receiver", "taskiq.receiver.params_parser", "taskiq.receiver"]
 )
-def test_what_quotes_payloads_is_silent(name):
+def test_loggers_that_quote_payloads_are_silent(name):
     _, stream = configured(level="DEBUG")
 
     logging.getLogger(name).error("Cannot parse message: %s", b"secret payload")
@@ -259,7 +260,9 @@ def test_a_closed_pipe_does_not_end_the_service():
     errors = child.stderr.read()
     child.stderr.close()
 
-    assert (child.wait(90), errors) == (0, b"alive\n")
+    assert child.wait(90) == 0
+    # What nobody can read any more is not lost in silence.
+    assert re.fullmatch(rb"alive\nx: \d+ bytes of the log were not written\n", errors)
 
 
 def test_a_locale_without_unicode_does_not_end_the_service():
@@ -275,3 +278,9 @@ def test_a_locale_without_unicode_does_not_end_the_service():
     )
 
     assert "Grüße \\ud800 Ελλάδα" in done.stdout.decode()
+
+
+def test_a_service_says_that_it_starts_before_the_rest_of_it_is_there(capsys):
+    logs.starting(LogSettings(), "Worker starting", service="worker", queues="low=1")
+
+    assert capsys.readouterr().out.endswith(' INFO  Worker starting queues="low=1"\n')

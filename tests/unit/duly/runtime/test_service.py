@@ -28,7 +28,7 @@ def turns(stop, *results):
     """Return a turn that gives or raises each result, then sets `stop`."""
     left = list(results)
 
-    async def turn():
+    async def run_once():
         if not left:
             stop.set()
             return None
@@ -37,7 +37,7 @@ def turns(stop, *results):
             raise result
         return result
 
-    return turn
+    return run_once
 
 
 async def test_turns_are_taken_until_the_stop(lines):
@@ -48,7 +48,7 @@ async def test_turns_are_taken_until_the_stop(lines):
     assert lines() == []
 
 
-async def test_an_outage_is_told_once_and_its_end_once(lines):
+async def test_an_outage_is_logged_once_and_its_end_once(lines):
     stop = asyncio.Event()
     errors = []
     outage = service.Outage(on_error=lambda: errors.append(1))
@@ -58,9 +58,9 @@ async def test_an_outage_is_told_once_and_its_end_once(lines):
     )
 
     first, second = lines()
-    assert "ERROR Broker unavailable, trying on" in first
+    assert "ERROR Broker unreachable, retrying" in first
     assert "valkey:6379" in first
-    assert "INFO  Broker is back after_seconds=" in second
+    assert "INFO  Broker reachable again after_seconds=" in second
     assert len(errors) == 3
 
 
@@ -81,14 +81,15 @@ async def test_unexpected_errors_are_logged_counted_and_survived(lines):
 
     await service.repeat(
         turns(stop, ZeroDivisionError("x"), SOON),
-        name="mover",
+        name="promoter",
         every=SOON,
         stop=stop,
         on_error=counted.append,
     )
 
-    (line,) = lines()
-    assert "ERROR Chore failed, going on chore=mover error=" in line
+    line, recovered = lines()
+    assert "ERROR Background loop failed, retrying loop=promoter failures=1 error=" in line
+    assert "INFO  Background loop recovered loop=promoter failures=1" in recovered
     assert [type(error) for error in counted] == [ZeroDivisionError]
 
 
@@ -152,26 +153,28 @@ async def test_cancellation_passes_through():
         await task
 
 
-async def test_insisting_ends_with_the_first_success(lines):
+async def test_retrying_ends_with_the_first_success(lines):
     results = [DOWN, DOWN, None, pytest.fail]
 
     async def call():
         if error := results.pop(0):
             raise error
 
-    await within(60, service.insist(call, stop=asyncio.Event(), outage=service.Outage()))
+    await within(
+        60, service.retry_until_success(call, stop=asyncio.Event(), outage=service.Outage())
+    )
 
     assert results == [pytest.fail]
 
 
-async def test_insisting_ends_with_the_stop():
+async def test_retrying_ends_with_the_stop():
     stop = asyncio.Event()
 
     async def call():
         stop.set()
         raise DOWN
 
-    await within(60, service.insist(call, stop=stop, outage=service.Outage()))
+    await within(60, service.retry_until_success(call, stop=stop, outage=service.Outage()))
 
 
 HOUR = timedelta(hours=1)
@@ -240,6 +243,26 @@ def test_an_unexpected_error_is_logged_and_code_one():
 
 
 @pytest.mark.parametrize(
+    "body",
+    [
+        "asyncio.get_running_loop().call_soon(sys.exit, 9); await asyncio.sleep(0.1)",
+        "asyncio.get_running_loop().call_later(0.01, sys.exit, 9); await asyncio.sleep(0.1)",
+        "asyncio.get_running_loop().stop(); await asyncio.sleep(0.1)",
+        "await asyncio.wait([asyncio.Task(asyncio.to_thread(exec, 'raise KeyboardInterrupt'))])",
+    ],
+)
+def test_an_exit_out_of_a_callback_ends_nothing(body):
+    code, output, errors = ended(started(body))
+
+    assert (code, errors) == (3, "")
+    assert output.count("A callback wanted to end the process, going on") == 1
+
+
+def test_an_exit_of_the_service_itself_ends_it():
+    assert ended(started("sys.exit(9)")) == (9, "", "")
+
+
+@pytest.mark.parametrize(
     "error", [ConfigError("redis.url", "bad"), ExceptionGroup("g", [ConfigError("a", "bad")])]
 )
 def test_an_error_of_ours_is_left_to_the_caller(error):
@@ -256,11 +279,11 @@ def test_an_error_of_ours_is_left_to_the_caller(error):
             signal.signal(number, handler)
 
 
-async def test_signals_are_heeded_for_the_body_only(until):
+async def test_signals_are_handled_for_the_body_only(until):
     before = signal.getsignal(signal.SIGCONT)
     heard = []
 
-    with service.heeding({"SIGCONT": lambda: heard.append("on"), "SIGNOT": heard.clear}):
+    with service.signal_handlers({"SIGCONT": lambda: heard.append("on"), "SIGNOT": heard.clear}):
         signal.raise_signal(signal.SIGCONT)
         await until(lambda: heard == ["on"])
 

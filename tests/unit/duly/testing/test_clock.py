@@ -1,4 +1,4 @@
-"""Frozen time moves only when told to."""
+"""Frozen time moves only when a test moves it."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -27,7 +27,7 @@ def test_set_moves_to_an_instant():
     assert clock.monotonic() == 86_400
 
 
-def test_time_never_goes_back(frozen_clock):
+def test_time_never_goes_backwards(frozen_clock):
     with pytest.raises(ValueError, match="go back"):
         frozen_clock.advance(-1)
 

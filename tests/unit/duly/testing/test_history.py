@@ -38,6 +38,14 @@ def test_written_events_are_read_back_by_time(tmp_path, frozen_clock):
     assert read(tmp_path)[0].facts == {"attempt": 1}
 
 
+@pytest.mark.parametrize("synced", [True, False])
+def test_an_event_can_be_read_when_add_returns(tmp_path, synced):
+    with History(tmp_path, process="w1", synced=synced) as history:
+        history.add(What.START, "a")
+
+        assert [e.task for e in read(tmp_path)] == ["a"]
+
+
 def test_closing_again_closes_no_other_file(tmp_path):
     history = History(tmp_path)
     history.close()
@@ -84,7 +92,7 @@ def test_good_run_is_good():
             "late",
             id="late recovery",
         ),
-        pytest.param([event(What.START), event(What.END)], "strangers", id="stranger"),
+        pytest.param([event(What.START), event(What.END)], "unexpected", id="unexpected"),
         pytest.param(
             [event(What.TICK, "check@5"), event(What.TICK, "check@5", process="s2")],
             "doubled_ticks",
@@ -122,4 +130,4 @@ def test_recovery_within_the_limit_is_good_and_measured():
     )
 
     assert judged.good
-    assert judged.longest_wait == 10
+    assert (judged.longest_wait, judged.recoveries) == (10, (10,))

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from duly.engine.inspector import Inspector
+from duly.engine.inspection.inspector import Inspector
 from duly.engine.middleware import Outcome
 from duly.errors import Skip
 from duly.job import Job, Policy
@@ -49,7 +49,7 @@ async def test_retries_run_at_once_with_their_attempts_counted(client, run_until
     assert time.monotonic() - begin < 300
 
 
-async def test_what_is_due_later_than_the_time_skipped_stays(client, run_until_idle):
+async def test_tasks_due_after_the_skipped_time_stay(client, run_until_idle):
     await client.enqueue(Greet(name="soon"), delay=timedelta(minutes=5))
     later = await client.enqueue(Greet(name="later"), delay=timedelta(hours=5))
 
@@ -59,7 +59,7 @@ async def test_what_is_due_later_than_the_time_skipped_stays(client, run_until_i
     assert [run.id for run in await run_until_idle({Greet: nothing})] == [later.id]
 
 
-async def test_followers_in_other_queues_are_run_too(client, run_until_idle):
+async def test_successors_in_other_queues_run_too(client, run_until_idle):
     async def greet(_job, _context):
         await client.enqueue(Follow())
 
@@ -82,10 +82,10 @@ async def test_a_given_up_task_is_archived(broker_settings, client, run_until_id
 
     assert run.outcome is Outcome.ARCHIVED
     async with Inspector.connect(broker_settings) as inspector:
-        assert (await inspector.queue("default")).archived == 1
+        assert (await inspector.queues.get("default")).archived == 1
 
 
-async def test_what_never_ends_is_an_error_that_tells_what_is_left(client, run_until_idle):
+async def test_endless_work_is_an_error_that_shows_what_is_left(client, run_until_idle):
     async def hangs(_job, _context):
         await asyncio.Event().wait()
 

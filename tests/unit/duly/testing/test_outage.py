@@ -73,7 +73,7 @@ async def test_black_hole_swallows_one_way(client, outage, valkey_server, reques
         assert direct.exists("a") == arrived
 
 
-async def test_lost_reply_leaves_the_deed_done(client, outage, valkey_server):
+async def test_a_lost_reply_leaves_the_request_executed(client, outage, valkey_server):
     lost = outage.lose_next_reply(lambda data: b"INCR" in data)
 
     with pytest.raises(exceptions.ConnectionError):

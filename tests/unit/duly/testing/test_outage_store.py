@@ -1,9 +1,9 @@
-"""The next calls of an outage store fail, before or after the broker has obeyed."""
+"""The next calls of an outage store fail, before or after the broker has executed them."""
 
 import pytest
 
-from duly.engine.client import Client
-from duly.engine.inspector import Inspector
+from duly.engine.enqueue.client import Client
+from duly.engine.inspection.inspector import Inspector
 from duly.errors import BrokerDownError
 from duly.job import Job
 
@@ -12,16 +12,16 @@ class Greet(Job, kind="greet"):
     """Says hello."""
 
 
-async def test_so_many_calls_fail_and_none_after_them(outage_store):
+async def test_the_given_number_of_calls_fails(outage_store):
     inspector = Inspector(outage_store)
     outage_store.fail_next(2)
 
     for _ in range(2):
-        with pytest.raises(BrokerDownError, match="an outage of this test"):
-            await inspector.queues()
+        with pytest.raises(BrokerDownError, match="simulated by this test"):
+            await inspector.queues.list()
 
     assert outage_store.left == 0
-    assert await inspector.queues() == []
+    assert await inspector.queues.list() == []
 
 
 async def test_a_failed_call_does_not_reach_the_broker(outage_store, valkey_server):
@@ -34,9 +34,9 @@ async def test_a_failed_call_does_not_reach_the_broker(outage_store, valkey_serv
         assert client.dbsize() == 0
 
 
-async def test_a_lost_reply_leaves_the_deed_done(outage_store):
+async def test_a_lost_reply_leaves_the_call_executed(outage_store):
     await outage_store.register("default")
-    outage_store.fail_next(obeyed=True)
+    outage_store.fail_next(executed=True)
 
     with pytest.raises(BrokerDownError):
         await outage_store.connection.command("SET", "duly:{default}:paused", 1)

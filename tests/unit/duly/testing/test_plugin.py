@@ -2,16 +2,13 @@
 
 import pytest
 
-from duly.engine.clients import close_blocking, open_blocking
+from duly.engine.transport.connection import Connection
 from duly.testing import plugin
 
 
-def test_every_broker_answers_the_engines_own_client(every_broker):
-    client = open_blocking(every_broker)
-    try:
-        assert client.set("duly:{a}:b", "1")
-    finally:
-        close_blocking(client)
+async def test_every_broker_answers_the_engines_own_client(every_broker):
+    async with Connection.open(every_broker) as connection:
+        assert await connection.command("SET", "duly:{a}:b", "1") == b"OK"
 
 
 def test_missing_server_is_a_skip_outside_ci(monkeypatch):
@@ -24,3 +21,7 @@ def test_missing_server_is_a_failure_in_ci(monkeypatch):
     monkeypatch.setenv("CI", "true")
     with pytest.raises(pytest.fail.Exception, match="no server"):
         plugin._missing(Exception("no server"))
+
+
+def test_the_application_under_test_is_named_by_the_configuration(duly_app):
+    assert duly_app.name == "orders"

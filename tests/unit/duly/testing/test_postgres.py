@@ -37,7 +37,7 @@ def test_the_server_is_not_run_by_root(postgres_server):
         assert Path(f"/proc/{postgres_server.process.pid}").stat().st_uid != 0
 
 
-def test_the_data_survive_a_stop(postgres_server):
+def test_the_data_survives_a_stop(postgres_server):
     with (
         tempfile.TemporaryDirectory(prefix="duly-postgres-") as folder,
         PostgresServer(folder=Path(folder)) as server,
@@ -53,7 +53,7 @@ def test_the_data_survive_a_stop(postgres_server):
         assert ask(url, "SELECT count(*) FROM kept") == 0
 
 
-def test_a_machine_without_postgresql_is_told_what_to_install(monkeypatch, tmp_path):
+def test_a_missing_postgresql_is_reported_with_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setattr(postgres, "DEBIAN", tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
 

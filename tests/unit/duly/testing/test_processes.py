@@ -6,7 +6,7 @@ from duly.testing import processes
 from duly.testing.processes import free_port, free_port_with_bus
 
 FIRST_OF_THE_KERNEL = 32_768
-"""Of the ports that Linux gives to whoever asks for any."""
+"""The lowest of the ports that Linux chooses for outgoing connections."""
 
 
 def test_no_port_is_given_twice():
@@ -20,7 +20,7 @@ def test_ports_and_their_buses_are_out_of_the_way_of_outgoing_connections():
     assert free_port_with_bus() + 10_000 < FIRST_OF_THE_KERNEL
 
 
-def test_neighbours_of_pytest_xdist_are_given_different_ports(monkeypatch):
+def test_workers_of_pytest_xdist_get_different_ports(monkeypatch):
     shares = set()
     for worker in range(4):
         monkeypatch.setenv("PYTEST_XDIST_WORKER", f"gw{worker}")

@@ -5,6 +5,7 @@ import pytest
 from duly.testing.cluster import RedisCluster, cluster_info
 from duly.testing.servers import redis_program, valkey_program
 from duly.testing.topologies import SentinelCluster
+from duly.testing.waiting import wait_until
 
 PROGRAMS = [pytest.param(valkey_program, id="valkey"), pytest.param(redis_program, id="redis")]
 
@@ -22,6 +23,19 @@ def test_killed_master_is_replaced_by_its_replica_with_the_data(tmp_path, progra
         assert second is not first
         with second.client() as client:
             assert client.get("a") == "1"
+
+
+def test_a_master_hands_over_as_planned_and_follows(tmp_path):
+    with SentinelCluster.create(tmp_path) as cluster:
+        first = cluster.master()
+        wait_until(cluster.followed)
+
+        second = cluster.hand_over()
+
+        assert second is not first
+        wait_until(cluster.followed)
+        with first.client() as client:
+            wait_until(lambda: client.execute_command("ROLE")[0] == "slave")
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

@@ -18,8 +18,8 @@ async def test_until_awaits_asynchronous_conditions():
     assert await until(ready) == 7
 
 
-async def test_until_tells_what_it_saw_last():
-    with pytest.raises(NotInTimeError, match=r"is empty was not so within 0.02 s; last seen: \[\]"):
+async def test_until_reports_the_last_answer():
+    with pytest.raises(NotInTimeError, match=r"is empty: not true within 0.02 s; last seen: \[\]"):
         await until(list, timeout=0.02, what="the queue is empty")
 
 

@@ -30,7 +30,7 @@ async def test_run_by_a_script_makes_the_task_wait(client, inspector):
     answer = await client.post(f"{API}/tasks/a1b2c3d4e5f60718/run")
 
     assert answer.json() == {"operation": "run", "queue": "default", "task_id": "a1b2c3d4e5f60718"}
-    assert (await inspector.find("a1b2c3d4e5f60718")).state is TaskState.WAITING
+    assert (await inspector.tasks.find("a1b2c3d4e5f60718")).state is TaskState.WAITING
 
 
 @pytest.mark.parametrize(

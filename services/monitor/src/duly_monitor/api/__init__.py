@@ -1,1 +1,1 @@
-"""The JSON API, version 1: the same answers as the pages, for programs."""
+"""The JSON API, version 1: the content of the pages, for programs."""

@@ -1,12 +1,14 @@
-"""The answers of the API, as pydantic models: what is served and what OpenAPI says of it."""
+"""The responses of the API, as pydantic models: what is served and what OpenAPI documents."""
 
 from datetime import datetime
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import override
 
-from duly.engine.reports import (
+from duly.engine.storage.reports import (
     EntryReport,
+    KindReport,
     MinuteReport,
     QueueReport,
     ServerReport,
@@ -17,11 +19,11 @@ from duly.engine.reports import (
 from duly.task import Attempt, AttemptOutcome, Task, TaskState
 from duly_monitor.health import Health, Level
 from duly_monitor.operations import ALLOWED, Operation
-from duly_monitor.redaction import mask
+from duly_monitor.redaction import mask, mask_text
 
 
 class Answer(BaseModel):
-    """The base of every answer."""
+    """The base of every response."""
 
     model_config = ConfigDict(frozen=True, from_attributes=True)
 
@@ -31,7 +33,7 @@ class QueueAnswer(Answer):
 
     name: str
     health: Level
-    summary: str = Field(description="how the queue is, in words")
+    summary: str = Field(description="the health of the queue in one sentence")
     waiting: int
     active: int
     scheduled: int
@@ -39,7 +41,7 @@ class QueueAnswer(Answer):
     archived: int
     completed: int
     quarantined: int
-    aggregating: int = Field(description="tasks that wait in groups to be merged into one")
+    aggregating: int = Field(description="tasks that wait in groups to be merged")
     processed: int = Field(description="attempts that ended, failures included")
     failed: int
     crashed: int
@@ -50,6 +52,7 @@ class QueueAnswer(Answer):
     concurrency: int
     paused_since: datetime | None
     archive_dropped: int
+    error: str = Field(description="why the queue cannot be read; empty: it can")
 
     @classmethod
     def of(cls, report: QueueReport, health: Health) -> Self:
@@ -84,7 +87,7 @@ class MinuteAnswer(Answer):
 
 
 class MinuteListAnswer(Answer):
-    """What a queue did, minute by minute, oldest first."""
+    """The throughput of a queue, minute by minute, oldest first."""
 
     minutes: list[MinuteAnswer]
 
@@ -100,7 +103,7 @@ class AttemptAnswer(Answer):
     server: str
     error: str
     traceback: str
-    trace_id: str = Field(description="of the W3C trace; empty when it was not traced")
+    trace_id: str = Field(description="of the W3C trace; empty: not traced")
 
     @classmethod
     def of(cls, attempt: Attempt) -> Self:
@@ -111,15 +114,15 @@ class AttemptAnswer(Answer):
             at=attempt.at,
             duration_seconds=attempt.duration.total_seconds(),
             server=attempt.server,
-            error=attempt.error,
-            traceback=attempt.traceback,
+            error=mask_text(attempt.error),
+            traceback=mask_text(attempt.traceback),
             started_at=attempt.started_at,
             trace_id=attempt.trace_id,
         )
 
 
 class ProgressAnswer(Answer):
-    """How far a handler says it has come, as of the last heartbeat."""
+    """The progress that a handler reported, as of the last heartbeat."""
 
     fraction: float = Field(description="0 to 1")
     note: str
@@ -143,8 +146,8 @@ class TaskAnswer(Answer):
     server: str
     history: list[AttemptAnswer] = Field(description="newest first")
     result: Any
-    progress: ProgressAnswer | None = Field(description="of an active task whose handler tells it")
-    operations: list[Operation] = Field(description="what can be done to it in this state")
+    progress: ProgressAnswer | None = Field(description="null: none reported, or not active")
+    operations: list[Operation] = Field(description="operations allowed in this state")
 
     @classmethod
     def of(cls, task: Task) -> Self:
@@ -174,7 +177,7 @@ class TaskListAnswer(Answer):
     """A page of tasks."""
 
     tasks: list[TaskAnswer]
-    next_cursor: str | None = Field(description="asks for the next page; null at the end")
+    next_cursor: str | None = Field(description="cursor of the next page; null: this is the last")
 
 
 class TickAnswer(Answer):
@@ -199,27 +202,29 @@ class TickListAnswer(Answer):
 
 
 class EntryAnswer(Answer):
-    """One line of the timetable."""
+    """One entry of the timetable."""
 
     id: str
     kind: str
     queue: str
     description: str = Field(description="when it is due, in plain English")
-    interval_seconds: float | None = Field(description="null: it goes by cron")
+    interval_seconds: float | None = Field(description="null: the entry uses cron")
     cron: str | None
-    timezone: str = Field(description="in which cron is read")
+    timezone: str = Field(description="time zone of cron")
     overlap: str = Field(description="skip, queue_one or allow")
     catch_up: str = Field(description="skip, one or all")
-    next_slot: datetime = Field(description="the first that nobody has claimed yet")
-    next_slots: list[datetime] = Field(description="the next five from now on")
+    next_slot: datetime = Field(description="the first slot that is not claimed yet")
+    next_slots: list[datetime] = Field(description="the next five slots")
     last: TickAnswer | None
     enqueued: int
     skipped: int
     missed: int
     caught_up: int
     triggered: int
-    paused_since: datetime | None = Field(description="since when an operator has it paused")
-    held: bool = Field(description="the timetable itself says that it is paused")
+    paused_since: datetime | None = Field(
+        description="when an operator paused it; null: not paused"
+    )
+    held: bool = Field(description="paused in the timetable itself")
 
     @classmethod
     def of(cls, report: EntryReport) -> Self:
@@ -243,14 +248,14 @@ class EntryListAnswer(Answer):
 
 
 class RunningAnswer(Answer):
-    """A task that a server runs."""
+    """A task that a server is running."""
 
     id: str
     kind: str
     queue: str
     started_at: datetime
-    stuck: bool = Field(description="told to stop long ago, and goes on all the same")
-    progress: ProgressAnswer | None = Field(description="null: its handler does not tell")
+    stuck: bool = Field(description="the handler ignores cancellation, or the outcome is refused")
+    progress: ProgressAnswer | None = Field(description="null: none reported")
 
 
 class ServerAnswer(Answer):
@@ -259,7 +264,7 @@ class ServerAnswer(Answer):
     id: str
     host: str
     pid: int
-    queues: dict[str, int] = Field(description="queue name and its weight")
+    queues: dict[str, int] = Field(description="queue name → weight")
     concurrency: int
     started_at: datetime
     beat_at: datetime
@@ -274,13 +279,53 @@ class ServerAnswer(Answer):
 
 
 class ServerListAnswer(Answer):
-    """Every worker with a heartbeat, the lost ones included."""
+    """Every worker process, including lost ones."""
 
     servers: list[ServerAnswer]
 
 
+class KindAnswer(Answer):
+    """One kind of job."""
+
+    kind: str
+    queue: str = Field(description="where its tasks wait unless a call says otherwise")
+    app: str = Field(description="application that publishes it; empty: it has no name")
+    description: str
+    published_at: datetime
+    servers: list[str] = Field(description="ids of the live servers that handle it")
+    rival_app: str | None = Field(
+        description="application that publishes another payload of it; null: none"
+    )
+
+    @classmethod
+    def of(cls, report: KindReport) -> Self:
+        """Return the answer for a report."""
+        facts = {name: getattr(report, name) for name in KindAnswer.model_fields}
+        return cls(**facts | {"servers": list(report.servers)})
+
+
+class KindDetailAnswer(KindAnswer):
+    """One kind of job with all that is published of it."""
+
+    policy: dict[str, Any]
+    payload_schema: dict[str, Any] | None = Field(description="JSON schema; null: none published")
+
+    @classmethod
+    @override
+    def of(cls, report: KindReport) -> Self:
+        """Return the answer for a report."""
+        facts = KindAnswer.of(report).model_dump()
+        return cls(**facts, policy=report.policy, payload_schema=report.schema)
+
+
+class KindListAnswer(Answer):
+    """Every published kind, by name."""
+
+    kinds: list[KindAnswer]
+
+
 class ReceiptAnswer(Answer):
-    """What was done."""
+    """The operation that was carried out."""
 
     operation: str
     queue: str
@@ -288,9 +333,10 @@ class ReceiptAnswer(Answer):
 
 
 class ProblemAnswer(Answer):
-    """Why it was not done (RFC 9457)."""
+    """Why a request failed (RFC 9457)."""
 
     type: str
     title: str
     status: int
     detail: str
+    request_id: str = Field(description="as in X-Request-Id, in the log and in the audit")

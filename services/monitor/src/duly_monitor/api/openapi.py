@@ -1,5 +1,6 @@
 """The description of the API as OpenAPI 3.1, made from its routes and models."""
 
+import inspect
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
@@ -37,44 +38,56 @@ def document(base: str, routes: Iterable[Route]) -> dict[str, Any]:
     """Return the OpenAPI document of the described routes below `base`."""
     paths: dict[str, dict[str, Any]] = {}
     models: set[type[BaseModel]] = {ProblemAnswer}
+    bodies: set[type[BaseModel]] = set()
     for route in routes:
         description = _description(route)
         if description is None:
             continue
         models.add(description.answer)
+        if description.body is not None:
+            bodies.add(description.body)
         path = route.path_format.removeprefix(base)
         for method in sorted((route.methods or set()) - {"HEAD"}):
             paths.setdefault(path, {})[method.lower()] = _operation(route, description)
     ordered = sorted(models, key=lambda model: model.__name__)
+    asked = sorted(bodies, key=lambda model: model.__name__)
     _, definitions = models_json_schema(
-        [(model, "serialization") for model in ordered], ref_template=_REFERENCE
+        [
+            *((model, "serialization") for model in ordered),
+            *((model, "validation") for model in asked),
+        ],
+        ref_template=_REFERENCE,
     )
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "duly monitor",
             "version": "1",
-            "description": "Reads and operates queues, tasks, schedules and servers.",
+            "description": "Read and operate queues, tasks, schedules and servers.",
         },
         "servers": [{"url": base}],
         "paths": paths,
         "components": {
             "schemas": definitions.get("$defs", {}),
-            "securitySchemes": {"basic": {"type": "http", "scheme": "basic"}},
+            "securitySchemes": {
+                "basic": {"type": "http", "scheme": "basic"},
+                "token": {"type": "http", "scheme": "bearer"},
+            },
         },
-        "security": [{}, {"basic": []}],
+        "security": [{}, {"basic": []}, {"token": []}],
     }
 
 
 def _description(route: Route) -> Description | None:
-    handler = getattr(route.endpoint, "__wrapped__", route.endpoint)
+    handler = inspect.unwrap(route.endpoint)
     found = getattr(handler, DESCRIPTION, None)
     return found if isinstance(found, Description) else None
 
 
 def _operation(route: Route, description: Description) -> dict[str, Any]:
-    answers = {"200": _answer("Done", description.answer, "application/json")}
-    for status in sorted({*description.errors, 401, 403, 503}):
+    answers = {"200": _answer("Success", description.answer, "application/json")}
+    stated = {*description.errors, *((400, 414) if description.query else ())}
+    for status in sorted({*stated, 401, 403, 429, 502, 503}):
         phrase = HTTPStatus(status).phrase
         answers[str(status)] = _answer(phrase, ProblemAnswer, "application/problem+json")
     return {
@@ -85,7 +98,16 @@ def _operation(route: Route, description: Description) -> dict[str, Any]:
             *_parameters(description.query, "query"),
         ],
         "responses": answers,
-    }
+    } | _asks(description.body)
+
+
+def _asks(model: type[BaseModel] | None) -> dict[str, Any]:
+    """Return what an operation says of the body that it wants."""
+    if model is None:
+        return {}
+    reference = {"$ref": _REFERENCE.format(model=model.__name__)}
+    content = {"application/json": {"schema": reference}}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 def _answer(text: str, model: type[BaseModel], media_type: str) -> dict[str, Any]:

@@ -1,12 +1,21 @@
 """Schedules as JSON."""
 
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from duly.engine.inspector import Inspector
+from duly.engine.inspection.inspector import Inspector
 from duly_monitor.api.described import described, reply
-from duly_monitor.api.models import EntryAnswer, EntryListAnswer, TickAnswer, TickListAnswer
+from duly_monitor.api.models import Answer, EntryAnswer, EntryListAnswer, TickAnswer, TickListAnswer
 from duly_monitor.bounds import EntryPath, LimitQuery, addressed, asked
+
+
+class EntryReceiptAnswer(Answer):
+    """What was done to an entry."""
+
+    operation: str
+    entry: str
+    task_id: str | None = Field(None, description="of the task that was enqueued")
 
 
 class ScheduleApi:
@@ -15,10 +24,10 @@ class ScheduleApi:
     def __init__(self, inspector: Inspector) -> None:
         self._inspector = inspector
 
-    @described("List the timetable", EntryListAnswer)
+    @described("List the entries of the timetable", EntryListAnswer)
     async def schedules(self, _request: Request) -> Response:
         """Return every entry."""
-        entries = await self._inspector.schedules()
+        entries = await self._inspector.schedules.list()
         return reply(EntryListAnswer(schedules=[EntryAnswer.of(entry) for entry in entries]))
 
     @described(
@@ -31,5 +40,26 @@ class ScheduleApi:
     async def ticks(self, request: Request) -> Response:
         """Return recorded ticks, newest first."""
         entry, query = addressed(EntryPath, request).entry, asked(LimitQuery, request)
-        ticks = await self._inspector.ticks(entry, limit=query.limit)
+        ticks = await self._inspector.schedules.ticks(entry, limit=query.limit)
         return reply(TickListAnswer(ticks=[TickAnswer.of(tick) for tick in ticks]))
+
+    @described("Enqueue an entry's task now", EntryReceiptAnswer, path=EntryPath, errors=(404, 409))
+    async def trigger(self, request: Request) -> Response:
+        """Enqueue the task beside the ticks."""
+        entry = addressed(EntryPath, request).entry
+        task_id = await self._inspector.schedules.trigger(entry)
+        return reply(EntryReceiptAnswer(operation="trigger", entry=entry, task_id=task_id))
+
+    @described("Pause an entry", EntryReceiptAnswer, path=EntryPath, errors=(404,))
+    async def pause(self, request: Request) -> Response:
+        """Let ticks pass without a task."""
+        entry = addressed(EntryPath, request).entry
+        await self._inspector.schedules.pause(entry)
+        return reply(EntryReceiptAnswer(operation="pause", entry=entry))
+
+    @described("Resume an entry", EntryReceiptAnswer, path=EntryPath, errors=(404,))
+    async def resume(self, request: Request) -> Response:
+        """Undo `pause`."""
+        entry = addressed(EntryPath, request).entry
+        await self._inspector.schedules.resume(entry)
+        return reply(EntryReceiptAnswer(operation="resume", entry=entry))

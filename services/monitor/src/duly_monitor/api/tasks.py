@@ -1,13 +1,31 @@
 """Tasks as JSON."""
 
+from contextlib import suppress
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from duly.engine.inspector import Inspector
-from duly_monitor.api.described import described, reply
+from duly.engine.inspection.inspector import Inspector
+from duly.errors import UnknownKindError
+from duly_monitor.api.described import described, read_body, reply
 from duly_monitor.api.models import ReceiptAnswer, TaskAnswer, TaskListAnswer
+from duly_monitor.audit import act_of
 from duly_monitor.bounds import ListQuery, QueuePath, TaskIdPath, addressed, asked, listed
 from duly_monitor.operations import Operation, operate
+
+
+class NewRerun(BaseModel):
+    """A task that has ended, run once more."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    changes: dict[str, Any] = Field(
+        default_factory=dict, description="fields of the payload that are to be different"
+    )
+    queue: str | None = Field(None, description="where the new task runs; null: in the same queue")
+    reason: str = Field("", max_length=500, description="why, for the audit")
 
 
 class TaskApi:
@@ -26,7 +44,7 @@ class TaskApi:
     async def tasks(self, request: Request) -> Response:
         """Return a page of tasks."""
         name, query = addressed(QueuePath, request).name, asked(ListQuery, request)
-        await self._inspector.queue(name)
+        await self._inspector.queues.get(name)
         page = await listed(self._inspector, name, query.state, query)
         tasks = [TaskAnswer.of(task) for task in page.tasks]
         return reply(TaskListAnswer(tasks=tasks, next_cursor=page.next_cursor))
@@ -35,11 +53,13 @@ class TaskApi:
     async def task(self, request: Request) -> Response:
         """Return one task from whichever queue holds it."""
         path = addressed(TaskIdPath, request)
-        return reply(TaskAnswer.of(await self._inspector.find(path.task_id)))
+        return reply(TaskAnswer.of(await self._inspector.tasks.find(path.task_id)))
 
-    @described("Run a task again, or now", ReceiptAnswer, path=TaskIdPath, errors=(403, 404, 409))
+    @described(
+        "Re-queue a task and reset attempts", ReceiptAnswer, path=TaskIdPath, errors=(403, 404, 409)
+    )
     async def run(self, request: Request) -> Response:
-        """Make the task wait again."""
+        """Re-queue the task."""
         return await self._operate(request, Operation.RUN)
 
     @described("Archive a task", ReceiptAnswer, path=TaskIdPath, errors=(403, 404, 409))
@@ -52,8 +72,37 @@ class TaskApi:
         """Delete the task."""
         return await self._operate(request, Operation.DELETE)
 
+    @described(
+        "Cancel an active task; it is archived", ReceiptAnswer, path=TaskIdPath, errors=(404, 409)
+    )
+    async def cancel(self, request: Request) -> Response:
+        """Cancel the task."""
+        return await self._operate(request, Operation.CANCEL)
+
+    @described(
+        "Run an ended, scheduled or retry task once more, as a new one",
+        TaskAnswer,
+        path=TaskIdPath,
+        body=NewRerun,
+        errors=(400, 404, 409, 413),
+    )
+    async def rerun(self, request: Request) -> Response:
+        """Return the new task. Idempotent."""
+        task_id, wanted = addressed(TaskIdPath, request).task_id, await read_body(NewRerun, request)
+        act = act_of(request)
+        act.reason, act.detail = wanted.reason, f"fields: {', '.join(wanted.changes)}"
+        task = await self._inspector.tasks.find(task_id)
+        catalogue = {}
+        with suppress(UnknownKindError):
+            catalogue = {task.kind: await self._inspector.kinds.job(task.kind)}
+        new = await self._inspector.tasks.rerun(
+            task.queue, task_id, changes=wanted.changes or None, to_queue=wanted.queue,
+            catalogue=catalogue,
+        )  # fmt: skip
+        return reply(TaskAnswer.of(new))
+
     async def _operate(self, request: Request, operation: Operation) -> Response:
         task_id = addressed(TaskIdPath, request).task_id
-        queue = (await self._inspector.find(task_id)).queue
+        queue = (await self._inspector.tasks.find(task_id)).queue
         await operate(self._inspector, operation, queue=queue, task_id=task_id)
         return reply(ReceiptAnswer(operation=operation.value, queue=queue, task_id=task_id))

@@ -1,1 +1,1 @@
-"""The pages, one file for what one navigates to. They work without JavaScript."""
+"""The pages, one file for each item of the navigation. They work without JavaScript."""

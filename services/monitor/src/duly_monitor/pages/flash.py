@@ -1,22 +1,41 @@
-"""What a page says after something was done: a code in the address, a fixed text on the page."""
+"""The message after an operation: a code in the address, a fixed text on the page."""
+
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse
 
 _TEXTS = {
-    "run": "The task waits again, with all its attempts.",
-    "archive": "The task is archived. It will not run unless you retry it.",
-    "delete": "The task is deleted.",
-    "pause": "The queue is paused. Running tasks end; no new one starts.",
-    "resume": "The queue runs again.",
+    "run": "Task re-queued, attempts reset.",
+    "rerun": "This is the new task. The old one keeps its attempts and links to it.",
+    "edit": "Payload changed.",
+    "enqueue": "Task enqueued.",
+    "cancel-archive": "Cancellation requested: the task is archived once its handler has ended.",
+    "cancel-retry": "Cancellation requested: the task is retried once its handler has ended.",
+    "cancel-delete": "Cancellation requested: the task is deleted once its handler has ended.",
+    "archive": "Task archived. It does not run again unless you retry it.",
+    "delete": "Task deleted.",
+    "pause": "Queue paused. Running tasks finish; no new ones start.",
+    "resume": "Queue resumed. Workers take tasks from the queue again.",
+    "remove": "Queue removed.",
+    "trigger": "Task enqueued now, beside the ticks of its entry.",
+    "pause-entry": "Entry paused. Its ticks pass without a task; nothing is caught up.",
+    "resume-entry": "Entry resumed. Its next tick enqueues a task.",
+    "quiet-server": "Worker told to take no more tasks. Its running tasks go on.",
+    "resume-server": "Worker told to take tasks again.",
+    "stop-server": "Worker told to stop: it ends what it runs, within its grace period, and exits.",
+    "stop": "Stop requested: it ends after the tasks that it is at.",
 }
 
 
 def flash(request: Request) -> str:
-    """Return the text for the code in the address; nothing for a code that is not ours."""
+    """Return the text for the code in the address; nothing for an unknown code."""
     return _TEXTS.get(request.query_params.get("done", ""), "")
 
 
 def redirect(address: str, done: str) -> RedirectResponse:
-    """Return the 303 that turns a POST into a page that may be reloaded."""
-    return RedirectResponse(f"{address}?done={done}", status_code=303)
+    """Return the 303 that turns a POST into a page that may be reloaded, where one was."""
+    place = urlsplit(address)
+    kept = [pair for pair in parse_qsl(place.query) if pair[0] != "done"]
+    query = urlencode([*kept, ("done", done)])
+    return RedirectResponse(urlunsplit(place._replace(query=query)), status_code=303)

@@ -1,10 +1,14 @@
-// Enriches pages that work without it: the chart, the live mark, the flash that does not come back.
+// Enhances pages that work without it: the chart, the live indicator, a flash message that shows once.
 "use strict";
 (() => {
   const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   let chart = null;
 
-  /** Read the figures from the table beside the chart: it is the one source, for eyes and screen readers. */
+  /** 1, 2 and 5 times each power of ten: whatever the largest figure, some of them fit the axis. */
+  const steps = Array.from({ length: 16 }, (_, power) => [1, 2, 5].map((digit) => digit * 10 ** power)).flat();
+  const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+
+  /** Read the figures from the table beside the chart, the one source for it and for screen readers. */
   const figures = () => {
     const rows = [...document.querySelectorAll("#plot-data tbody tr")];
     return [
@@ -62,7 +66,7 @@
       scales: { y: { range: (_, __, most) => [0, Math.max(4, most * 1.1)] } },
       axes: [
         { ...axis, size: 30, values: "{HH}:{mm}", grid: { show: false }, space: 70 },
-        { ...axis, size: 44, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 1e5, 1e6] },
+        { ...axis, size: 44, incrs: steps, values: (_, ticks) => ticks.map(short.format) },
       ],
       series: [{}, line("processed", "--done-line", true), line("failed", "--failed-line", false)],
       plugins: [tooltip(plot)],

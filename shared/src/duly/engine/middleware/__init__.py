@@ -5,7 +5,7 @@ the hot path: they count, time and log, they do not wait. What has to wait, or t
 the handler runs, is put around it.
 """
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from datetime import timedelta
 from enum import StrEnum
@@ -13,7 +13,8 @@ from enum import StrEnum
 import msgspec
 import structlog
 
-from duly.engine.reports import DeadLetter
+from duly.engine.middleware.barrier import log_failure
+from duly.engine.storage.reports import DeadLetter
 from duly.task import TaskContext
 
 
@@ -22,14 +23,14 @@ class Outcome(StrEnum):
 
     SUCCEEDED = "succeeded"
     RETRIED = "retried"
-    EXCUSED = "excused"
+    UNCOUNTED = "uncounted"
     """It failed, and its kind's policy does not count that; the task is retried."""
     ARCHIVED = "archived"
     REVOKED = "revoked"
     CANCELLED = "cancelled"
     """An operator had it stopped; the task is archived, retried or deleted as they asked."""
     QUARANTINED = "quarantined"
-    HANDED_BACK = "handed_back"
+    REQUEUED = "requeued"
     """The worker stopped before the end; the task waits again, this attempt is not counted."""
     LOST = "lost"
     """The worker had lost its lease: another server runs the task, this outcome was dropped."""
@@ -50,34 +51,48 @@ class Middleware:
     """The base: every hook once, doing nothing."""
 
     def began(self, context: TaskContext) -> None:
-        """An attempt is about to run."""
+        """An attempt is about to start.
+
+        Args:
+            context: What the handler is given.
+        """
 
     def around(self, context: TaskContext) -> AbstractAsyncContextManager[object]:  # noqa: ARG002
-        """Return what the handler runs inside: a session, a context variable.
+        """Return what the handler runs inside, such as a session or a context variable.
 
-        Entered in the order of the middlewares, left in the opposite one. What it raises is the
-        attempt's error; what it swallows has not happened. Costs nothing where nobody defines it.
+        Entered in the order of the middlewares and left in reverse order. An error that it raises
+        is the error of the attempt; an error that it swallows did not happen. It costs nothing
+        unless a middleware defines it.
         """
         return nullcontext()
 
     def ended(self, end: Ended) -> None:
-        """An attempt has ended; its slot is free already."""
+        """An attempt has ended, and its slot is free."""
 
     def wants(self, outcome: Outcome) -> bool:  # noqa: ARG002
-        """Tell whether `ended` is to be called for an outcome. Asked once, when the worker begins.
+        """Tell whether `ended` is called for an outcome. Asked once, when the worker starts.
 
-        A no to success costs nothing for all the tasks that succeed.
+        A middleware that declines successes costs nothing for tasks that succeed.
         """
         return True
 
     def quarantined(self, queue: str, task_id: str, reason: str) -> None:
-        """An entry was not run at all: malformed, or of a kind without a handler."""
+        """An entry was not run at all: it is malformed, or no worker knows its kind.
+
+        Args:
+            queue: The queue that it was read from.
+            task_id: The id that it claims, else its stream id.
+            reason: Why, in a sentence that quotes nothing of the entry.
+        """
 
     def dead_lettered(self, letter: DeadLetter) -> None:
-        """A task has been archived by failure or quarantined, whoever found that out.
+        """A task has been archived after a failure, or quarantined.
 
-        Called once the broker has it so: where the attempt ended, or, for the crash that was one
-        too many, where it was noticed, in some worker or scheduler.
+        Called once the broker has stored that: by the worker whose attempt ended, or, after the one
+        crash too many, by the worker or scheduler that noticed it.
+
+        Args:
+            letter: The task, and why it was given up.
         """
 
 
@@ -117,8 +132,8 @@ class Hooks:
         for hook in self._began:
             try:
                 hook(context)
-            except Exception:  # noqa: BLE001
-                self._log.exception("Middleware failed", hook=hook.__qualname__)
+            except BaseException as error:  # noqa: BLE001
+                self._failed(hook, error)
 
     def ended(self, end: Ended) -> None:
         """An attempt has ended."""
@@ -127,21 +142,26 @@ class Hooks:
         for hook in hooks:
             try:
                 hook(end)
-            except Exception:  # noqa: BLE001
-                self._log.exception("Middleware failed", hook=hook.__qualname__)
+            except BaseException as error:  # noqa: BLE001
+                self._failed(hook, error)
 
     def quarantined(self, queue: str, task_id: str, reason: str) -> None:
         """An entry was not run at all."""
         for hook in self._quarantined:
             try:
                 hook(queue, task_id, reason)
-            except Exception:  # noqa: BLE001
-                self._log.exception("Middleware failed", hook=hook.__qualname__)
+            except BaseException as error:  # noqa: BLE001
+                self._failed(hook, error)
 
     def dead_lettered(self, letter: DeadLetter) -> None:
         """A task has been given up."""
         for hook in self._dead_lettered:
             try:
                 hook(letter)
-            except Exception:  # noqa: BLE001
-                self._log.exception("Middleware failed", hook=hook.__qualname__)
+            except BaseException as error:  # noqa: BLE001
+                self._failed(hook, error)
+
+    def _failed(self, hook: Callable[..., None], error: BaseException) -> None:
+        """Log that a hook raised: whatever it was, the task and the worker go on."""
+        name = getattr(hook, "__qualname__", type(hook).__name__)
+        log_failure(self._log, "Middleware failed", error, hook=name)

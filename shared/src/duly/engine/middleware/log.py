@@ -4,6 +4,7 @@ import structlog
 from typing_extensions import override
 
 from duly.engine.middleware import Ended, Middleware, Outcome
+from duly.errors import describe
 
 
 class LogTasks(Middleware):
@@ -29,7 +30,7 @@ class LogTasks(Middleware):
             "duration": round(end.seconds, 3),
         }
         if end.error is not None:
-            facts["error"] = f"{type(end.error).__name__}: {end.error}"[:500]
+            facts["error"] = describe(end.error, 500)
         match end.outcome:
             case Outcome.SUCCEEDED:
                 self._log.debug("Task succeeded", **facts)

@@ -4,12 +4,12 @@ The counts are kept in plain numbers and turned into metrics when somebody asks:
 own counters take a lock for every increment, which was a fifth of a worker's time per task.
 """
 
+import re
 from bisect import bisect_left
-from collections import defaultdict
 from collections.abc import Iterator
 from typing import Final
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -17,42 +17,59 @@ from prometheus_client.core import (
     Metric,
 )
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 from typing_extensions import override
 
-from duly.engine.middleware import Ended, Middleware
-from duly.task import TaskContext
+from duly.engine.middleware import Ended, Middleware, Outcome
+from duly.engine.storage.reports import UNKNOWN_KIND
+from duly.runtime.metrics import Bounded, quarantined_counter
+from duly.task import SLOT_HEADER, TaskContext
 
 DURATION_BUCKETS: Final = (
     0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
 )  # fmt: skip
 WAIT_BUCKETS: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0)
+LATE_BUCKETS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
+_OUTCOMES: Final = tuple(outcome.value for outcome in Outcome if outcome is not Outcome.QUARANTINED)
+_SAMPLED: Final = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-01")
+"""The `traceparent` of a trace that is kept."""
+
+
+Bucket = tuple[str, float] | tuple[str, float, Exemplar]
+"""Upper bound, values up to it, and perhaps an example of one that was traced."""
 
 
 class _Timings:
     """A histogram without a lock: only the event loop writes to it."""
 
-    __slots__ = ("bounds", "counts", "total")
+    __slots__ = ("bounds", "counts", "exemplars", "total")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
+        self.exemplars: dict[int, Exemplar] = {}
+        """Bucket → the last traced value in it."""
 
     def observe(self, seconds: float) -> None:
         self.counts[bisect_left(self.bounds, seconds)] += 1
         self.total += seconds
 
-    def add(self, other: "_Timings") -> None:
-        """Count what another of the same bounds has counted."""
-        self.counts = [here + there for here, there in zip(self.counts, other.counts, strict=True)]
-        self.total += other.total
+    def remember(self, seconds: float, traced: re.Match[str]) -> None:
+        """Keep a value as an example of its bucket, with the trace that shows more of it."""
+        labels = {"trace_id": traced[1], "span_id": traced[2]}
+        self.exemplars[bisect_left(self.bounds, seconds)] = Exemplar(labels, seconds)
 
-    def buckets(self) -> list[tuple[str, float]]:
+    def buckets(self) -> list[Bucket]:
         """Return cumulative counts by upper bound, as the exposition format wants them."""
-        found, running = [], 0
-        for bound, count in zip((*self.bounds, float("inf")), tuple(self.counts), strict=True):
+        found: list[Bucket] = []
+        running, exemplars = 0, self.exemplars.copy()
+        bounds = (*self.bounds, float("inf"))
+        for place, (bound, count) in enumerate(zip(bounds, tuple(self.counts), strict=True)):
             running += count
-            found.append(("+Inf" if bound == float("inf") else repr(bound), float(running)))
+            name = "+Inf" if bound == float("inf") else repr(bound)
+            example = exemplars.get(place)
+            found.append((name, float(running), example) if example else (name, float(running)))
         return found
 
 
@@ -63,26 +80,58 @@ class _Tally:
 
     def __init__(self) -> None:
         self.running = 0
-        self.outcomes: defaultdict[str, int] = defaultdict(int)
+        # From zero on, all of them: `increase()` does not see what a series begins with.
+        self.outcomes = dict.fromkeys(_OUTCOMES, 0)
         self.waits = _Timings(WAIT_BUCKETS)
         self.durations = _Timings(DURATION_BUCKETS)
+
+
+class _Entry:
+    """What is counted of the ticks of one schedule entry."""
+
+    __slots__ = ("late", "met")
+
+    def __init__(self) -> None:
+        self.met = 0
+        self.late = _Timings(LATE_BUCKETS)
 
 
 class CountTasks(Middleware, Collector):
     """Counts attempts by outcome, and times how long tasks waited and ran.
 
-    Label values come from configuration and code, never from payloads or strangers.
+    Label values come from configuration and code, never from payloads or strangers; of kinds and
+    of entries a hundred each have labels of their own.
+
+    Args:
+        registry: What /metrics shows.
+        quarantined: Counts what is put aside; None: a counter of its own.
     """
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._tallies: defaultdict[tuple[str, str], _Tally] = defaultdict(_Tally)
-        self._quarantined: defaultdict[str, int] = defaultdict(int)
+    def __init__(self, registry: CollectorRegistry, quarantined: Counter | None = None) -> None:
+        self._tallies: dict[tuple[str, str], _Tally] = {}
+        self._labels: dict[tuple[str, str], _Tally] = {}
+        self._entries: dict[str, _Entry] = {}
+        self._kind, self._entry = Bounded(), Bounded()
+        self._quarantined = quarantined or quarantined_counter(registry)
         registry.register(self)
+
+    def know(self, queue: str, kind: str) -> None:
+        """Export the counters of a kind in a queue from zero on. Idempotent."""
+        self._tally(queue, kind)
+
+    def _tally(self, queue: str, kind: str) -> _Tally:
+        tally = self._tallies.get((queue, kind))
+        if tally is None:
+            label = queue, self._kind(kind)
+            tally = self._tallies[queue, kind] = self._labels.setdefault(label, _Tally())
+        return tally
 
     @override
     def began(self, context: TaskContext) -> None:
         """Count a running attempt; note how long its task had waited."""
-        tally = self._tallies[context.queue, context.kind]
+        tally = self._tallies.get((context.queue, context.kind)) or self._tally(
+            context.queue, context.kind
+        )
         tally.running += 1
         if context.waiting_since_ms:
             waited_ms = context.started_ms - context.waiting_since_ms
@@ -97,32 +146,37 @@ class CountTasks(Middleware, Collector):
         # Not `.value` nor the member itself: both go through Python code of enum's.
         tally.outcomes[end.outcome._value_] += 1
         tally.durations.observe(end.seconds)
+        if context.headers:
+            self._look_at_headers(end, tally)
+
+    def _look_at_headers(self, end: Ended, tally: _Tally) -> None:
+        """Count the end of a tick's task; remember one attempt of each bucket that was traced."""
+        headers, context = end.context.headers, end.context
+        traced = _SAMPLED.fullmatch(headers.get("traceparent", ""))
+        if traced:
+            tally.durations.remember(end.seconds, traced)
+        slot_ms, _, next_ms = headers.get(SLOT_HEADER, "").partition(" ")
+        if end.outcome is Outcome.SUCCEEDED and slot_ms.isdecimal() and next_ms.isdecimal():
+            ended_ms = context.started_ms + round(end.seconds * 1000)
+            name = self._entry(context.id.partition("@")[0])
+            entry = self._entries.setdefault(name, _Entry())
+            entry.late.observe(max(0, ended_ms - int(slot_ms)) / 1000)
+            entry.met += ended_ms <= int(next_ms)
 
     @override
     def quarantined(self, queue: str, task_id: str, reason: str) -> None:
         """Count an entry that was set aside."""
-        self._quarantined[queue] += 1
+        why = "unknown_kind" if reason == UNKNOWN_KIND else "unreadable"
+        self._quarantined.labels(queue, why).inc()
 
     @override
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics; called in the thread of whoever scrapes."""
-        tallies = list(self._tallies.items())
-        yield from _by_kind(tallies)
-        yield from _by_queue(tallies)
-        quarantined = CounterMetricFamily(
-            "duly_tasks_quarantined",
-            "Entries set aside without running: malformed, or of an unknown kind.",
-            labels=("queue",),
-        )
-        for queue, count in list(self._quarantined.items()):
-            quarantined.add_metric((queue,), count)
-        yield quarantined
+        yield from _by_kind(self._labels.copy())
+        yield from _by_entry(self._entries.copy())
 
 
-_Tallies = list[tuple[tuple[str, str], _Tally]]
-
-
-def _by_kind(tallies: _Tallies) -> Iterator[Metric]:
+def _by_kind(tallies: dict[tuple[str, str], _Tally]) -> Iterator[Metric]:
     tasks = CounterMetricFamily(
         "duly_tasks",
         "Attempts that ended, by what became of the task.",
@@ -131,26 +185,35 @@ def _by_kind(tallies: _Tallies) -> Iterator[Metric]:
     duration = HistogramMetricFamily(
         "duly_task_duration_seconds", "How long attempts ran.", labels=("queue", "kind")
     )
-    for both, tally in tallies:
-        for outcome, count in list(tally.outcomes.items()):
-            tasks.add_metric((*both, outcome), count)
-        if tally.outcomes:
-            duration.add_metric(both, tally.durations.buckets(), tally.durations.total)
-    yield from (tasks, duration)
-
-
-def _by_queue(tallies: _Tallies) -> Iterator[Metric]:
-    waits: defaultdict[str, _Timings] = defaultdict(lambda: _Timings(WAIT_BUCKETS))
-    counts: defaultdict[str, int] = defaultdict(int)
-    for (queue, _), tally in tallies:
-        counts[queue] += tally.running
-        waits[queue].add(tally.waits)
     wait = HistogramMetricFamily(
-        "duly_task_wait_seconds", "How long tasks waited until an attempt began.", labels=("queue",)
+        "duly_task_wait_seconds",
+        "How long tasks waited until an attempt began.",
+        labels=("queue", "kind"),
     )
-    running = GaugeMetricFamily("duly_tasks_running", "Attempts that run now.", labels=("queue",))
-    for queue, count in counts.items():
-        running.add_metric((queue,), count)
-        if any(waits[queue].counts):
-            wait.add_metric((queue,), waits[queue].buckets(), waits[queue].total)
-    yield from (wait, running)
+    running = GaugeMetricFamily(
+        "duly_tasks_running", "Attempts that run now.", labels=("queue", "kind")
+    )
+    for both, tally in tallies.items():
+        for outcome, count in tally.outcomes.items():
+            tasks.add_metric((*both, outcome), count)
+        running.add_metric(both, tally.running)
+        duration.add_metric(both, tally.durations.buckets(), tally.durations.total)
+        wait.add_metric(both, tally.waits.buckets(), tally.waits.total)
+    yield from (tasks, duration, wait, running)
+
+
+def _by_entry(entries: dict[str, _Entry]) -> Iterator[Metric]:
+    met = CounterMetricFamily(
+        "duly_ticks_met",
+        "Ticks whose task succeeded before the next slot of their entry began.",
+        labels=("entry",),
+    )
+    late = HistogramMetricFamily(
+        "duly_tick_completion_seconds",
+        "How long after the beginning of its slot the task of a tick succeeded.",
+        labels=("entry",),
+    )
+    for entry, found in entries.items():
+        met.add_metric((entry,), found.met)
+        late.add_metric((entry,), found.late.buckets(), found.late.total)
+    yield from (met, late)

@@ -1,4 +1,7 @@
-"""What Alembic runs: the migrations, on the connection and in the transaction it was handed."""
+"""Alembic's entry point: runs the migrations on the given connection, each in a transaction.
+
+A connection that is in a transaction already, as SQLite's is, keeps it for all of them.
+"""
 
 from alembic import context
 
@@ -10,6 +13,7 @@ context.configure(
     on_version_apply=context.config.attributes["on_version_apply"],
     target_metadata=METADATA,
     version_table=VERSION_TABLE,
+    transaction_per_migration=True,
 )
 with context.begin_transaction():
     context.run_migrations()

@@ -24,7 +24,7 @@ async def connection(engine):
         yield opened
 
 
-async def test_the_migrations_make_what_the_tables_say(engine):
+async def test_the_migrations_create_the_declared_tables(engine):
     def difference(connection):
         options = {"version_table": VERSION_TABLE, "compare_type": True}
         return compare_metadata(MigrationContext.configure(connection, opts=options), METADATA)
@@ -51,7 +51,7 @@ async def test_the_database_refuses(connection, statement):
         await connection.execute(text(statement))
 
 
-async def test_items_go_with_their_order(connection):
+async def test_items_are_deleted_with_their_order(connection):
     await connection.execute(text("DELETE FROM orders"))
 
     assert await connection.scalar(text("SELECT count(*) FROM order_items")) == 0

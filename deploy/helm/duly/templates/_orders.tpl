@@ -1,0 +1,55 @@
+{{/*
+The check of pending orders: where they are. What does not concern the chosen source is left out.
+*/}}
+
+{{/* "true" if the orders are in tables that our migration creates. */}}
+{{- define "duly.orders.builtin" -}}
+{{- if and (not .Values.app.name) (eq .Values.orders.source "builtin") }}true{{ end -}}
+{{- end -}}
+
+{{/* "true" if workers read the database. */}}
+{{- define "duly.orders.database" -}}
+{{- if and (not .Values.app.name) (has .Values.orders.source (list "builtin" "sql")) }}true{{ end -}}
+{{- end -}}
+
+{{/* "true" if pods wait for the migration: where somebody else runs it, they find out by themselves. */}}
+{{- define "duly.orders.waits" -}}
+{{- if and (include "duly.orders.builtin" .) .Values.migrations.enabled }}true{{ end -}}
+{{- end -}}
+
+{{/* The variables of a worker. */}}
+{{- define "duly.env.orders" -}}
+{{- $orders := .Values.orders -}}
+- {name: DULY_ORDERS__SOURCE, value: {{ $orders.source | quote }}}
+- {name: DULY_ORDERS__LOG, value: {{ $orders.log | quote }}}
+{{- if eq $orders.log "changes" }}
+- {name: DULY_ORDERS__LOG_AGE, value: {{ include "duly.text" $orders.logAge }}}
+{{- else if eq $orders.log "sample" }}
+- {name: DULY_ORDERS__LOG_SHARE, value: {{ include "duly.text" $orders.logShare }}}
+{{- end }}
+- {name: DULY_SCHEDULER__INTERVAL, value: {{ include "duly.text" .Values.scheduler.interval }}}
+{{- if include "duly.orders.database" . }}
+- {name: DULY_ORDERS__CONSISTENT, value: {{ $orders.consistent | quote }}}
+- {name: DULY_ORDERS__SHARDS, value: {{ $orders.shards | quote }}}
+{{- with $orders.replica.existingSecret }}
+{{ include "duly.env.secret" (dict "name" "DULY_ORDERS__REPLICA_URL" "secret" . "key" $orders.replica.secretKey) }}
+{{- end }}
+{{- end }}
+{{- if eq $orders.source "sql" }}
+- {name: DULY_ORDERS__SQL__ORDERS, value: {{ $orders.sql.orders | quote }}}
+- {name: DULY_ORDERS__SQL__ITEMS, value: {{ $orders.sql.items | quote }}}
+{{- else if eq $orders.source "http" }}
+- {name: DULY_ORDERS__HTTP__URL, value: {{ $orders.http.url | quote }}}
+{{- with $orders.http.existingSecret }}
+{{ include "duly.env.secret" (dict "name" "DULY_ORDERS__HTTP__TOKEN" "secret" . "key" $orders.http.secretKey) }}
+{{- end }}
+{{- else if eq $orders.source "python" }}
+- {name: DULY_ORDERS__PYTHON, value: {{ $orders.python | quote }}}
+{{- end }}
+{{- end -}}
+
+{{/* A variable from a Secret, read at the start only. (dict "name" "DULY_X" "secret" "name" "key" "key") */}}
+{{- define "duly.env.secret" -}}
+- name: {{ .name }}
+  valueFrom: {secretKeyRef: {name: {{ .secret | quote }}, key: {{ .key | quote }}}}
+{{- end -}}

@@ -1,0 +1,15 @@
+{{/* How Prometheus scrapes. (dict "root" $ "values" .Values.metrics.podMonitor) */}}
+{{- define "duly.scrape" -}}
+interval: {{ .values.interval | quote }}
+{{- range $key := list "scrapeTimeout" "scheme" "tlsConfig" "metricRelabelings" }}
+{{- with get $.values $key }}
+{{ dict $key . | toYaml }}
+{{- end }}
+{{- end }}
+# Rules and dashboards tell releases apart by this label.
+relabelings:
+  - {targetLabel: release, replacement: {{ .root.Release.Name | quote }}}
+  {{- with .values.relabelings }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end -}}

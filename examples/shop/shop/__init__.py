@@ -1,0 +1,1 @@
+"""A shop that leaves to duly what need not happen at once."""

@@ -1,0 +1,63 @@
+"""The audit as JSON and as CSV."""
+
+from datetime import datetime
+
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from duly.engine.inspection.inspector import Inspector
+from duly_monitor.api.described import described, reply
+from duly_monitor.api.models import Answer
+from duly_monitor.api.tables import csv_reply
+from duly_monitor.bounds import PageQuery, asked, audited
+
+_COLUMNS = (
+    *("at", "user", "role", "peer", "action", "target", "filter", "count", "result", "reason"),
+    *("detail", "request_id"),
+)
+
+
+class AuditRecordAnswer(Answer):
+    """Who did what, and how it ended."""
+
+    id: str
+    at: datetime | None
+    user: str = Field(description="empty: nobody had logged in")
+    role: str
+    peer: str
+    action: str
+    target: str
+    filter: str
+    count: int | None
+    result: str = Field(description="done, started, refused, failed or unknown")
+    reason: str
+    detail: str
+    request_id: str
+
+
+class AuditListAnswer(Answer):
+    """A page of the audit, newest first."""
+
+    records: list[AuditRecordAnswer]
+    next_cursor: str | None = Field(description="cursor of the next page; null: this is the last")
+
+
+class AuditApi:
+    """Answers for `/api/v1/audit`."""
+
+    def __init__(self, inspector: Inspector) -> None:
+        self._inspector = inspector
+
+    @described("List who did what, newest first", AuditListAnswer, query=PageQuery, errors=(400,))
+    async def records(self, request: Request) -> Response:
+        """Return a page of the audit."""
+        page = await audited(self._inspector, asked(PageQuery, request))
+        records = [AuditRecordAnswer.model_validate(record) for record in page.records]
+        return reply(AuditListAnswer(records=records, next_cursor=page.next_cursor))
+
+    async def table(self, request: Request) -> Response:
+        """Return a page of the audit as CSV."""
+        page = await audited(self._inspector, asked(PageQuery, request))
+        rows = ([getattr(record, name) for name in _COLUMNS] for record in page.records)
+        return csv_reply("audit", _COLUMNS, rows)

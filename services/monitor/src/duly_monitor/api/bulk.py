@@ -1,0 +1,150 @@
+"""Operations on many tasks as JSON: counted first, then carried out in the background."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from duly.clock import Clock
+from duly.engine.inspection.bulk import DEFAULT_CAP, BulkPlan
+from duly.engine.inspection.inspector import Inspector
+from duly.engine.storage.reports import BulkRunState
+from duly_monitor.api.described import described, read_body, reply
+from duly_monitor.api.failures import understood
+from duly_monitor.api.models import Answer, ReceiptAnswer
+from duly_monitor.audit import act_of, require
+from duly_monitor.bounds import Query, addressed
+from duly_monitor.bulk import BulkOrder, BulkRunner, TooManyBulkRunsError
+from duly_monitor.operations import PERMISSIONS, Operation
+from duly_monitor.permissions import identity_of
+from duly_monitor.search_words import MOST_CHARACTERS
+
+
+class BulkPath(Query):
+    """An operation on many tasks in an address."""
+
+    run_id: str = Field(pattern="^[0-9a-f]{16}$")
+
+
+class NewBulkRun(BaseModel):
+    """An operation on all tasks that a search finds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    operation: Operation
+    q: str = Field(
+        min_length=1, max_length=MOST_CHARACTERS, description="the search, as for `GET /search`"
+    )
+    dry_run: bool = Field(default=True, description="count, and change nothing")
+    cap: int = Field(DEFAULT_CAP, ge=1, le=DEFAULT_CAP, description="most tasks")
+    per_second: int = Field(0, ge=0, le=10_000, description="most tasks a second; 0: any number")
+    outcome: Literal["archive", "delete", "retry"] = Field(
+        "archive", description="what becomes of tasks that are cancelled"
+    )
+    reason: str = Field("", max_length=500, description="why, for the audit")
+
+
+class BulkPlanAnswer(Answer):
+    """What an operation applies to."""
+
+    operation: Operation
+    eligible: int = Field(description="tasks that it would be, or is, carried out on")
+    ineligible: int = Field(description="tasks that match, but whose state does not allow it")
+    scanned: int
+    total: int = Field(description="tasks that there were to look at")
+    complete: bool = Field(description="false: a bound was reached; more may match")
+    bulk_id: str | None = Field(description="of the operation in the background; null: dry run")
+
+
+class BulkRunAnswer(Answer):
+    """How far an operation is."""
+
+    id: str
+    operation: str
+    selection: str
+    by: str
+    started_ms: int = Field(description="milliseconds since 1970")
+    updated_ms: int = Field(description="milliseconds since 1970")
+    state: BulkRunState
+    total: int
+    done: int
+    gone: int = Field(description="tasks that had left their state meanwhile")
+    failed: int
+    error: str
+
+
+class BulkListAnswer(Answer):
+    """The operations of the last week, newest first."""
+
+    runs: list[BulkRunAnswer]
+
+
+class BulkApi:
+    """Answers for `/api/v1/bulk…`."""
+
+    def __init__(self, inspector: Inspector, runner: BulkRunner, clock: Clock) -> None:
+        self._inspector, self._runner, self._clock = inspector, runner, clock
+
+    @described(
+        "Count the tasks that match, or operate on them in the background",
+        BulkPlanAnswer,
+        body=NewBulkRun,
+        errors=(400, 404, 409, 413),
+    )
+    async def start(self, request: Request) -> Response:
+        """Plan an operation, and begin it unless this is a dry run."""
+        wanted, act = await read_body(NewBulkRun, request), act_of(request)
+        act.action, act.filter = f"{wanted.operation.value}_tasks", wanted.q
+        act.reason = wanted.reason
+        require(request, PERMISSIONS[wanted.operation])
+        if not wanted.q.strip():
+            raise HTTPException(400, "q: name the tasks by a search, such as queue:default.")
+        search = understood(wanted.q, self._clock)
+        if search.task_id:
+            raise HTTPException(400, "q: a search by id finds one task; operate on that.")
+        bulk = self._inspector.bulk
+        plan = await bulk.plan(wanted.operation.value, search.query, cap=wanted.cap)
+        act.count = len(plan.tasks)
+        if wanted.dry_run:
+            act.action = f"count_{act.action}"
+            return reply(_planned(plan, None))
+        order = BulkOrder(
+            plan=plan, selection=wanted.q, by=identity_of(request).user,
+            per_second=wanted.per_second, outcome=wanted.outcome,
+        )  # fmt: skip
+        try:
+            bulk_id = await self._runner.order(order)
+        except TooManyBulkRunsError as error:
+            raise HTTPException(409, f"{str(error).capitalize()}.") from error
+        act.result, act.target = "started", f"bulk={bulk_id}"
+        return reply(_planned(plan, bulk_id))
+
+    @described("List the operations on many tasks", BulkListAnswer)
+    async def runs(self, _request: Request) -> Response:
+        """Return those of the last week."""
+        runs = await self._inspector.bulk_runs.list()
+        return reply(BulkListAnswer(runs=[BulkRunAnswer.model_validate(run) for run in runs]))
+
+    @described("Show how far an operation is", BulkRunAnswer, path=BulkPath, errors=(404,))
+    async def run(self, request: Request) -> Response:
+        """Return one."""
+        run_id = addressed(BulkPath, request).run_id
+        return reply(BulkRunAnswer.model_validate(await self._inspector.bulk_runs.get(run_id)))
+
+    @described("Stop an operation", ReceiptAnswer, path=BulkPath, errors=(404,))
+    async def stop(self, request: Request) -> Response:
+        """Stop one after the chunk that it is at."""
+        run_id = addressed(BulkPath, request).run_id
+        report = await self._inspector.bulk_runs.get(run_id)
+        require(request, PERMISSIONS[Operation(report.operation)])
+        await self._inspector.bulk_runs.stop(run_id)
+        return reply(ReceiptAnswer(operation="stop", queue=""))
+
+
+def _planned(plan: BulkPlan, bulk_id: str | None) -> BulkPlanAnswer:
+    return BulkPlanAnswer(
+        operation=Operation(plan.operation), eligible=len(plan.tasks), ineligible=plan.ineligible,
+        scanned=plan.scanned, total=plan.total, complete=plan.complete, bulk_id=bulk_id,
+    )  # fmt: skip

@@ -1,0 +1,194 @@
+"""Operations on many tasks: the question with its dry run, the start, the progress, the stop."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from duly.engine.inspection.bulk import DEFAULT_CAP, BulkPlan
+from duly.engine.inspection.inspector import Inspector
+from duly.engine.storage.reports import BulkRunState
+from duly.task import ENDED
+from duly_monitor.audit import act_of, require
+from duly_monitor.bounds import addressed, asked
+from duly_monitor.bulk import BulkOrder, BulkRunner, TooManyBulkRunsError
+from duly_monitor.forms import Form, form_of, returning
+from duly_monitor.operations import OUTCOMES, PERMISSIONS, CancelOutcome, Operation, label
+from duly_monitor.pages.flash import flash, redirect
+from duly_monitor.pages.queries import BulkPath, BulkQuery
+from duly_monitor.permissions import identity_of
+from duly_monitor.render import Renderer
+from duly_monitor.search_words import Search, SearchSyntaxError, understand
+from duly_monitor.wording import iso
+
+PACES: Final = (0, 100, 10, 1)
+"""Tasks a second that one may choose from; 0: as fast as possible."""
+SHOWN_TASKS: Final = 10
+_LONGEST_REASON: Final = 500
+
+
+class BulkPages:
+    """Answers for `/bulk…`."""
+
+    def __init__(self, inspector: Inspector, renderer: Renderer, runner: BulkRunner) -> None:
+        self._inspector, self._renderer, self._runner = inspector, renderer, runner
+
+    async def ask(self, request: Request) -> Response:
+        """Ask about all tasks that match: count what it would do, and change nothing.
+
+        Without an operation to ask about, show those of the last week.
+        """
+        if "operation" not in request.query_params:
+            return await self._runs(request)
+        query = asked(BulkQuery, request)
+        words = self._bounded(query.q)
+        plan = await self._plan(query.operation, words, ())
+        return self._question(request, plan, words=words, selected=(), back=query.back)
+
+    async def ask_selected(self, request: Request) -> Response:
+        """Ask about the tasks that were ticked."""
+        form = await form_of(request)
+        operation, selected = _operation(form), form.all("task")
+        plan = await self._plan(operation, "", selected)
+        return self._question(request, plan, words="", selected=selected, back=form.one("back"))
+
+    async def start(self, request: Request) -> Response:
+        """Begin in the background what was asked about, and show how far it is."""
+        form = await form_of(request)
+        operation, words, selected = _operation(form), form.one("q"), form.all("task")
+        act = act_of(request)
+        act.action, act.filter = f"{operation.value}_tasks", words or f"{len(selected)} selected"
+        act.reason = form.one("reason").strip()[:_LONGEST_REASON]
+        require(request, PERMISSIONS[operation])
+        plan = await self._plan(operation, words, selected)
+        act.count = len(plan.tasks)
+        order = BulkOrder(
+            plan=plan,
+            selection=act.filter,
+            by=identity_of(request).user,
+            per_second=_chosen(form.one("pace", "0"), PACES),
+            outcome=outcome_of(form),
+        )
+        try:
+            run_id = await self._runner.order(order)
+        except TooManyBulkRunsError as error:
+            raise HTTPException(409, f"{str(error).capitalize()}.") from error
+        act.result, act.target = "started", f"bulk={run_id}"
+        return RedirectResponse(f"{self._renderer.prefix}/bulk/{run_id}", status_code=303)
+
+    async def _runs(self, request: Request) -> Response:
+        runs = await self._inspector.bulk_runs.list()
+        return self._renderer.page("bulk_runs.html", flash=flash(request), runs=runs)
+
+    async def run(self, request: Request) -> Response:
+        """Show how far one is."""
+        report = await self._inspector.bulk_runs.get(addressed(BulkPath, request).run_id)
+        rest = report.total - report.done - report.gone - report.failed
+        spent = timedelta(milliseconds=max(0, report.updated_ms - report.started_ms))
+        return self._renderer.page(
+            "bulk_run.html",
+            flash=flash(request),
+            run=report,
+            running=report.state is BulkRunState.RUNNING,
+            name=label(Operation(report.operation)),
+            rest=rest,
+            spent=spent,
+            permissions=identity_of(request).permissions,
+            takes=PERMISSIONS[Operation(report.operation)].value,
+        )
+
+    async def stop(self, request: Request) -> Response:
+        """Stop one after the chunk that it is at."""
+        run_id = addressed(BulkPath, request).run_id
+        report = await self._inspector.bulk_runs.get(run_id)
+        require(request, PERMISSIONS[Operation(report.operation)])
+        await self._inspector.bulk_runs.stop(run_id)
+        return redirect(f"{self._renderer.prefix}/bulk/{run_id}", "stop")
+
+    def _bounded(self, words: str) -> str:
+        """Return the words, bounded by now where that is possible.
+
+        So that what is done is what was asked about: of tasks that have ended, those that end
+        while somebody reads the question are left out.
+        """
+        now = self._renderer.clock.now()
+        search = _understood(words, now)
+        ended = all(state in ENDED for state in search.query.states)
+        return f"{words} until:{iso(now)}" if ended and search.query.until is None else words
+
+    async def _plan(self, operation: Operation, words: str, selected: Sequence[str]) -> BulkPlan:
+        if selected:
+            return await self._inspector.bulk.plan_selected(operation.value, _named(selected))
+        if not words.strip():
+            raise HTTPException(400, "Select tasks, or name them by a search, first.")
+        search = _understood(words, self._renderer.clock.now())
+        if search.task_id:
+            task = await self._inspector.tasks.find(search.task_id)
+            return await self._inspector.bulk.plan_selected(
+                operation.value, [(task.queue, task.id)]
+            )
+        return await self._inspector.bulk.plan(operation.value, search.query)
+
+    def _question(
+        self, request: Request, plan: BulkPlan, *, words: str, selected: Sequence[str], back: str
+    ) -> Response:
+        prefix = self._renderer.prefix
+        operation = Operation(plan.operation)
+        return self._renderer.page(
+            "bulk.html",
+            plan=plan,
+            operation=operation,
+            name=label(operation),
+            words=words,
+            selected=selected,
+            cap=DEFAULT_CAP,
+            examples=plan.tasks[:SHOWN_TASKS],
+            paces=PACES,
+            outcomes=OUTCOMES,
+            allowed=PERMISSIONS[operation] in identity_of(request).permissions,
+            permission=PERMISSIONS[operation].value,
+            back=returning(back, prefix=prefix, otherwise=f"{prefix}/"),
+        )
+
+
+def _understood(words: str, now: datetime) -> Search:
+    try:
+        return understand(words, now)
+    except SearchSyntaxError as error:
+        raise HTTPException(400, f"{error}.") from error
+
+
+def _operation(form: Form) -> Operation:
+    try:
+        return Operation(form.one("operation"))
+    except ValueError:
+        names = ", ".join(Operation)
+        raise HTTPException(400, f"operation: use one of {names}.") from None
+
+
+def outcome_of(form: Form) -> CancelOutcome:
+    """Return what a form says is to become of cancelled tasks.
+
+    Raises:
+        HTTPException: 400, when it is no outcome.
+    """
+    given = form.one("outcome", "archive")
+    for outcome in OUTCOMES:
+        if outcome == given:
+            return outcome
+    raise HTTPException(400, f"outcome: use one of {', '.join(OUTCOMES)}.")
+
+
+def _chosen(text: str, choices: tuple[int, ...]) -> int:
+    if text not in map(str, choices):
+        raise HTTPException(400, f"pace: use one of {', '.join(map(str, choices))}.")
+    return int(text)
+
+
+def _named(selected: Sequence[str]) -> list[tuple[str, str]]:
+    """Return queue and id of each ticked task: `queue/id`, where an id may hold more slashes."""
+    pairs = [text.partition("/") for text in selected]
+    return [(queue, task_id) for queue, _, task_id in pairs if queue and task_id]

@@ -1,0 +1,131 @@
+"""Failures by their cause: how many, since when, what is new, and what can be done about each."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from duly.clock import from_unix_ms, to_unix_ms
+from duly.engine.inspection.failures import FailureGroup, Survey
+from duly.engine.inspection.inspector import Inspector
+from duly_monitor.bounds import asked
+from duly_monitor.forms import address_of
+from duly_monitor.pages.flash import flash
+from duly_monitor.pages.queries import FailureQuery
+from duly_monitor.permissions import identity_of
+from duly_monitor.render import Renderer
+
+COOKIE: Final = "duly_looked"
+_COOKIE_SECONDS: Final = 90 * 86_400
+_PAUSE: Final = timedelta(minutes=15)
+"""Who comes back after so long looks anew; until then nothing stops being new."""
+_LONGEST = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """When somebody looked at the failures: before this visit began, and last."""
+
+    before: datetime | None
+    last: datetime | None
+
+    @classmethod
+    def of(cls, cookie: str) -> "Looked":
+        """Read the cookie; what it should not hold means: never."""
+        before, _, last = cookie[:_LONGEST].partition(".")
+        return cls(_instant(before), _instant(last))
+
+    def now(self, now: datetime) -> "Looked":
+        """Return it with one more look."""
+        fresh = self.last is None or now - self.last > _PAUSE
+        return Looked(self.last if fresh else self.before, now)
+
+    @property
+    def cookie(self) -> str:
+        """The text that `of` reads."""
+        return f"{_ms(self.before)}.{_ms(self.last)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """A group of failures, and whether it is news."""
+
+    group: FailureGroup
+    news: str
+    """`new`, `again` (it was known, and has failed since), or ""."""
+    words: str
+    """What finds its tasks."""
+
+
+class FailurePages:
+    """Answers for `/failures`."""
+
+    def __init__(self, inspector: Inspector, renderer: Renderer) -> None:
+        self._inspector, self._renderer = inspector, renderer
+        self._under_way: dict[tuple[str, int], asyncio.Task[Survey]] = {}
+
+    async def failures(self, request: Request) -> Response:
+        """Show what fails, the most frequent cause first."""
+        query = asked(FailureQuery, request)
+        survey = await self._survey(query.queue, query.window)
+        reports = await self._inspector.queues.list()
+        looked = Looked.of(request.cookies.get(COOKIE, "")).now(self._renderer.clock.now())
+        causes = [_cause(group, looked.before, query.queue) for group in survey.groups]
+        response = self._renderer.page(
+            "failures.html",
+            flash=flash(request),
+            survey=survey,
+            causes=causes,
+            wider=_wider(survey, query.window),
+            looked=looked.before,
+            news=sum(bool(cause.news) for cause in causes),
+            queue=query.queue,
+            queues=[each for each in reports if each.archived + each.quarantined],
+            dropped=sum(each.archive_dropped for each in reports),
+            permissions=identity_of(request).permissions,
+            back=address_of(request),
+        )
+        response.set_cookie(
+            COOKIE, looked.cookie, max_age=_COOKIE_SECONDS, path=f"{self._renderer.prefix}/",
+            httponly=True, samesite="lax", secure=request.url.scheme == "https",
+        )  # fmt: skip
+        return response
+
+    async def _survey(self, queue: str, window: int) -> Survey:
+        """Group the failures; who asks for the same meanwhile gets the same."""
+        asked_for = (queue, window)
+        task = self._under_way.get(asked_for)
+        if task is None:
+            survey = self._inspector.failures.survey(
+                queues=(queue,) if queue else (), window=window
+            )
+            task = self._under_way[asked_for] = asyncio.create_task(survey)
+            task.add_done_callback(lambda _: self._under_way.pop(asked_for))
+        # One who goes away must not take the answer from the others.
+        return await asyncio.shield(task)
+
+
+def _cause(group: FailureGroup, before: datetime | None, queue: str) -> Cause:
+    news = ""
+    if before is not None and group.last > before:
+        news = "new" if group.first > before else "again"
+    where = f"queue:{queue} " if queue else ""
+    return Cause(group, news, f"{where}state:archived,quarantined cause:{group.fingerprint}")
+
+
+def _wider(survey: Survey, window: int) -> int:
+    """Return the next wider window; 0 where everything has been looked at."""
+    return min(window * 5, FailureQuery.MOST) if survey.scanned < survey.total else 0
+
+
+def _instant(text: str) -> datetime | None:
+    if not (text.isascii() and text.isdigit()) or len(text) != len("1700000000000"):
+        return None
+    return from_unix_ms(int(text))
+
+
+def _ms(at: datetime | None) -> str:
+    return str(to_unix_ms(at)) if at else ""

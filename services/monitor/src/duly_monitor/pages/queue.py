@@ -1,0 +1,212 @@
+"""One queue: its tasks state by state, and what can be done to it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import urlencode
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from duly.engine.inspection.inspector import Inspector
+from duly.engine.inspection.removal import QueueInUseError
+from duly.engine.storage.reports import QueueReport
+from duly.task import Task, TaskState
+from duly_monitor import health
+from duly_monitor.audit import act_of
+from duly_monitor.bounds import QueuePath, addressed, asked
+from duly_monitor.forms import address_of, form_of, returning
+from duly_monitor.operations import ALLOWED, PERMISSIONS, label
+from duly_monitor.pages.flash import flash, redirect
+from duly_monitor.pages.minutes import finished, read_minutes
+from duly_monitor.pages.queries import QueueQuery
+from duly_monitor.pages.rows import Rows
+from duly_monitor.permissions import identity_of
+from duly_monitor.render import Renderer
+from duly_monitor.search_words import SearchSyntaxError, said, understand
+
+_MOST_RELEVANT = (
+    TaskState.ARCHIVED,
+    TaskState.RETRY,
+    TaskState.ACTIVE,
+    TaskState.SCHEDULED,
+    TaskState.AGGREGATING,
+)
+_LONGEST_REASON = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The part of a list that a page shows, and the addresses of its neighbours."""
+
+    tasks: Sequence[Task]
+    start: int
+    """How many come before it."""
+    total: int
+    first: str = ""
+    previous: str = ""
+    next: str = ""
+    last: str = ""
+
+
+class QueuePage:
+    """Answers for `/queues/{name}` and what is below it."""
+
+    def __init__(self, inspector: Inspector, renderer: Renderer, rows: Rows) -> None:
+        self._inspector, self._renderer, self._rows = inspector, renderer, rows
+
+    async def queue(self, request: Request) -> Response:
+        """Show one queue and a part of its tasks in one state."""
+        name = addressed(QueuePath, request).name
+        query = asked(QueueQuery, request)
+        report = await self._inspector.queues.get(name)
+        if "state" not in request.query_params:
+            query = query.model_copy(update={"state": _initial_state(report)})
+        listed = await self._listed(name, query, report)
+        part = listed["part"]
+        return self._renderer.page(
+            "queue.html",
+            status=400 if listed["problem"] else 200,
+            **listed,
+            flash=flash(request),
+            queue=report,
+            health=health.of_queue(report, self._renderer.clock.now()),
+            minutes=finished([await read_minutes(self._inspector, name)])[0],
+            states=[(each, getattr(report, each.value)) for each in TaskState],
+            state=query.state,
+            query=query,
+            rows=await self._rows.of(part.tasks, query.shown_columns),
+            actions=[
+                (each, label(each, query.state), PERMISSIONS[each].value)
+                for each in ALLOWED[query.state]
+            ],
+            turned=_turned(query),
+            others=await self._inspector.queues.names(),
+            permissions=identity_of(request).permissions,
+            back=address_of(request),
+        )
+
+    async def pause(self, request: Request) -> Response:
+        """Pause the queue for a reason, and show where one was."""
+        name, form = addressed(QueuePath, request).name, await form_of(request)
+        reason = form.one("reason").strip()[:_LONGEST_REASON]
+        act_of(request).reason = reason
+        await self._inspector.queues.get(name)
+        await self._inspector.queues.pause(name, by=identity_of(request).user, reason=reason)
+        return self._back(name, form.one("back"), "pause")
+
+    async def resume(self, request: Request) -> Response:
+        """Resume the queue, and show where one was."""
+        name, form = addressed(QueuePath, request).name, await form_of(request)
+        await self._inspector.queues.get(name)
+        await self._inspector.queues.resume(name)
+        return self._back(name, form.one("back"), "resume")
+
+    async def ask_removal(self, request: Request) -> Response:
+        """Ask whether the queue is to be removed, with all that it holds."""
+        report = await self._inspector.queues.get(addressed(QueuePath, request).name)
+        return self._renderer.page("remove_queue.html", queue=report, problem="")
+
+    async def remove(self, request: Request) -> Response:
+        """Remove the queue, if its name was typed, and show all others."""
+        name, form = addressed(QueuePath, request).name, await form_of(request)
+        report = await self._inspector.queues.get(name)
+        if form.one("name") != name:
+            problem = f"Type the queue's name, {name}, to remove it."
+            return self._renderer.page(
+                "remove_queue.html", status=400, queue=report, problem=problem
+            )
+        act_of(request).reason = form.one("reason").strip()[:_LONGEST_REASON]
+        try:
+            act_of(request).count = await self._inspector.queues.remove(name, force=True)
+        except QueueInUseError as error:
+            problem = f"{str(error)[:1].upper()}{str(error)[1:]}."
+            return self._renderer.page(
+                "remove_queue.html", status=409, queue=report, problem=problem
+            )
+        return redirect(f"{self._renderer.prefix}/", "remove")
+
+    def _back(self, name: str, back: str, done: str) -> Response:
+        prefix = self._renderer.prefix
+        return redirect(returning(back, prefix=prefix, otherwise=f"{prefix}/queues/{name}"), done)
+
+    async def _listed(self, name: str, query: QueueQuery, report: QueueReport) -> dict[str, Any]:
+        """Return what the page's list shows: a part in order, or what matches a filter."""
+        total, state = getattr(report, query.state.value), query.state
+        shown: dict[str, Any] = {
+            "problem": None,
+            "found": None,
+            "words": "",
+            "part": Part((), 0, total),
+        }
+        try:
+            search = understand(query.q, self._renderer.clock.now())
+        except SearchSyntaxError as error:
+            return shown | {"problem": error}
+        shown["words"] = said(search, queues=(name,), states=(state,))
+        if not search.text:
+            return shown | {"part": await self._part(name, query, total)}
+        found = await self._inspector.tasks.search(
+            replace(search.query, queues=(name,), states=(state,)),
+            limit=query.limit,
+            window=query.window,
+        )
+        return shown | {"found": found, "part": Part(found.tasks, 0, len(found.tasks))}
+
+    async def _part(self, name: str, query: QueueQuery, total: int) -> Part:
+        """Return the part of a list in its order; backwards it is read in the opposite one.
+
+        Raises:
+            HTTPException: 400, when a cursor is invalid.
+        """
+        backwards = query.last or query.before is not None
+        limit = (total % query.limit or query.limit) if query.last else query.limit
+        try:
+            page = await self._inspector.tasks.list(
+                name, query.state, limit=limit, newest=query.newest != backwards,
+                cursor=None if query.last else query.before or query.cursor,
+            )  # fmt: skip
+        except ValueError as error:
+            problem = "cursor: must be one of a page of the same list; go to its first page"
+            raise HTTPException(400, problem) from error
+        tasks = page.tasks[::-1] if backwards else page.tasks
+        following, preceding = page.next_cursor, page.previous_cursor
+        if backwards:
+            following, preceding = preceding, following
+        start = query.at
+        if query.last:
+            start, following = max(0, total - len(tasks)), None
+        elif backwards:
+            start = max(0, query.at - len(tasks))
+        end = start + len(tasks)
+        same: dict[str, object] = {
+            "state": query.state.value, "order": query.order, "columns": query.columns,
+        }  # fmt: skip
+        if "limit" in query.model_fields_set:
+            same["limit"] = query.limit
+        return Part(
+            tasks, start, max(total, end),
+            first=_address(same) if start else "",
+            previous=_address(same, before=preceding, at=start) if start and preceding else "",
+            next=_address(same, cursor=following, at=end) if following else "",
+            last=_address(same, last=1) if following and end < total else "",
+        )  # fmt: skip
+
+
+def _turned(query: QueueQuery) -> str:
+    """Return the address of the same list in the opposite order."""
+    order = "oldest" if query.newest else "newest"
+    return _address({"state": query.state.value, "order": order, "columns": query.columns})
+
+
+def _address(same: dict[str, object], **more: object) -> str:
+    return "?" + urlencode({name: value for name, value in (same | more).items() if value})
+
+
+def _initial_state(report: QueueReport) -> TaskState:
+    """Return the state to show first: what failed, else what runs, else what waits."""
+    for state in _MOST_RELEVANT:
+        if getattr(report, state.value):
+            return state
+    return TaskState.WAITING

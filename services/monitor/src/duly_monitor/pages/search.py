@@ -1,0 +1,75 @@
+"""Search: tasks of every queue by words, with how much was looked at for it."""
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from duly.engine.inspection.inspector import Inspector
+from duly.errors import NotFoundError
+from duly.task import Task, TaskState
+from duly_monitor.bounds import asked
+from duly_monitor.forms import address_of
+from duly_monitor.operations import PERMISSIONS, Operation, label
+from duly_monitor.pages.flash import flash
+from duly_monitor.pages.queries import SearchQuery
+from duly_monitor.pages.rows import Rows
+from duly_monitor.permissions import identity_of
+from duly_monitor.render import Renderer, segment
+from duly_monitor.search_words import Search, SearchSyntaxError, understand
+
+LONGEST_ID = 256
+
+
+class SearchPages:
+    """Answers for `/search`."""
+
+    def __init__(self, inspector: Inspector, renderer: Renderer, rows: Rows) -> None:
+        self._inspector, self._renderer, self._rows = inspector, renderer, rows
+
+    async def search(self, request: Request) -> Response:
+        """Show the tasks that match, or the one whose id was typed."""
+        query = asked(SearchQuery, request)
+        if not query.q.strip():
+            return self._page(request, query)
+        try:
+            search = understand(query.q, self._renderer.clock.now())
+        except SearchSyntaxError as error:
+            return self._page(request, query, problem=error, status=400)
+        task = await self._named(search)
+        if task is not None:
+            address = f"{self._renderer.prefix}/tasks/{segment(task.queue)}/{segment(task.id)}"
+            return RedirectResponse(address, status_code=303)
+        if search.task_id:
+            return self._page(request, query, missing=search.task_id)
+        found = await self._inspector.tasks.search(
+            search.query, limit=query.limit, window=query.window
+        )
+        rows = await self._rows.of(found.tasks, query.shown_columns)
+        return self._page(request, query, search=search, found=found, rows=rows)
+
+    async def _named(self, search: Search) -> Task | None:
+        """Return the task that has the id which was looked for."""
+        wanted = search.task_id or search.lone
+        if not 0 < len(wanted) <= LONGEST_ID:
+            return None
+        try:
+            return await self._inspector.tasks.find(wanted)
+        except NotFoundError:
+            return None
+
+    def _page(
+        self, request: Request, query: SearchQuery, *, status: int = 200, **values: object
+    ) -> Response:
+        shown = {"problem": None, "missing": "", "search": None, "found": None, "rows": ()}
+        return self._renderer.page(
+            "search.html",
+            status=status,
+            **(shown | values),
+            flash=flash(request),
+            query=query,
+            asked=query.q,
+            wider=min(query.window * 5, SearchQuery.MOST),
+            states=list(TaskState),
+            actions=[(each, label(each), PERMISSIONS[each].value) for each in Operation],
+            permissions=identity_of(request).permissions,
+            back=address_of(request),
+        )

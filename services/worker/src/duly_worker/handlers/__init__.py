@@ -1,1 +1,0 @@
-"""The handlers: one file a family of jobs."""

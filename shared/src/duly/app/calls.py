@@ -1,0 +1,170 @@
+"""Calls a declared function as the engine calls a handler: with its payload and its dependencies.
+
+Dependencies are taskiq's. Each is resolved once an attempt; generators are closed in reverse order
+when the function has ended, and learn of its error. A function that has none is called directly.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from taskiq_dependencies import DependencyGraph
+
+from duly.app.signatures import Signature, name_of, read_signature
+from duly.job import Job
+from duly.runtime.threads import is_async
+from duly.task import TaskContext
+
+if TYPE_CHECKING:
+    from duly.engine.worker.taskiq_broker import Handler
+
+
+@dataclass(frozen=True, slots=True)
+class Provided:
+    """What a process has ready for dependencies, instead of calling them for each attempt."""
+
+    values: dict[Any, Any] = field(default_factory=dict)
+    """Class or function → what stands for it."""
+    overrides: Mapping[Any, Any] = field(default_factory=dict)
+    """Dependency → what is called in its place."""
+
+    def graph(self, function: Callable[..., Any]) -> DependencyGraph:
+        """Return what a function depends on.
+
+        Raises:
+            TypeError: A dependency cannot be resolved.
+        """
+        try:
+            return DependencyGraph(function, {**self.overrides, **self._stubs()})
+        except ValueError as error:
+            raise TypeError(f"{name_of(function)}: {error}") from None
+
+    def cache(self) -> dict[Any, Any]:
+        """Return what a graph takes as resolved."""
+        return {**self.values, **{stub: self.values[it] for it, stub in self._stubs().items()}}
+
+    def _stubs(self) -> dict[Any, Any]:
+        """Return what is there already → a dependency that depends on nothing itself."""
+        return {it: _Stub(it) for it in self.values if not isinstance(it, type)}
+
+
+@dataclass(frozen=True)
+class _Stub:
+    """Takes the place of a function in a graph, so that its own dependencies stay out of it."""
+
+    stands_for: Any
+
+    def __call__(self) -> Any:  # noqa: ANN401
+        """Never called: its value is in the cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A function that runs the tasks of one kind."""
+
+    function: Callable[..., Any]
+    job: type[Job]
+    spread: bool
+    """Whether it takes the fields of the payload by name, instead of the job as a whole."""
+
+    def handler(self, provided: Provided) -> "Handler":
+        """Return what the engine calls with job and context.
+
+        Raises:
+            TypeError: A dependency cannot be resolved.
+        """
+        signature = read_signature(self.function, after_job=not self.spread)
+        if signature.injected <= set(signature.contexts):
+            return self._direct(signature)
+        graph = provided.graph(self.function)
+        if is_async(self.function) or _has_async(graph):
+            return self._awaited(graph, provided, signature.contexts)
+        return self._plain(graph, provided, signature.contexts)
+
+    def _direct(self, signature: Signature) -> "Handler":
+        function, names, spread = self.function, signature.contexts, self.spread
+
+        def plain(job: Job, context: TaskContext) -> Any:  # noqa: ANN401
+            given = dict.fromkeys(names, context)
+            return function(**job.__dict__, **given) if spread else function(job, **given)
+
+        async def awaited(job: Job, context: TaskContext) -> Any:  # noqa: ANN401
+            given = dict.fromkeys(names, context)
+            if spread:
+                return await function(**job.__dict__, **given)
+            return await function(job, **given)
+
+        return awaited if is_async(function) else plain
+
+    def _awaited(
+        self, graph: DependencyGraph, provided: Provided, contexts: tuple[str, ...]
+    ) -> "Handler":
+        """Dependencies are resolved in the loop; of a plain function, only it runs in a thread."""
+        run, ready = self._run, provided.cache()
+        if not is_async(self.function):
+            run = self._run_in_thread
+
+        async def call(job: Job, context: TaskContext) -> Any:  # noqa: ANN401
+            async with graph.async_ctx({**ready, TaskContext: context}) as resolving:
+                found = await resolving.resolve_kwargs()
+                return await run(job, {**found, **dict.fromkeys(contexts, context)})
+
+        return call
+
+    def _plain(
+        self, graph: DependencyGraph, provided: Provided, contexts: tuple[str, ...]
+    ) -> "Handler":
+        """A plain function whose dependencies are plain too: all of it runs in the thread."""
+        ready = provided.cache()
+
+        def call(job: Job, context: TaskContext) -> Any:  # noqa: ANN401
+            with graph.sync_ctx({**ready, TaskContext: context}) as resolving:
+                found = resolving.resolve_kwargs()
+                return self._run(job, {**found, **dict.fromkeys(contexts, context)})
+
+        return call
+
+    def _run_in_thread(self, job: Job, given: dict[str, Any]) -> Any:  # noqa: ANN401
+        from duly.engine.worker import threads  # only workers get here
+
+        return threads.run(self._run, job, given)
+
+    def _run(self, job: Job, given: dict[str, Any]) -> Any:  # noqa: ANN401
+        if self.spread:
+            return self.function(**job.__dict__, **given)
+        return self.function(job, **given)
+
+
+class InProcess:
+    """A declared function as a child process of a worker finds it: by name, below the function.
+
+    Args:
+        declared: A plain function.
+        name: Its name in its module, with the attribute that holds this object.
+    """
+
+    def __init__(self, declared: Declared, name: str) -> None:
+        self.__module__, self.__qualname__ = declared.function.__module__, name
+        self._declared = declared
+        self._handler: Handler | None = None
+
+    def __call__(self, job: Job, context: TaskContext) -> Any:  # noqa: ANN401
+        """Run one task."""
+        if self._handler is None:
+            self._handler = self._declared.handler(Provided())
+        return self._handler(job, context)
+
+
+def _has_async(graph: DependencyGraph) -> bool:
+    """Tell whether anything that a function depends on has to be awaited."""
+    own = (each.dependency for each in graph.ordered_deps if each.dependency is not graph.target)
+    subgraphs = graph.subgraphs.items()
+    return any(map(_is_awaited, own)) or any(
+        _is_awaited(each.dependency) or _has_async(inner) for each, inner in subgraphs
+    )
+
+
+def _is_awaited(dependency: Any) -> bool:  # noqa: ANN401
+    inner = inspect.unwrap(dependency) if callable(dependency) else dependency
+    return is_async(inner) or inspect.isasyncgenfunction(inner) or hasattr(dependency, "__aenter__")

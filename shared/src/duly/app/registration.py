@@ -1,0 +1,96 @@
+"""What a declaration is made of: a function, checked, with its kind and its policy."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal, TypedDict
+
+from pydantic import ValidationError
+
+from duly.app.calls import Declared, InProcess
+from duly.app.signatures import name_of
+from duly.errors import ConfigError
+from duly.job import Aggregate, Backoff, Policy, Rate, is_name
+
+Where = Literal["here", "process"]
+
+
+class PolicyOptions(TypedDict, total=False):
+    """The fields of a `Policy`, for `App.task`."""
+
+    queue: str
+    max_attempts: int
+    timeout: timedelta
+    lifetime: timedelta | None
+    backoff: Literal["full_jitter", "constant", "asynq"] | Backoff
+    backoff_base: timedelta
+    backoff_cap: timedelta
+    is_failure: Callable[[BaseException], bool] | None
+    max_uncounted_failures: int
+    max_running: int | None
+    rate: Rate | None
+    unique_for: timedelta | None
+    retention: timedelta
+    aggregate: Aggregate
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What runs the tasks of one kind."""
+
+    declared: Declared
+    run_in: Where
+    hard_timeout: timedelta | None
+    in_process: InProcess | None
+    """The handler as a child process finds it; None: it runs in the worker."""
+
+    @property
+    def place(self) -> str:
+        """Where it was declared: `shop/jobs.py:12`."""
+        function = inspect.unwrap(self.declared.function)
+        code = getattr(function, "__code__", None)
+        return f"{code.co_filename}:{code.co_firstlineno}" if code else name_of(function)
+
+
+def checked_callable(function: Any) -> Any:  # noqa: ANN401
+    """Return what was decorated, if it can be called."""
+    if not callable(function):
+        raise TypeError(f"{function!r} cannot be called: decorate a function")
+    return function
+
+
+def kind_of(function: Callable[..., Any]) -> str:
+    """Return the kind that a function's name stands for.
+
+    Raises:
+        TypeError: It cannot be one, or the function cannot be a task.
+    """
+    kind = getattr(function, "__name__", "")
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise TypeError(f"{name_of(function)}: a task returns its result, it cannot yield")
+    if not is_name(kind):
+        raise TypeError(
+            f"{name_of(function)}: {kind!r} is no name of a kind; say one: @app.task(name=…)"
+        )
+    return kind
+
+
+def policy_of(function: Callable[..., Any], options: PolicyOptions) -> Policy:
+    """Return the policy of a task.
+
+    Raises:
+        ConfigError: An option is wrong.
+    """
+    try:
+        return Policy.model_validate(options)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        place, known = ".".join(map(str, first["loc"])), ", ".join(Policy.model_fields)
+        unknown = first["type"] == "extra_forbidden"
+        problem = "is no option" if unknown else f"{first['input']!r}: {first['msg']}"
+        raise ConfigError(
+            f"task {name_of(function)}",
+            f"{place} {problem}" if unknown else f"{place}: {problem}",
+            remedy=f"known: {known}" if unknown else "",
+        ) from None

@@ -1,1 +1,0 @@
-"""The background loops that keep a queue healthy, one a file."""

@@ -1,0 +1,1 @@
+"""A request becomes a task: clients, flows, the outbox and the ticks of schedules."""

@@ -1,0 +1,1 @@
+"""Reads and operates what the broker holds, for the monitor, the command line and programs."""

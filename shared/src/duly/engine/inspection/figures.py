@@ -1,0 +1,102 @@
+"""The figures of all queues and of the broker, as the metrics have them: one call a queue."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from duly.engine.inspection.brokers import Brokers
+from duly.engine.inspection.known_queues import KnownQueues
+from duly.engine.storage import scripts
+from duly.engine.storage.decoding import text_map
+from duly.engine.storage.keys import QueueKeys
+from duly.engine.storage.reports import BrokerReport
+from duly.engine.storage.store import Store
+from duly.task import TaskState
+
+_MS = 1000
+_SIZES = (
+    TaskState.SCHEDULED,
+    TaskState.RETRY,
+    TaskState.ARCHIVED,
+    TaskState.COMPLETED,
+    TaskState.QUARANTINED,
+    TaskState.AGGREGATING,
+)
+"""As queue_figures.lua has them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueFigures:
+    """One queue at one instant, by the broker's clock."""
+
+    tasks: Mapping[TaskState, int]
+    """Tasks in each state."""
+    unowned: int = 0
+    """Active tasks whose server has no live lease: they are about to be recovered."""
+    oldest_waiting_seconds: float = 0.0
+    """Age of the task that has waited longest; 0 when none waits."""
+    paused_seconds: float | None = None
+    """Since when it is paused; None: it is not."""
+    servers: int = 0
+    """Live workers that serve it."""
+    concurrency: int = 0
+    """Tasks that those workers may run at once."""
+    outbox: int = 0
+    """Successors and reports on their way to other queues."""
+    joins: int = 0
+    """Tasks that wait for the members of a group."""
+    outcomes: Mapping[str, int] = field(default_factory=dict)
+    """What the scripts have counted since the queue exists, such as `processed` and `failed`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """All queues and nodes at one instant."""
+
+    queues: Mapping[str, QueueFigures]
+    """Queue → figures, of those that can be read."""
+    unreadable: Sequence[str] = ()
+    """Queues that hold something which is not duly's."""
+    nodes: Sequence[BrokerReport] = ()
+    """The nodes of the broker that hold queues."""
+
+
+async def read_figures(store: Store) -> Figures:
+    """Read everything: one call a queue and one a node, all under way at the same time.
+
+    Raises:
+        BrokerError: The broker does not answer.
+    """
+    known = KnownQueues(store)
+
+    async def one(keys: QueueKeys) -> QueueFigures:
+        return figures_of(await store.run(scripts.queue_figures(keys)))
+
+    answers = await known.each(one)
+    return Figures(
+        queues=dict(sorted(answers.read.items())),
+        unreadable=sorted(answers.unreadable),
+        nodes=await Brokers(known).list(),
+    )
+
+
+def figures_of(answer: Sequence[Any]) -> QueueFigures:
+    """Read the answer of queue_figures.lua."""
+    *numbers, sizes, outcomes = answer
+    length, delivered, unowned, oldest, paused, servers, concurrency, outbox, joins = numbers
+    active = min(delivered, length)
+    return QueueFigures(
+        tasks={
+            TaskState.WAITING: length - active,
+            TaskState.ACTIVE: active,
+            **dict(zip(_SIZES, sizes, strict=True)),
+        },
+        unowned=unowned,
+        oldest_waiting_seconds=max(0, oldest) / _MS,
+        paused_seconds=None if paused < 0 else paused / _MS,
+        servers=servers,
+        concurrency=concurrency,
+        outbox=outbox,
+        joins=joins,
+        outcomes=text_map(outcomes),
+    )

@@ -1,0 +1,143 @@
+"""Which queues there are, and reading them so that one which cannot be read hides no other."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from duly.engine.storage.concurrent import AT_ONCE, concurrently
+from duly.engine.storage.decoding import texts
+from duly.engine.storage.keys import QUEUES, QueueKeys, queue_keys
+from duly.engine.storage.store import Store
+from duly.errors import BrokerDownError, BrokerError, DulyError, NotFoundError
+from duly.job import is_name
+
+Answer = TypeVar("Answer")
+_HASHES = (
+    "awaited cancels claims commands entries history index joins limits locks records results "
+    "servers ticks totals tries"
+)
+_SETS = (
+    "aggregating archived completed delivered groups kinds leases members quarantined retry "
+    "scheduled"
+)
+_TYPES = {
+    **dict.fromkeys(_HASHES.split(), "hash"),
+    **dict.fromkeys(_SETS.split(), "zset"),
+    "outbox": "stream",
+    "pause_note": "string",
+    "paused": "string",
+    "pulse": "string",
+    "stream": "stream",
+}
+"""Name of a key → its type in the broker."""
+
+
+class UnreadableQueueError(BrokerError):
+    """Something that is not duly's stands under a key of the queue."""
+
+    def __init__(self, queue: str, cause: object) -> None:
+        self.queue, self.cause = queue, cause
+        super().__init__(f"queue {queue} cannot be read: {cause}")
+
+
+@dataclass(frozen=True, slots=True)
+class Answers(Generic[Answer]):
+    """What each queue answered."""
+
+    read: Mapping[str, Answer]
+    """Queue → answer."""
+    unreadable: Mapping[str, DulyError]
+    """Queue → why it could not be read."""
+
+
+class KnownQueues:
+    """The queues that something was enqueued to, or that a worker serves."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    async def names(self) -> list[str]:
+        """Return the names of all queues, sorted; members of the set that are no names are not."""
+        names = texts(await self.store.connection.command("SMEMBERS", QUEUES))
+        return sorted(filter(is_name, names))
+
+    async def keys(self, name: str) -> QueueKeys:
+        """Return the keys of a known queue.
+
+        Raises:
+            NotFoundError: No such queue.
+        """
+        if not is_name(name):
+            raise NotFoundError("queue", name)
+        if not await self.store.connection.command("SISMEMBER", QUEUES, name):
+            raise NotFoundError("queue", name)
+        return queue_keys(name)
+
+    async def each(self, read: Callable[[QueueKeys], Awaitable[Answer]]) -> Answers[Answer]:
+        """Read every queue, each by itself.
+
+        Raises:
+            BrokerDownError: The broker does not answer for any queue.
+        """
+        found: dict[str, Answer] = {}
+        failed: dict[str, DulyError] = {}
+        names = await self.names()
+        for start in range(0, len(names), AT_ONCE):
+            part = names[start : start + AT_ONCE]
+            answers = await concurrently(self.report(queue_keys(name), read) for name in part)
+            for name, answer in zip(part, answers, strict=True):
+                if isinstance(answer, DulyError):
+                    failed[name] = answer
+                else:
+                    found[name] = answer
+        down = [error for error in failed.values() if isinstance(error, BrokerDownError)]
+        if down and not found:
+            raise down[0]
+        return Answers(found, failed)
+
+    async def report(
+        self, keys: QueueKeys, read: Callable[[QueueKeys], Awaitable[Answer]]
+    ) -> Answer:
+        """Read one queue, of which every key and its content has to be duly's.
+
+        Raises:
+            UnreadableQueueError: One is not.
+        """
+        try:
+            return await self.one(keys, read)
+        except (ValueError, TypeError, LookupError, OverflowError) as error:
+            raise UnreadableQueueError(keys.name, f"malformed content: {error}") from error
+
+    async def one(self, keys: QueueKeys, read: Callable[[QueueKeys], Awaitable[Answer]]) -> Answer:
+        """Read something of one queue.
+
+        Raises:
+            UnreadableQueueError: A key has another type than duly gives it; the error says which.
+        """
+        try:
+            return await read(keys)
+        except BrokerError as error:
+            if "WRONGTYPE" not in str(error):
+                raise
+            raise UnreadableQueueError(keys.name, await self._misfits(keys) or error) from error
+
+    async def _misfits(self, keys: QueueKeys) -> str:
+        """Say which of a queue's keys have the type of something else."""
+        types = await self.store.connection.many([("TYPE", getattr(keys, name)) for name in _TYPES])
+        return "; ".join(
+            f"key {getattr(keys, name)} is a {actual}, not a {expected}: rename or delete it"
+            for (name, expected), actual in zip(_TYPES.items(), texts(types), strict=True)
+            if actual not in {expected, "none"}
+        )
+
+
+def check_name(noun: str, name: str) -> None:
+    """Refuse a name that no broker holds, since it is no text: lone surrogates of a command line.
+
+    Raises:
+        NotFoundError: It is not.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise NotFoundError(noun, name) from None

@@ -1,0 +1,106 @@
+"""What a search looks for, and what it finds: tasks by kind, error, payload and time."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from duly.engine.inspection.fingerprints import fingerprint
+from duly.task import Task, TaskState
+
+DEFAULT_WINDOW = 100_000
+FOUND_BYTES = 64 * 1024 * 1024
+"""A search ends once what it has found takes so much."""
+SEARCHED = (
+    TaskState.ARCHIVED,
+    TaskState.QUARANTINED,
+    TaskState.RETRY,
+    TaskState.SCHEDULED,
+    TaskState.AGGREGATING,
+    TaskState.WAITING,
+    TaskState.ACTIVE,
+    TaskState.COMPLETED,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """What to look for; everything that is given must hold."""
+
+    queues: tuple[str, ...] = ()
+    """Empty: every queue."""
+    states: tuple[TaskState, ...] = SEARCHED
+    kind: str = ""
+    error: str = ""
+    """Part of the last attempt's error, in whatever case."""
+    cause: str = ""
+    """Fingerprint of the last failure: those of one group."""
+    text: str = ""
+    """Part of the id, the kind or the last attempt's error, in whatever case."""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """Payload field (dots go deeper) → the text of its value."""
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def matches(self, task: Task) -> bool:
+        """Tell whether a task is one of those."""
+        if self.kind and task.kind != self.kind:
+            return False
+        if not self._matches_failure(task):
+            return False
+        if any(_value(task.payload, path) != text for path, text in self.fields.items()):
+            return False
+        instant = task.ended_at or task.due_at or task.enqueued_at
+        return _within(instant, self.since, self.until)
+
+    def _matches_failure(self, task: Task) -> bool:
+        last = task.history[0].error if task.history else ""
+        if self.error and not _contains(last, self.error):
+            return False
+        if self.text and not any(_contains(it, self.text) for it in (task.id, task.kind, last)):
+            return False
+        return not self.cause or fingerprint(task) == self.cause
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a search found."""
+
+    tasks: tuple[Task, ...]
+    scanned: int
+    """Tasks that were looked at."""
+    total: int
+    """Tasks that there were to look at, when the search began."""
+    complete: bool
+    """False: a bound was reached, or a queue could not be read; there may be more."""
+    unreadable: tuple[str, ...] = ()
+    """Why queues were passed over."""
+
+
+def size_of(task: Task) -> int:
+    """Return about how many bytes a task takes: its payload, its history and its result."""
+    texts = sum(len(attempt.error) + len(attempt.traceback) for attempt in task.history)
+    return texts + len(msgspec.json.encode((task.payload, task.result)))
+
+
+def _contains(text: str, part: str) -> bool:
+    return part.casefold() in text.casefold()
+
+
+def _value(payload: Mapping[str, Any], path: str) -> str | None:
+    value: Any = payload
+    for part in path.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return None
+        value = value[part]
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "null" if value is None else str(value)
+
+
+def _within(instant: datetime | None, since: datetime | None, until: datetime | None) -> bool:
+    if instant is None:
+        return since is None and until is None
+    return (since is None or instant >= since) and (until is None or instant <= until)

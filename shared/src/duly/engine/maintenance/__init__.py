@@ -1,0 +1,1 @@
+"""Background loops that keep queues healthy, one a module."""

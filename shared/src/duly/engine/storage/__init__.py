@@ -1,0 +1,1 @@
+"""What the broker holds: keys, messages, Lua scripts, and the transitions between states."""

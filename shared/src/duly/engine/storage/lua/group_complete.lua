@@ -1,0 +1,86 @@
+-- End the claim of a group: one task in its members' place, or the members archived, or neither.
+-- KEYS  stream index locks records aggregating groups members claims archived history totals
+-- ARGV  now_ms (0: the broker's clock), token, group, outcome (merge archive back),
+--       in_ms (when the rest of the group is due), id (of the merged task), data,
+--       lock (digest; "": none), lock_ttl_ms, attempt (JSON, when archived)
+-- ROWS  member: id, lock (digest; "": none)
+-- Returns  "ok"; "lost": another server has claimed it; "changed": a member has left, look again;
+--          or the id of the task that holds the merged one's id or lock
+-- Invariant  the merged task is added in the step in which its members go
+-- Uses  clock lock_holder unlock forget wrong_type
+local now = clock(now_ms)
+local held = redis.call('HGET', claims, group)
+local holder_token, since = string.match(held or '', '^(.*) (%d+) %d+$')
+if holder_token ~= token then return 'lost' end
+if outcome == 'back' then
+  redis.call('ZADD', groups, string.format('%.0f', now + in_ms), group)
+  return 'ok'
+end
+
+local archives = outcome == 'archive' or nil
+local wrong = wrong_type({ [index] = true, [records] = true, [history] = archives },
+  { [aggregating] = true, [members] = true, [groups] = true, [archived] = archives },
+  { [stream] = true })
+if wrong then return wrong end
+
+local function name(time, member)
+  return group .. '\n' .. string.format('%013.0f', time) .. '\n' .. member
+end
+
+local joined, leaves = {}, {}
+for at = FIRST, #ARGV, MEMBER_SIZE do
+  -- Another task may have its id by now, in another group or in this one since the claim.
+  local member = ARGV[at + MEMBER_ID]
+  local time = redis.call('ZSCORE', aggregating, member)
+  if time and tonumber(time) <= tonumber(since)
+    and redis.call('ZSCORE', members, name(time, member)) then
+    joined[at], leaves[member] = time, true
+  end
+  if not joined[at] and outcome == 'merge' then
+    redis.call('ZADD', groups, string.format('%.0f', now), group)
+    -- Nobody's failure, so it does not count as a try. Without its time the claim is over.
+    redis.call('HSET', claims, group, token .. ' ' .. string.match(held, '%d+$') - 1)
+    return 'changed'
+  end
+end
+if outcome == 'merge' then
+  local holder = lock_holder(locks, lock, now)
+  -- A lock that a member holds is free once the member leaves.
+  if holder and not leaves[holder] then return holder end
+  if redis.call('HEXISTS', index, id) == 1 then return id end
+end
+
+-- A script that has deleted may add, however full the broker is.
+redis.call('ZREM', aggregating, '')
+-- First: should the broker fail on the way, what is merged is there.
+local merged_as = outcome == 'merge' and redis.call('XADD', stream, '*', 'data', data)
+for at = FIRST, #ARGV, MEMBER_SIZE do
+  local member = ARGV[at + MEMBER_ID]
+  if joined[at] then
+    redis.call('ZREM', aggregating, member)
+    redis.call('ZREM', members, name(joined[at], member))
+    unlock(locks, ARGV[at + MEMBER_LOCK], member)
+    if outcome == 'merge' then
+      forget({ index, records }, member)
+    else
+      redis.call('ZADD', archived, string.format('%.0f', now), member)
+      redis.call('HSET', index, member, 'archived')
+      redis.call('HSET', history, member, attempt)
+    end
+  end
+end
+if outcome == 'merge' then
+  redis.call('HSET', index, id, merged_as)
+  if lock ~= '' then
+    redis.call('HSET', locks, lock, string.format('%.0f', now + lock_ttl_ms) .. ' ' .. id)
+  end
+  local merged = (#ARGV - FIRST + 1) / MEMBER_SIZE
+  redis.pcall('HINCRBY', totals, string.match(group, '^[^:]*') .. ':aggregated', merged)
+end
+redis.call('HDEL', claims, group)
+if redis.call('ZLEXCOUNT', members, '[' .. group .. '\n', '[' .. group .. '\n\255') > 0 then
+  redis.call('ZADD', groups, string.format('%.0f', now + in_ms), group)
+else
+  redis.call('ZREM', groups, group)
+end
+return 'ok'

@@ -1,0 +1,67 @@
+-- Run, archive or delete one task for an operator, in any state that allows it.
+-- KEYS  stream index scheduled retry archived completed quarantined records tries history
+--       results locks cancels aggregating members
+-- ARGV  now_ms (0: the broker's clock), group, operation (run archive delete), id,
+--       lock (digest; "": none; run takes it, the others release it), lock_ttl_ms
+-- Returns  "ok", "missing", the state that does not allow it, or "locked" and the id that holds the
+--          lock
+-- Invariant  a task that a server holds is never touched
+-- Uses  clock is_pending read_entry append reindex lock_holder unlock forget wrong_type
+local now = clock(now_ms)
+local place = redis.call('HGET', index, id)
+if not place then return 'missing' end
+local sets = { scheduled = scheduled, retry = retry, archived = archived, completed = completed,
+  quarantined = quarantined, aggregating = aggregating }
+local state, data = place, nil
+if not sets[place] then
+  state = is_pending(stream, group, place) and 'active' or 'waiting'
+end
+if not ALLOWED[operation][state] then return state end
+local holder = lock_holder(locks, lock, now)
+if operation == 'run' and holder and holder ~= id then return 'locked ' .. holder end
+
+local hashes, sorted_sets = {}, {}
+if state == 'waiting' then hashes[tries] = true else hashes[records] = true end
+if state == 'aggregating' then sorted_sets[members] = true end
+if operation == 'archive' then hashes[records], sorted_sets[archived] = true, true end
+local wrong = wrong_type(hashes, sorted_sets, { [stream] = true })
+if wrong then return wrong end
+
+if state == 'waiting' then
+  local _, found, tries_text = read_entry(stream, place)
+  data = found
+  if tries_text then redis.call('HSET', tries, id, tries_text) end
+  redis.call('XDEL', stream, place)
+else
+  data = redis.call('HGET', records, id)
+  if state == 'aggregating' then
+    local ok, message = pcall(cjson.decode, data or '')
+    local group_label = ok and type(message.labels) == 'table' and message.labels.group
+    local joined = string.format('%013.0f', redis.call('ZSCORE', aggregating, id) or 0)
+    if type(group_label) == 'table' then
+      redis.call('ZREM', members, tostring(group_label[1]) .. '\n' .. joined .. '\n' .. id)
+    end
+  end
+  redis.call('ZREM', sets[state], id)
+end
+if operation == 'run' then
+  if not data then
+    redis.call('ZADD', quarantined, string.format('%.0f', now), id)
+    redis.call('HSET', index, id, 'quarantined')
+    return 'missing'
+  end
+  forget({ records, tries }, id)
+  reindex(index, history, id, append(stream, data, '0 0'), data)
+  if lock ~= '' and not holder then
+    redis.call('HSET', locks, lock, string.format('%.0f', now + lock_ttl_ms) .. ' ' .. id)
+  end
+elseif operation == 'archive' then
+  redis.call('ZADD', archived, string.format('%.0f', now), id)
+  redis.call('HSET', records, id, data or '')
+  redis.call('HSET', index, id, 'archived')
+  forget({ cancels }, id)
+else
+  forget({ records, tries, history, results, cancels, index }, id)
+end
+if operation ~= 'run' then unlock(locks, lock, id) end
+return 'ok'

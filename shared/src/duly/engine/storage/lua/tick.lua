@@ -1,0 +1,119 @@
+-- Claim one slot of a schedule entry and enqueue its task in one step, and record what was missed.
+-- KEYS  stream index ticks locks tick_history
+-- ARGV  now_ms (0: the broker's clock), group, entry, slot_ms, next_ms (the slot after that),
+--       grace_ms (later than this the slot is missed; 0: it may be claimed until the next),
+--       claim_ms (the slot that the caller believes was claimed last; -1: none),
+--       overlap (skip queue_one allow), catch_up (most missed slots to make up for),
+--       held (1: the timetable says that the entry is paused), ticks_kept, ticks_kept_ms,
+--       between (slots between the claim and this one),
+--       elsewhere_ms (the last slot claimed for another queue, see claim_slot.lua; -1: none)
+-- ROWS  due: slot_ms, id, data, lock (digest; "": not unique), lock_ttl_ms. The newest of the slots between, oldest first, and at last this one.
+-- Returns  now-ms, answer (claimed; or taken, moved, early, late: nothing was done),
+--          last claimed slot-ms (-1: none), its task id, slots now recorded as missed,
+--          then what else was recorded: slot-ms, outcome (enqueued, caught_up, skipped, paused),
+--          task id
+-- Invariant  slots of an entry only grow, so any number of replicas claim each one once
+-- Uses  clock believed lock_holder require_stream wrong_type
+local now = clock(now_ms)
+local missing = require_stream(stream)
+if missing then return missing end
+if slot_ms > now then return { now, 'early', '-1', '', 0 } end
+if next_ms <= now then return { now, 'late', '-1', '', 0 } end
+local hashes = { [index] = true, [ticks] = true }
+for row = FIRST, #ARGV, DUE_SIZE do
+  if ARGV[row + DUE_LOCK] ~= '' then hashes[locks] = true end
+end
+local wrong = wrong_type(hashes, nil, { [stream] = true })
+if wrong then return wrong end
+local slot_text = string.format('%.0f', slot_ms)
+local at, last_id = string.match(redis.call('HGET', ticks, entry) or '', '^(%d+) (.*)$')
+local claim = believed(at, now, slot_ms, next_ms)
+if claim < 0 then last_id = '' end
+claim = math.max(claim, elsewhere_ms)
+local claim_text = string.format('%.0f', claim)
+if claim >= slot_ms then return { now, 'taken', claim_text, last_id, 0 } end
+if claim ~= claim_ms then return { now, 'moved', claim_text, last_id, 0 } end
+
+local answer = { now, 'claimed', slot_text, '', 0 }
+local function record(slot, outcome, task)
+  -- Where history or counts cannot be written, the tick happens all the same.
+  redis.pcall('XADD', tick_history, 'MAXLEN', '~', ticks_kept, '*', 'slot', slot, 'outcome', outcome,
+    'task', task)
+  if outcome ~= 'missed' then
+    redis.pcall('HINCRBY', ticks, entry .. ':' .. outcome, 1)
+    for _, part in ipairs({ slot, outcome, task }) do
+      answer[#answer + 1] = part
+    end
+  end
+end
+
+-- Where a task is that is still on its way; nil once it has ended.
+local function place_of(task)
+  local place = task ~= '' and redis.call('HGET', index, task)
+  if place and place ~= 'archived' and place ~= 'completed' and place ~= 'quarantined' then
+    return place
+  end
+  return nil
+end
+
+local before_id = ''
+if overlap == 'queue_one' then
+  before_id = redis.call('HGET', ticks, entry .. ':before') or ''
+end
+local function may_enqueue()
+  if overlap == 'allow' then return true end
+  local last_place, before_place = place_of(last_id), place_of(before_id)
+  local place = last_place or before_place
+  if not place then return true end
+  local one_runs = overlap == 'queue_one' and not (last_place and before_place)
+  -- Without its group nothing has been read: the error is an empty list, too.
+  return one_runs and string.find(place, '-', 1, true) ~= nil
+    and #redis.pcall('XPENDING', stream, group, place, place, 1) > 0
+end
+
+local function enqueue(row, outcome)
+  local slot, task, data = ARGV[row + DUE_SLOT_MS], ARGV[row + DUE_ID], ARGV[row + DUE_DATA]
+  local lock, ttl_ms = ARGV[row + DUE_LOCK], ARGV[row + DUE_LOCK_TTL_MS]
+  if not may_enqueue() then return record(slot, 'skipped', last_id) end
+  local holder = lock_holder(locks, lock, now)
+  if holder and holder ~= task then return record(slot, 'skipped', holder) end
+  if overlap == 'queue_one' and place_of(last_id) then
+    before_id = last_id
+    redis.call('HSET', ticks, entry .. ':before', before_id)
+  end
+  last_id = task
+  -- Whoever enqueued a task under the tick's id has done what the tick would do.
+  if redis.call('HEXISTS', index, task) == 1 then return record(slot, 'skipped', task) end
+  redis.call('HSET', index, task, redis.call('XADD', stream, '*', 'data', data))
+  if lock ~= '' then
+    redis.call('HSET', locks, lock, string.format('%.0f', now + ttl_ms) .. ' ' .. task)
+  end
+  return record(slot, outcome, task)
+end
+
+local rows = (#ARGV - FIRST + 1) / DUE_SIZE
+local function row_at(place) return FIRST + DUE_SIZE * (place - 1) end
+local late = grace_ms > 0 and now >= slot_ms + grace_ms
+-- An entry that is new has missed nothing: this is where it begins.
+local due = not (late and claim < 0)
+local newest = (late and due) and rows or rows - 1
+local missed = between + newest - rows + 1
+local paused = held == 1 or redis.call('HEXISTS', ticks, entry .. ':paused-since') == 1
+local runs = paused and 0 or math.min(catch_up, missed, newest)
+for place = 1, newest - runs do
+  record(ARGV[row_at(place) + DUE_SLOT_MS], 'missed', '')
+end
+for place = newest - runs + 1, newest do
+  enqueue(row_at(place), 'caught_up')
+end
+if not late and paused then
+  record(slot_text, 'paused', last_id)
+elseif not late then
+  enqueue(row_at(rows), 'enqueued')
+end
+if missed > runs then redis.pcall('HINCRBY', ticks, entry .. ':missed', missed - runs) end
+answer[4], answer[5] = last_id, missed - runs
+redis.call('HSET', ticks, entry, slot_text .. ' ' .. last_id)
+redis.pcall('XTRIM', tick_history, 'MINID', string.format('%.0f', math.max(0, now - ticks_kept_ms)))
+redis.call('PERSIST', tick_history)
+return answer

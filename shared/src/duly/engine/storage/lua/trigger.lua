@@ -1,0 +1,21 @@
+-- Enqueue the task of a schedule entry now, beside its ticks, and record it among them.
+-- KEYS  stream index ticks locks tick_history
+-- ARGV  now_ms (0: the broker's clock), entry, id, data, ticks_kept,
+--       lock (digest; "": not unique), lock_ttl_ms
+-- Returns  1, 0 when there is a task of this id, or the id that holds the lock
+-- Invariant  a trigger that is repeated with the same task id enqueues nothing more
+-- Uses  clock lock_holder require_stream
+local now = clock(now_ms)
+local missing = require_stream(stream)
+if missing then return missing end
+if redis.call('HEXISTS', index, id) == 1 then return 0 end
+local holder = lock_holder(locks, lock, now)
+if holder then return holder end
+redis.call('HSET', index, id, redis.call('XADD', stream, '*', 'data', data))
+if lock ~= '' then
+  redis.call('HSET', locks, lock, string.format('%.0f', now + lock_ttl_ms) .. ' ' .. id)
+end
+redis.pcall('HINCRBY', ticks, entry .. ':triggered', 1)
+redis.pcall('XADD', tick_history, 'MAXLEN', '~', ticks_kept, '*', 'slot',
+  string.format('%.0f', now), 'outcome', 'triggered', 'task', id)
+return 1

@@ -1,0 +1,125 @@
+"""What tasks of a group go through until one task stands in their place."""
+
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+from duly.engine.storage.keys import QueueKeys
+from duly.engine.storage.scripts.call import Call, NewTask, call
+from duly.engine.storage.scripts.declaration import Script
+
+
+class _Add(NamedTuple):
+    now_ms: int
+    max_length: int
+
+
+class _Task(NamedTuple):
+    id: str
+    data: bytes
+    lock: str
+    lock_ttl_ms: int
+    group: str
+    grace_ms: int
+    delay_ms: int
+    max_size: int
+
+
+_GROUP_ADD = Script(
+    "group_add",
+    ("stream", "index", "locks", "records", "aggregating", "groups", "members", "claims"),
+    _Add,
+    rows={"task": _Task},
+)
+
+
+def group_add(
+    keys: QueueKeys, tasks: Iterable[NewTask], *, max_length: int, now_ms: int = 0
+) -> Call:
+    """Add tasks, each with a `group`, to their groups. Answers one item a task."""
+    rows = [
+        _Task(task.id, task.data, task.lock, task.lock_ttl_ms, *(task.group or ("", 0, 0, 1)))
+        for task in tasks
+    ]
+    return call(_GROUP_ADD, keys, _Add(now_ms, max_length), rows=rows)
+
+
+class _Claim(NamedTuple):
+    now_ms: int
+    token: str
+    hold_ms: int
+    most_groups: int
+    most_members: int
+
+
+class _Mergeable(NamedTuple):
+    kind: str
+
+
+_GROUP_CLAIM = Script(
+    "group_claim",
+    ("groups", "members", "records", "claims", "aggregating"),
+    _Claim,
+    rows={"mergeable": _Mergeable},
+)
+
+
+def group_claim(
+    keys: QueueKeys,
+    kinds: Iterable[str],
+    *,
+    token: str,
+    hold_ms: int,
+    most_groups: int = 3,
+    most_members: int = 1_000,
+    now_ms: int = 0,
+) -> Call:
+    """Claim groups that are due. Answers [name, times claimed, id, data, id, data, …] of each."""
+    arguments = _Claim(now_ms, token, hold_ms, most_groups, most_members)
+    return call(_GROUP_CLAIM, keys, arguments, rows=map(_Mergeable, kinds))
+
+
+class _Complete(NamedTuple):
+    now_ms: int
+    token: str
+    group: str
+    outcome: Literal["merge", "archive", "back"]
+    in_ms: int
+    id: str
+    data: bytes
+    lock: str
+    lock_ttl_ms: int
+    attempt: bytes
+
+
+class _Member(NamedTuple):
+    id: str
+    lock: str
+
+
+_GROUP_COMPLETE = Script(
+    "group_complete",
+    ("stream", "index", "locks", "records", "aggregating", "groups", "members", "claims",
+     "archived", "history", "totals"),
+    _Complete,
+    rows={"member": _Member},
+)  # fmt: skip
+
+
+def group_complete(
+    keys: QueueKeys,
+    group: str,
+    outcome: Literal["merge", "archive", "back"],
+    *,
+    token: str,
+    in_ms: int,
+    members: Iterable[tuple[str, str]] = (),
+    merged: NewTask | None = None,
+    attempt: bytes = b"",
+    now_ms: int = 0,
+) -> Call:
+    """End a claim; members are (id, lock digest). Answers "ok", or why nothing was done."""
+    new = merged or NewTask(id="", data=b"")
+    arguments = _Complete(
+        now_ms, token, group, outcome, in_ms, new.id, new.data, new.lock, new.lock_ttl_ms, attempt
+    )
+    return call(_GROUP_COMPLETE, keys, arguments, rows=members)

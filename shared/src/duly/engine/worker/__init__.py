@@ -1,0 +1,1 @@
+"""Runs tasks and settles what became of them: one server process."""

@@ -1,0 +1,1 @@
+"""Runs plain functions in processes of their own, which can be ended."""

@@ -1,0 +1,160 @@
+"""How ends other than failures are settled: what the broker is to write.
+
+Failures and cancellations, after which a task may be retried, are settled by `retry`.
+"""
+
+from datetime import timedelta
+from typing import Literal
+
+from duly.clock import from_unix_ms, to_ms
+from duly.engine.enqueue.flows import Origin, bounded, follow, plan
+from duly.engine.middleware.tracing import headers_of_current_span
+from duly.engine.storage.codec import encode_attempt
+from duly.engine.storage.scripts import Settlement, Success, Successor
+from duly.engine.worker.attempt import RunningAttempt
+from duly.engine.worker.received import Received
+from duly.runtime.attemptlog import trace_id_of
+from duly.runtime.logs import masked
+from duly.task import RESULT_LIMIT_BYTES, Attempt, AttemptOutcome
+
+_TRACE = ("traceparent", "tracestate", "baggage")
+_NO_KIND = "-"
+"""Counts tasks whose kind is not registered here: foreign text is no name for a counter."""
+_COUNTED = {
+    AttemptOutcome.QUARANTINED: "quarantined",
+    AttemptOutcome.EXPIRED: "expired,archived",
+    AttemptOutcome.CANCELLED: "processed,cancelled",
+}
+
+
+def requeue(running: RunningAttempt) -> Settlement:
+    """Return how to give a task back whose handler asked for that."""
+    replacement = running.context.replacement
+    wait_ms = to_ms(replacement.wait) if replacement else 0
+    return Settlement(
+        stream_id=running.delivery.stream_id,
+        id=running.message.task_id,
+        kind=running.message.task_name,
+        destination="scheduled" if wait_ms else "waiting",
+        in_ms=wait_ms,
+        tries=running.delivery.tries,
+        data=replacement.message if replacement else b"",
+    )
+
+
+def defer(running: RunningAttempt, *, in_ms: int) -> Settlement:
+    """Return how to schedule a task again that has not run."""
+    return Settlement(
+        stream_id=running.delivery.stream_id,
+        id=running.message.task_id,
+        kind=running.message.task_name,
+        destination="scheduled",
+        in_ms=in_ms,
+        tries=running.delivery.tries,
+    )
+
+
+def success(running: RunningAttempt, result: bytes) -> Settlement:
+    """Return how to settle a success that is kept.
+
+    Raises:
+        ValueError: The result is too large to be kept.
+    """
+    if len(result) > RESULT_LIMIT_BYTES:
+        raise ValueError(f"the result takes {len(result)} bytes, the limit is {RESULT_LIMIT_BYTES}")
+    return Settlement(
+        stream_id=running.delivery.stream_id,
+        id=running.message.task_id,
+        kind=running.message.task_name,
+        destination="completed",
+        in_ms=running.retention_ms,
+        tries=running.delivery.tries,
+        lock=running.lock,
+        result=result,
+        outcomes="processed",
+    )
+
+
+def followed(running: RunningAttempt, kept: Settlement | None, *, now_ms: int) -> Success:
+    """Return how to settle a success that has successors; `kept`: how without them.
+
+    Raises:
+        Exception: The successors cannot be made: as if the handler had raised it.
+    """
+    context, flow = running.context, running.flow
+    traced = headers_of_current_span() or {
+        name: context.headers[name] for name in _TRACE if name in context.headers
+    }
+    origin = Origin(task_id=context.id, headers=traced, now_ms=now_ms)
+    successors: list[Successor] = []
+    if flow is not None:
+        successors += follow(flow.next, flow.join, origin)
+    for place, node in enumerate(context.successors or (), 1):
+        successors += follow(plan(node, f"{context.id}.{place}"), None, origin)
+    return Success(
+        stream_id=running.delivery.stream_id,
+        id=running.message.task_id,
+        kind=running.message.task_name,
+        successors=bounded(successors),
+        lock=running.lock,
+        retention_ms=kept.in_ms if kept else 0,
+        tries=running.delivery.tries,
+        result=kept.result if kept else b"",
+    )
+
+
+def unrun(
+    task: Received,
+    destination: Literal["archived", "quarantined", "dropped", "retry"],
+    outcome: AttemptOutcome,
+    reason: str,
+    *,
+    now_ms: int,
+    server: str,
+    trace_id: str = "",
+) -> Settlement:
+    """Return how to settle a task that ends without having run here, with the reason."""
+    quarantined = destination == "quarantined"
+    record = Attempt(
+        number=task.delivery.attempts + 1,
+        outcome=outcome,
+        at=from_unix_ms(now_ms),
+        server=server,
+        error=reason,
+        trace_id=trace_id,
+    )
+    return Settlement(
+        stream_id=task.delivery.stream_id,
+        id=task.task_id,
+        kind=_NO_KIND if quarantined or task.message is None else task.message.task_name,
+        destination=destination,
+        tries=task.delivery.tries,
+        attempt=encode_attempt(record),
+        lock=task.lock,
+        outcomes=_COUNTED[outcome],
+        reason="" if outcome is AttemptOutcome.CANCELLED else reason,
+    )
+
+
+def record_of(
+    running: RunningAttempt,
+    outcome: AttemptOutcome,
+    *,
+    now_ms: int,
+    seconds: float,
+    server: str,
+    error: str,
+    traceback: str = "",
+) -> Attempt:
+    """Return what is remembered of an attempt that ran."""
+    return Attempt(
+        number=running.delivery.attempts + 1,
+        outcome=outcome,
+        at=from_unix_ms(now_ms),
+        started_at=from_unix_ms(running.context.started_ms),
+        duration=timedelta(seconds=seconds),
+        server=server,
+        error=masked(error),
+        traceback=masked(traceback),
+        trace_id=trace_id_of(running.context.headers),
+    )

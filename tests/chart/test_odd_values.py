@@ -1,0 +1,335 @@
+"""Odd values render what the API accepts, or are refused with their key and what to do."""
+
+import json
+import subprocess
+from typing import Any
+
+import pytest
+import yaml
+from tests.chart.kubernetes import mistakes
+from tests.chart.pods import queues, variables
+
+from duly.engine.storage.roles import ROLES
+
+VERSION = "1.34"
+ODD = ("no", "on", "y", "true", "null", "1234567", "6580687743781e74", "0x1f", "1_000", "~")
+"""Text that YAML may take for something else."""
+SPECIAL = " !\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~ ü€\t{{ .Values }} "
+BROKER = {"valkey.enabled": False, "externalBroker.host": "b", "externalBroker.existingSecret": "b"}
+NUMBERS = {
+    "settings": {"DULY_ARCHIVE__MAX_COUNT": 1_000_000, "DULY_X": 12_345_678, "DULY_Y": True},
+    "worker.defaults.maxLength": 2_000_000,
+    "worker.queues.low.maxLength": 3_000_000,
+    "worker.drainSeconds": 1_000_000,
+    "migrations.ttlSecondsAfterFinished": 1_000_000,
+    "defaults.podSecurityContext.runAsUser": 1_000_660_000,
+    "defaults.tolerations": [{"key": "a", "operator": "Exists", "tolerationSeconds": 1_000_000}],
+    "worker.queues.low.keda": {"enabled": True, "targetBacklog": 1_000_000, "cooldownPeriod": 1e6},
+}
+
+ACCEPTED: dict[str, dict[str, Any]] = {
+    "numbers of a million and more": NUMBERS,
+    "queues named like other things": {
+        f"worker.queues.{name}": {"replicas": 1, "concurrency": 1} for name in ODD if name != "~"
+    },
+    "queues as the code allows them": {
+        "worker.queues": {
+            name: {"replicas": 0, "concurrency": 1}
+            for name in (
+                "a" * 64,
+                "b_c",
+                "b.c",
+                "foo-",
+                "-x",
+                "_",
+                "9",
+                "a" * 63 + "b",
+                "a-very-long-one",
+            )
+        }
+    },
+    "labels and annotations like other things": {
+        "commonLabels": {"a": "no", "b": "1234567", "c": "1e5", "d": ""},
+        "commonAnnotations": {"a": "no", "b": SPECIAL},
+        "defaults.podLabels": {"e": "true"},
+        "worker.queues.low.podAnnotations": {"c": "12"},
+        "valkey.podLabels": {"f": "y"},
+    },
+    "no budget": {"worker.defaults.pdb": None, "scheduler.pdb": None, "monitor.pdb": None},
+    "a budget of none": {
+        "worker.defaults.pdb.maxUnavailable": 0,
+        "scheduler.pdb.maxUnavailable": 0,
+    },
+    "no user of its own, as OpenShift wants it": {
+        "defaults.podSecurityContext.runAsUser": None,
+        "defaults.podSecurityContext.fsGroup": None,
+    },
+    "a queue that is no longer there": {"worker.queues.gone": None, "worker.queues.low": None},
+    "all at once instead of one by one": {
+        "defaults.updateStrategy.type": "Recreate",
+        "scheduler.updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 2}},
+    },
+    "IPv6": {"listenAddress": "::"},
+    "an override that looks like a number": {"fullnameOverride": "e1", "nameOverride": "y"},
+    "a certificate without a password": {
+        "valkey.enabled": False,
+        "externalBroker.host": "b",
+        "externalBroker.tls": {"enabled": True, "existingSecret": "t", "clientCertificate": True},
+        "worker.queues.low.keda.enabled": True,
+    },
+    "everything beside the pod's own": {
+        "defaults.extraInitContainers": [{"name": "i", "image": "i", "restartPolicy": "Always"}],
+        "defaults.extraContainers": [{"name": "s", "image": "s"}],
+        "defaults.lifecycle": {"preStop": {"sleep": {"seconds": 3}}},
+        "defaults.hostAliases": [{"ip": "10.0.0.1", "hostnames": ["a"]}],
+        "defaults.dnsConfig": {"options": [{"name": "ndots", "value": "1"}]},
+        "defaults.dnsPolicy": "None",
+        "defaults.runtimeClassName": "gvisor",
+        "defaults.probes.readiness.periodSeconds": 3,
+        "defaults.annotations": {"reloader.stakater.com/auto": "true"},
+        "demo.enabled": True,
+        "networkPolicy.enabled": True,
+        "monitor.service": {
+            "type": "LoadBalancer",
+            "nodePort": 30_000,
+            "loadBalancerClass": "example.com/a",
+            "ipFamilyPolicy": "PreferDualStack",
+            "ipFamilies": ["IPv6", "IPv4"],
+        },
+    },
+    "scraped from another namespace": {
+        "metrics.podMonitor": {"enabled": True, "namespace": "monitoring", "scrapeTimeout": "5s"},
+        "metrics.serviceMonitor": {"enabled": True, "namespace": "monitoring", "scheme": "https"},
+    },
+}
+
+
+@pytest.fixture
+def rendered(helm, chart, tmp_path):
+    """`rendered(values)`: what helm prints for a file of values, in which numbers are floats."""
+
+    def run(values: dict[str, Any], name: str = "shop") -> "subprocess.CompletedProcess[str]":
+        tree: dict[str, Any] = {}
+        for key, value in values.items():
+            *parts, last = key.split(".")
+            at = tree
+            for part in parts:
+                at = at.setdefault(part, {})
+            at[last] = value
+        file = tmp_path / "values.json"
+        file.write_text(json.dumps(tree))
+        command = [helm, "template", name, chart, "--namespace=jobs", "--values", file]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    return run
+
+
+def checked(done: "subprocess.CompletedProcess[str]") -> list[dict[str, Any]]:
+    assert done.returncode == 0, done.stderr
+    documents = [document for document in yaml.safe_load_all(done.stdout) if document]
+    names = [(item["kind"], item["metadata"]["name"]) for item in documents]
+    assert len(set(names)) == len(names), names
+    assert not mistakes(documents, VERSION)
+    for item in documents:
+        assert len(item["metadata"]["name"]) <= 63
+        metadata = [item["metadata"]]
+        metadata.append(item.get("spec", {}).get("template", {}).get("metadata", {}))
+        for each in metadata:
+            for words in (each.get("labels", {}), each.get("annotations", {})):
+                assert all(isinstance(word, str) for word in words.values()), words
+    return documents
+
+
+@pytest.mark.parametrize("values", ACCEPTED.values(), ids=ACCEPTED.keys())
+def test_what_is_unusual_renders_what_the_api_accepts(rendered, values):
+    checked(rendered(values))
+
+
+def test_a_number_arrives_as_it_was_written(rendered):
+    documents = checked(rendered(NUMBERS))
+
+    (pod,) = (
+        item["spec"]["template"]["spec"]
+        for item in documents
+        if item["metadata"]["name"] == "shop-duly-worker-low" and item["kind"] == "Deployment"
+    )
+    told = variables(pod, pod["containers"][0])
+    assert told["DULY_ARCHIVE__MAX_COUNT"] == "1000000"
+    assert told["DULY_Y"] == "true"
+    assert told["DULY_WORKER__DRAIN"] == "1000000s"
+    assert pod["securityContext"]["runAsUser"] == 1_000_660_000
+    lengths = {name: queue["max_length"] for name, queue in queues(documents).items()}
+    assert lengths == {"critical": 2_000_000, "default": 2_000_000, "low": 3_000_000}
+    (scaled,) = (item["spec"] for item in documents if item["kind"] == "ScaledObject")
+    assert scaled["triggers"][0]["metadata"]["streamLength"] == "1000000"
+
+
+@pytest.mark.parametrize(
+    "name", ["1234567", "no", "1e5", "shop.v2", "r" * 53, "r" * 52 + "s", "on-duly", "duly"]
+)
+def test_a_release_may_have_any_name_that_helm_takes(rendered, name):
+    documents = checked(rendered({"metrics.prometheusRule.enabled": True}, name=name))
+
+    for item in documents:
+        if item["kind"] == "Service":
+            assert item["metadata"]["name"][0].isalpha()
+
+
+def test_two_long_names_do_not_meet(rendered):
+    first, second = (
+        {
+            (item["kind"], item["metadata"]["name"])
+            for item in checked(rendered({}, name="r" * 50 + end))
+        }
+        for end in "ab"
+    )
+
+    assert not first & second
+
+
+def test_a_password_may_have_every_special_character(rendered):
+    values = {
+        "monitor.auth.password": SPECIAL,
+        "postgresql.auth.password": SPECIAL,
+        "valkey.auth.passwords": {role: SPECIAL + role for role in ROLES},
+    }
+    documents = checked(rendered(values))
+
+    told = {
+        item["metadata"]["name"].removeprefix("shop-duly-"): item["stringData"]
+        for item in documents
+        if item["kind"] == "Secret"
+    }
+    assert told["monitor"]["password"] == told["postgresql"]["password"] == SPECIAL
+    assert told["valkey"] == values["valkey.auth.passwords"]
+    from sqlalchemy import make_url
+
+    assert make_url(told["postgresql"]["url"]).password == SPECIAL
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "both brokers": (
+        {"externalBroker.host": "b"},
+        "externalBroker.host is set, and so is valkey.enabled: set valkey.enabled=false",
+    ),
+    "both databases": (
+        {"externalDatabase.existingSecret": "d"},
+        "externalDatabase is set, and so is postgresql.enabled: set postgresql.enabled=false",
+    ),
+    "no queues": ({"worker.queues": None}, "worker.queues is null"),
+    "every queue taken away": (
+        {"worker.queues": {"critical": None, "default": None, "low": None}},
+        "worker.queues has no queue",
+    ),
+    "the queue of the check taken away": (
+        {"worker.queues.default": None},
+        "worker.queues.default is null, and the check of pending orders runs in this queue",
+    ),
+    "fewer at most than at least": (
+        {"worker.queues.low.keda": {"enabled": True, "minReplicas": 9, "maxReplicas": 3}},
+        "worker.queues.low.keda: minReplicas is 9, more than maxReplicas, which is 3",
+    ),
+    "a certificate without encryption": (
+        {**BROKER, "externalBroker.tls.existingSecret": "t"},
+        "set externalBroker.tls.enabled=true",
+    ),
+    "a variable of the chart in the settings": (
+        {"settings": {"DULY_WORKER__DRAIN": "5s"}},
+        "settings: the chart sets DULY_WORKER__DRAIN itself; use worker.drainSeconds",
+    ),
+    "a variable of the chart in a pod": (
+        {"worker.queues.low.extraEnv": [{"name": "DULY_REDIS__TLS__VERIFY", "value": "false"}]},
+        "worker.queues.low.extraEnv: the chart sets DULY_REDIS__TLS__VERIFY itself; use external",
+    ),
+    "a label by which pods are found": (
+        {"scheduler.podLabels": {"app.kubernetes.io/name": "x"}},
+        "scheduler.podLabels: the chart sets the label app.kubernetes.io/name itself",
+    ),
+    "a capital in a name": ({"fullnameOverride": "Foo_Bar"}, "/fullnameOverride"),
+    "a Secret for pulling that is none": ({"global.imagePullSecrets": ["x"]}, "imagePullSecrets/0"),
+    "a number in a variable": (
+        {"defaults.extraEnv": [{"name": "A", "value": 5}]},
+        "/defaults/extraEnv/0/value",
+    ),
+    "an alert that is not there": (
+        {"metrics.prometheusRule": {"enabled": True, "disabled": {"DulyNo": True}}},
+        "metrics.prometheusRule.disabled: there is no alert DulyNo; there are Duly",
+    ),
+    "a port of a node for an inner Service": (
+        {"monitor.service.nodePort": 30_000},
+        "monitor.service.nodePort: a Service of the type ClusterIP has none",
+    ),
+    "two passwords of the monitor": (
+        {"monitor.auth": {"password": "a", "existingSecret": "b"}},
+        "monitor.auth.password and monitor.auth.existingSecret are both set",
+    ),
+}
+
+
+@pytest.mark.parametrize(("values", "sentence"), REFUSED.values(), ids=REFUSED.keys())
+def test_what_cannot_work_is_refused_with_its_key_and_the_remedy(rendered, values, sentence):
+    done = rendered(values)
+
+    assert done.returncode != 0
+    assert sentence in done.stderr
+
+
+def sections(values: dict[str, Any], path: str = "") -> dict[str, Any]:
+    found = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and key not in {"pdb", "resources"}:
+            found[f"{path}{key}"] = None
+            if key != "queues":
+                found |= sections(value, f"{path}{key}.")
+    return found
+
+
+def test_a_section_that_is_null_is_named(rendered, chart):
+    values = yaml.safe_load((chart / "values.yaml").read_text())
+    for path in sections(values):
+        done = rendered({path: None})
+        assert "nil pointer" not in done.stderr, path
+        if done.returncode:
+            assert path in done.stderr or f"/{path.replace('.', '/')}" in done.stderr, done.stderr
+        else:
+            checked(done)
+
+
+def test_a_variable_is_the_chart_s_or_the_last_that_was_given(rendered):
+    given = {"name": "DULY_REDIS__TIMEOUT", "value": "9s"}
+    documents = checked(
+        rendered(
+            {
+                "settings": {"DULY_REDIS__TIMEOUT": "5s", "DULY_ARCHIVE__MAX_AGE": "1d"},
+                "worker.queues.low.extraEnv": [given],
+            }
+        )
+    )
+
+    told = {
+        item["metadata"]["name"]: variables(pod, pod["containers"][0])["DULY_REDIS__TIMEOUT"]
+        for item in documents
+        if item["kind"] == "Deployment"
+        for pod in [item["spec"]["template"]["spec"]]
+    }
+    assert told["shop-duly-worker-low"] == "9s"
+    assert told["shop-duly-worker-default"] == told["shop-duly-scheduler"] == "5s"
+
+
+def test_one_registry_serves_every_image(rendered):
+    values = {"global.imageRegistry": "r.example.com", "demo.enabled": True}
+    for item in checked(rendered(values)):
+        spec = item.get("spec", {})
+        pod = spec if item["kind"] == "Pod" else spec.get("template", {}).get("spec", {})
+        for container in [*pod.get("initContainers", []), *pod.get("containers", [])]:
+            assert container["image"].startswith("r.example.com/"), container["name"]
+
+
+def test_uninstalling_keeps_the_data(rendered):
+    claims = [
+        item["spec"]["persistentVolumeClaimRetentionPolicy"]["whenDeleted"]
+        for item in checked(rendered({}))
+        if item["kind"] == "StatefulSet"
+    ]
+
+    assert claims == ["Retain", "Retain"]

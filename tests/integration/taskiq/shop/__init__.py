@@ -1,0 +1,1 @@
+"""A small taskiq application, as one finds them: it knows nothing of duly."""

@@ -1,0 +1,176 @@
+import subprocess
+import sys
+from datetime import timedelta
+
+import pytest
+from pydantic import BaseModel
+
+from duly.app.declaration import App
+from duly.errors import ConfigError
+from duly.job import Job, Policy
+
+
+class SendInvoice(Job, kind="send_invoice", policy=Policy(queue="low")):
+    order_id: int
+
+
+@pytest.fixture
+def app():
+    return App("shop")
+
+
+def test_a_task_has_the_name_of_its_function_or_its_own(app):
+    @app.task
+    def first(): ...
+
+    @app.task(name="shop.second")
+    async def other(): ...
+
+    assert list(app.kinds) == ["first", "shop.second"]
+    assert app.kinds["first"].policy == Policy()
+    assert repr(app) == "<App shop: first, shop.second>"
+
+
+def test_functions_and_classes_of_jobs_are_two_spellings_of_one_thing(app):
+    @app.handler(SendInvoice)
+    async def send(job: SendInvoice): ...
+
+    @app.task
+    async def remind(order_id: int): ...
+
+    assert app.kinds == {"send_invoice": SendInvoice, "remind": remind.payload}
+
+
+def test_one_kind_twice_is_refused_with_both_places(app):
+    @app.task
+    def send_invoice(): ...
+
+    with pytest.raises(ConfigError) as caught:
+        app.handler(SendInvoice)(lambda _: None)
+
+    first, second = str(caught.value).split("declared twice: ")[1].split(" and ")
+    assert first.startswith(__file__)
+    assert second.startswith(__file__)
+
+
+def test_two_apps_do_not_meet(app):
+    other = App("other")
+
+    @app.task(name="same")
+    def one(): ...
+
+    @other.task(name="same")
+    def another(): ...
+
+    assert app.kinds["same"] is one.payload
+    assert other.kinds["same"] is another.payload
+
+
+def nothing(): ...
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"max_attempts": 0}, "max_attempts: 0: Input should be greater than or equal to 1"),
+        ({"queue": "No"}, "queue: 'No'"),
+        ({"tries": 3}, "tries is no option (known: queue, max_attempts, "),
+    ],
+)
+def test_a_wrong_policy_is_refused(app, options, expected):
+    with pytest.raises(ConfigError) as caught:
+        app.task(**options)(nothing)
+
+    assert "test_declaration.nothing: " + expected in str(caught.value)
+
+
+def generates():
+    yield 1
+
+
+async def generates_too():
+    yield 1
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (7, "7 cannot be called"),
+        (lambda: None, "'<lambda>' is no name of a kind"),
+        (generates, "it cannot yield"),
+        (generates_too, "it cannot yield"),
+    ],
+)
+def test_what_cannot_be_a_task_is_refused(app, function, expected):
+    with pytest.raises(TypeError, match=expected):
+        app.task()(function)
+
+
+def test_a_handler_that_takes_more_than_the_job_is_refused(app):
+    async def send(job: SendInvoice, mail: str): ...
+
+    with pytest.raises(TypeError, match=r"this one takes mail: give it a default of Depends\(\)"):
+        app.handler(SendInvoice)(send)
+
+
+def test_a_coroutine_function_does_not_run_in_a_process(app):
+    async def send(): ...
+
+    with pytest.raises(TypeError, match="only plain ones run in processes"):
+        app.task(run_in="process")(send)
+
+
+def test_a_lifespan_yields(app):
+    async def opens(): ...
+
+    with pytest.raises(TypeError, match="a lifespan yields once"):
+        app.lifespan(opens)
+
+
+def test_a_schedule_is_checked_at_once(app):
+    app.schedule("remind", SendInvoice(order_id=1), every=timedelta(minutes=1))
+
+    with pytest.raises(ConfigError, match="entry remind: is defined twice"):
+        app.schedule("remind", SendInvoice(order_id=1), cron="@daily")
+    with pytest.raises(ConfigError, match="timetable entry other"):
+        app.schedule("other", SendInvoice(order_id=1), cron="nonsense")
+
+
+def test_a_name_that_is_none_is_refused():
+    with pytest.raises(ConfigError, match="'My Shop' is no name"):
+        App("My Shop")
+
+
+def test_an_app_reads_nothing_and_loads_no_engine(tmp_path):
+    (tmp_path / "duly.yaml").write_text("nonsense: 1")
+    program = """if True:
+        import sys
+        from datetime import timedelta
+        from duly import App, Depends, TaskContext
+
+        app = App("shop")
+
+        @app.task(queue="low")
+        async def send(order_id: int, context: TaskContext = Depends()) -> None: ...
+
+        app.schedule("send", send.job(1), every=timedelta(minutes=1))
+        heavy = ("redis", "taskiq", "taskiq_redis", "sqlalchemy", "duly.engine.transport")
+        print([name for name in heavy if name in sys.modules])
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        cwd=tmp_path,
+    )
+
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_the_settings_of_an_app_are_a_model():
+    class ShopSettings(BaseModel):
+        currency: str = "EUR"
+
+    assert App("shop", settings=ShopSettings).settings_model is ShopSettings

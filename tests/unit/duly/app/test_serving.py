@@ -1,0 +1,355 @@
+"""An application on a real broker: what runs its tasks, and what they are given."""
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncGenerator, Generator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+from taskiq_dependencies import Depends
+
+from duly.app.declaration import App
+from duly.app.resources import LifespanError
+from duly.app.serving import StoppedError, serving
+from duly.engine.enqueue.client import Client
+from duly.engine.inspection.inspector import Inspector
+from duly.engine.middleware import Middleware, Outcome
+from duly.engine.worker.server import Server, ServerOptions
+from duly.errors import ConfigError, Skip
+from duly.job import Aggregate, Job, Policy
+from duly.runtime.settings import Settings
+from duly.task import TaskContext, TaskState
+from duly.testing.idle import run_until_idle
+from duly.testing.waiting import until
+
+
+class SendInvoice(Job, kind="send_invoice", policy=Policy(max_attempts=1)):
+    order_id: int
+
+
+@pytest.fixture
+def app():
+    return App("shop")
+
+
+@pytest.fixture
+def seen():
+    return []
+
+
+@pytest.fixture
+def run(app, broker_settings):
+    """Enqueue jobs and run the app until nothing is left; return what ran."""
+
+    async def run(*jobs, **options):
+        async with app.connect(broker_settings) as client:
+            await client.enqueue_many(jobs)
+        return await run_until_idle(broker_settings, app, **options)
+
+    return run
+
+
+async def test_functions_get_their_payload_and_their_context(app, run, seen):
+    @app.task
+    async def awaited(order_id: int, context: TaskContext = Depends()):
+        seen.append((order_id, context.kind, threading.current_thread() is main))
+
+    @app.task
+    def plain(order_id: int, context: TaskContext):
+        seen.append((order_id, context.kind, threading.current_thread() is main))
+
+    main = threading.current_thread()
+    await run(awaited.job(1), plain.payload(order_id=2))
+
+    assert sorted(seen) == [(1, "awaited", True), (2, "plain", False)]
+
+
+async def test_handlers_get_the_job_and_their_context(app, run, seen):
+    @app.handler(SendInvoice)
+    async def send(job: SendInvoice, context):
+        seen.append((job, context.kind))
+
+    await run(SendInvoice(order_id=1))
+
+    assert seen == [(SendInvoice(order_id=1), "send_invoice")]
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+@pytest.mark.parametrize("awaits", [True, False])
+async def test_dependencies_are_resolved_once_an_attempt_and_closed_in_reverse(
+    app, run, seen, is_async, awaits
+):
+    def session() -> Generator[str, None, None]:
+        seen.append("session opened")
+        yield "session"
+        seen.append("session closed")
+
+    async def awaited_mail(session: str = Depends(session)) -> AsyncGenerator[str, None]:
+        seen.append("mail opened")
+        yield f"mail of {session}"
+        seen.append("mail closed")
+
+    def plain_mail(session: str = Depends(session)) -> Generator[str, None, None]:
+        seen.append("mail opened")
+        yield f"mail of {session}"
+        seen.append("mail closed")
+
+    mail = awaited_mail if awaits else plain_mail
+
+    def done(order_id, mail, session):
+        seen.append((order_id, mail, session))
+
+    if is_async:
+
+        @app.task
+        async def send(order_id: int, m: str = Depends(mail), s: str = Depends(session)):
+            done(order_id, m, s)
+
+    else:
+
+        @app.task
+        def send(order_id: int, m: str = Depends(mail), s: str = Depends(session)):
+            done(order_id, m, s)
+
+    await run(send.payload(order_id=7))
+
+    opened = ["session opened", "mail opened"]
+    assert seen == [*opened, (7, "mail of session", "session"), "mail closed", "session closed"]
+
+
+async def test_a_dependency_learns_of_the_error_and_cannot_swallow_it(app, run, seen):
+    async def session() -> AsyncGenerator[str, None]:
+        try:
+            yield "session"
+        except ValueError as error:
+            seen.append(str(error))
+
+    @app.task(max_attempts=1)
+    async def send(s: str = Depends(session)):
+        raise ValueError("no post")
+
+    (ran,) = await run(send.job())
+
+    assert (ran.outcome, str(ran.error), seen) == (Outcome.ARCHIVED, "no post", ["no post"])
+
+
+async def test_a_dependency_that_fails_fails_the_attempt(app, run, seen):
+    def broken():
+        raise OSError("no route")
+
+    @app.task(max_attempts=2, backoff_base=timedelta(0))
+    async def send(mail: str = Depends(broken)):
+        seen.append("never")
+
+    ran = await run(send.job())
+
+    assert [(one.attempt, str(one.error)) for one in ran] == [(1, "no route"), (2, "no route")]
+    assert seen == []
+
+
+async def test_lifespans_are_opened_once_a_worker_in_order_and_closed_after_the_last_task(
+    app, run, seen
+):
+    @app.lifespan
+    async def pool(settings: Settings = Depends()) -> AsyncGenerator[str, None]:
+        seen.append("pool opened")
+        yield f"pool of {settings.log.level}"
+        seen.append("pool closed")
+
+    @app.lifespan
+    def mail(pool: str = Depends(pool)) -> Generator[str, None, None]:
+        seen.append("mail opened")
+        yield f"mail with {pool}"
+        seen.append("mail closed")
+
+    @app.task
+    async def send(mail: str = Depends(mail), pool: str = Depends(pool)):
+        seen.append((mail, pool))
+
+    await run(send.job(), send.job())
+
+    got = ("mail with pool of INFO", "pool of INFO")
+    assert seen == ["pool opened", "mail opened", got, got, "mail closed", "pool closed"]
+
+
+async def test_a_lifespan_that_fails_is_named_and_closes_those_before_it(app, run, seen):
+    @app.lifespan
+    async def pool() -> AsyncGenerator[str, None]:
+        try:
+            yield "pool"
+        finally:
+            seen.append("pool closed")
+
+    @app.lifespan
+    async def broken() -> AsyncGenerator[str, None]:
+        raise OSError("no route")
+        yield
+
+    with pytest.raises(LifespanError, match=r"the lifespan .*broken raised OSError: no route"):
+        await run()
+
+    assert seen == ["pool closed"]
+
+
+async def test_a_lifespan_that_finds_a_setting_wrong_says_so_itself(app, run):
+    @app.lifespan
+    async def broken() -> AsyncGenerator[str, None]:
+        raise ConfigError("settings.smtp_host", "is empty")
+        yield
+
+    with pytest.raises(ConfigError, match=r"settings\.smtp_host: is empty"):
+        await run()
+
+
+async def test_a_stop_ends_the_opening_of_a_lifespan(app, broker_settings, seen):
+    opening, stop = asyncio.Event(), asyncio.Event()
+
+    @app.lifespan
+    async def hangs() -> AsyncGenerator[str, None]:
+        opening.set()
+        try:
+            await asyncio.Event().wait()
+            yield "never"
+        finally:
+            seen.append("ended")
+
+    async def stops():
+        await opening.wait()
+        stop.set()
+
+    options = ServerOptions(queues={"default": 1}, concurrency=1)
+    async with Server.open(broker_settings, options) as server, asyncio.TaskGroup() as group:
+        group.create_task(stops())
+        with pytest.raises(StoppedError):
+            async with serving(app, server, Settings(redis=broker_settings), stop):
+                raise AssertionError("it never opens")
+
+    assert seen == ["ended"]
+
+
+async def test_settings_of_the_app_and_overrides_for_tests(run, seen, broker_settings):
+    class ShopSettings(BaseModel):
+        currency: str = "EUR"
+
+    app = App("shop", settings=ShopSettings)
+
+    @app.lifespan
+    async def pool() -> AsyncGenerator[str, None]:
+        raise AssertionError("overridden")
+        yield
+
+    def mail() -> str:
+        raise AssertionError("overridden")
+
+    @app.task
+    async def send(
+        own: ShopSettings = Depends(), mail: str = Depends(mail), pool: str = Depends(pool)
+    ):
+        seen.append((own.currency, mail, pool))
+
+    app.dependency_overrides = {mail: lambda: "fake mail", pool: lambda: "fake pool"}
+    async with app.connect(broker_settings):
+        await send.enqueue()
+
+    await run_until_idle(broker_settings, app)
+
+    assert seen == [("EUR", "fake mail", "fake pool")]
+
+
+async def test_tasks_can_be_enqueued_from_tasks(app, run, seen):
+    @app.task
+    async def first(client: Client = Depends()):
+        await second.enqueue(1)
+        await client.enqueue(second.job(2))
+
+    @app.task
+    def second(number: int):
+        seen.append(number)
+        if number < 3:
+            second.enqueue_blocking(number + 2)
+
+    await run(first.job())
+
+    assert sorted(seen) == [1, 2, 3, 4]
+
+
+async def test_groups_are_merged_by_the_app(app, broker_settings, seen):
+    @app.task(aggregate=Aggregate(grace=timedelta(seconds=1), max_size=2))
+    async def send(order_ids: list[int]):
+        seen.append(order_ids)
+
+    @app.merge(send)
+    def together(jobs, group):
+        return send.payload(order_ids=[order for job in jobs for order in job.order_ids])
+
+    stop = asyncio.Event()
+    options = ServerOptions(queues={"default": 1}, concurrency=1)
+    async with (
+        Server.open(broker_settings, options) as server,
+        serving(app, server, Settings(redis=broker_settings), stop),
+        asyncio.TaskGroup() as group,
+    ):
+        group.create_task(server.run(stop))
+        for order in (1, 2):
+            # Members of one millisecond are in the order of their ids.
+            await send.options(group="a", task_id=f"{order}").enqueue([order])
+        await until(lambda: seen)
+        stop.set()
+
+    assert seen == [[1, 2]]
+
+
+async def test_middlewares_and_hooks_belong_to_the_app(app, run, seen):
+    class Noted(Middleware):
+        def began(self, context):
+            seen.append(("began", context.kind))
+
+    app.add_middleware(Noted())
+
+    @app.on_failure
+    def failed(end):
+        seen.append(("failed", end.outcome))
+
+    @app.on_dead_letter
+    def dead(letter):
+        seen.append(("dead", letter.kind))
+
+    @app.task(max_attempts=1)
+    async def send(works: bool):
+        if not works:
+            raise Skip("no")
+
+    await run(send.payload(works=True), send.payload(works=False))
+
+    assert seen.count(("began", "send")) == 2
+    assert ("failed", Outcome.ARCHIVED) in seen
+    assert ("dead", "send") in seen
+
+
+@pytest.fixture
+def rendering(monkeypatch):
+    """An app in a module that child processes can import."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    import rendering
+
+    return rendering
+
+
+async def test_plain_functions_run_in_processes_with_plain_dependencies(broker_settings, rendering):
+    app = rendering.app
+    async with app.connect(broker_settings):
+        await rendering.render.enqueue(7)
+        await app.enqueue(rendering.Paint(colour="red"))
+
+    ran = await run_until_idle(broker_settings, app)
+
+    assert [one.outcome for one in ran] == [Outcome.SUCCEEDED] * 2, [one.error for one in ran]
+    async with Inspector.connect(broker_settings) as inspector:
+        page = await inspector.tasks.list("default", TaskState.COMPLETED)
+    results = {task.kind: task.result for task in page.tasks}
+    assert results["render"]["page"] == "page 7 of render by a printer"
+    assert results["paint"]["colour"] == "red by a printer"
+    assert os.getpid() not in {result["pid"] for result in results.values()}

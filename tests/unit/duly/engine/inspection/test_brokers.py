@@ -1,0 +1,47 @@
+import pytest
+
+from duly.engine.inspection.inspector import Inspector
+from duly.engine.storage.store import Store
+
+
+@pytest.mark.parametrize("broker", ["valkey", "redis"])
+async def test_a_broker_tells_its_version_memory_and_clients(broker, request):
+    server = request.getfixturevalue(f"{broker}_server")
+    server.flush()
+    async with Store.open(server.settings()) as store:
+        await store.register("low")
+        (report,) = await Inspector(store).brokers.list()
+
+    assert report.version.lower().startswith(f"{broker} ")
+    assert report.memory_bytes > 100_000
+    assert report.clients > 0
+    assert (report.queues, report.slots) == (("low",), {})
+
+
+async def test_the_masters_of_a_cluster_share_the_queues(cluster_server):
+    cluster_server.flush()
+    async with Store.open(cluster_server.settings()) as store:
+        names = [f"queue-{number}" for number in range(12)]
+        for name in names:
+            await store.register(name)
+        reports = await Inspector(store).brokers.list()
+
+    assert len(reports) == 3
+    assert sorted(name for report in reports for name in report.queues) == sorted(names)
+    assert all(set(report.slots) == set(report.queues) for report in reports)
+    assert all(report.memory_bytes for report in reports)
+
+
+async def test_a_user_without_rights_learns_the_address_only(valkey_server, broker_settings):
+    with valkey_server.client() as raw:
+        raw.execute_command("ACL", "SETUSER", "shy", "on", ">pw", "~*", "&*", "+@all", "-info")
+    try:
+        url = f"redis://shy:pw@{broker_settings.host}:{broker_settings.port}/0"
+        settings = type(broker_settings)(url=url)
+        async with Store.open(settings) as store:
+            (report,) = await Inspector(store).brokers.list()
+    finally:
+        with valkey_server.client() as raw:
+            raw.execute_command("ACL", "DELUSER", "shy")
+
+    assert (report.version, report.memory_bytes, report.clients) == ("", None, None)

@@ -1,0 +1,108 @@
+"""What attempts add up to: from zero on, bounded, and how punctual the tasks of ticks are."""
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+
+from duly.engine.middleware import Ended, Outcome
+from duly.engine.middleware.metrics import CountTasks
+from duly.engine.storage.reports import UNKNOWN_KIND
+from duly.task import SLOT_HEADER, TaskContext
+
+SAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.fixture
+def registry():
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def counts(registry):
+    return CountTasks(registry)
+
+
+@pytest.fixture
+def text(registry):
+    return lambda: generate_latest(registry).decode()
+
+
+def run(counts, outcome=Outcome.SUCCEEDED, seconds=0.2, **context):
+    given = TaskContext(**{"id": "t1", "queue": "low", "kind": "note", **context})
+    counts.began(given)
+    counts.ended(Ended(given, outcome, seconds))
+
+
+def test_a_known_kind_is_counted_from_zero_on_with_every_outcome(counts, text):
+    counts.know("low", "note")
+
+    for outcome in ("succeeded", "retried", "archived", "lost", "requeued", "cancelled"):
+        line = f'duly_tasks_total{{kind="note",outcome="{outcome}",queue="low"}} 0.0'
+        assert line in text()
+    assert 'duly_task_duration_seconds_count{kind="note",queue="low"} 0.0' in text()
+    assert 'duly_task_wait_seconds_count{kind="note",queue="low"} 0.0' in text()
+
+
+def test_waits_and_durations_are_told_by_kind(counts, text):
+    run(counts, waiting_since_ms=1000, started_ms=1400)
+    run(counts, Outcome.RETRIED, kind="other_note")
+
+    assert 'duly_task_wait_seconds_sum{kind="note",queue="low"} 0.4' in text()
+    assert 'duly_task_duration_seconds_bucket{kind="note",le="0.25",queue="low"} 1.0' in text()
+    assert 'duly_tasks_total{kind="other_note",outcome="retried",queue="low"} 1.0' in text()
+    assert 'duly_tasks_running{kind="note",queue="low"} 0.0' in text()
+
+
+def test_beyond_a_hundred_kinds_all_others_are_one(counts, text):
+    for number in range(105):
+        run(counts, kind=f"kind-{number}")
+
+    assert 'duly_tasks_total{kind="other",outcome="succeeded",queue="low"} 5.0' in text()
+    assert "kind-100" not in text()
+
+
+@pytest.mark.parametrize(
+    ("outcome", "started_ms", "met"),
+    [
+        (Outcome.SUCCEEDED, 1_000_100, 1),
+        (Outcome.SUCCEEDED, 1_004_900, 0),
+        (Outcome.RETRIED, 1_000_100, None),
+    ],
+    ids=["in time", "after the next slot began", "failed"],
+)
+def test_a_tick_is_met_if_its_task_succeeds_in_time(counts, registry, outcome, started_ms, met):
+    headers = {SLOT_HEADER: "1000000 1005000"}
+    run(counts, outcome, id="check@slot", headers=headers, started_ms=started_ms)
+
+    labels = {"entry": "check"}
+    assert registry.get_sample_value("duly_ticks_met_total", labels) == met
+    count = registry.get_sample_value("duly_tick_completion_seconds_count", labels)
+    assert (count or 0) == (outcome is Outcome.SUCCEEDED)
+
+
+@pytest.mark.parametrize("header", ["", "x y", "12", "²³ 4", "1 2 3"])
+def test_a_header_that_says_something_else_is_passed_over(counts, registry, header):
+    run(counts, headers={SLOT_HEADER: header})
+
+    assert registry.get_sample_value("duly_ticks_met_total", {"entry": "t1"}) is None
+
+
+def test_a_sampled_trace_is_an_exemplar_for_who_can_read_it(counts, registry, text):
+    run(counts, headers={"traceparent": SAMPLED})
+    run(counts, seconds=3.0, headers={"traceparent": SAMPLED[:-1] + "0"})
+    run(counts, seconds=40.0, headers={"traceparent": "junk-01"})
+
+    lines = generate_openmetrics(registry).decode().splitlines()
+    found = [line for line in lines if " # " in line]
+    assert len(found) == 1
+    assert 'trace_id="0af7651916cd43dd8448eb211c80319c"' in found[0]
+    assert 'le="0.25"' in found[0]
+    assert "trace_id" not in text()
+
+
+def test_what_was_put_aside_is_told_by_its_reason(counts, text):
+    counts.quarantined("low", "t1", UNKNOWN_KIND)
+    counts.quarantined("low", "t2", "no JSON")
+
+    assert 'duly_tasks_quarantined_total{queue="low",reason="unknown_kind"} 1.0' in text()
+    assert 'duly_tasks_quarantined_total{queue="low",reason="unreadable"} 1.0' in text()

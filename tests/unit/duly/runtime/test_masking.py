@@ -1,0 +1,83 @@
+import io
+import json
+import logging
+
+import pytest
+import structlog
+from pydantic import SecretStr
+
+from duly.runtime import logs
+from duly.runtime.masking import Mask, mask_of
+from duly.runtime.settings import LogSettings
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("jane.doe@example.com", "j***@example.com"),
+        ("<jane+x@mail.example.co.uk>,'b@x.org'", "<j***@mail.example.co.uk>,'b***@x.org'"),
+        ("email=jane@example.com", "email=j***@example.com"),
+        ("\u00e4nne@m\u00fcller.de", "\u00e4***@m\u00fcller.de"),
+        ("check-pending-orders@2026-11-28T14:38:45Z", None),
+        ("user@localhost and a@b", None),
+        ("nothing", None),
+    ],
+)
+def test_addresses_in_a_text_are_masked_and_task_ids_are_not(text, masked):
+    assert Mask().text(text) == (masked or text)
+
+
+@pytest.mark.parametrize(
+    ("address", "masked"),
+    [
+        ("jane@example.com", "j***@example.com"),
+        ("@", "***@"),
+        ("no address", "***"),
+        ("", "***"),
+        ('"a@b"@localhost', '"***@localhost'),
+    ],
+)
+def test_whatever_stands_in_place_of_an_address_is_masked(address, masked):
+    assert Mask().email(address) == masked
+
+
+def test_a_digest_follows_a_customer_and_depends_on_the_key():
+    one, other = Mask("secret"), Mask("another")
+
+    masked, digest = one.customer("Jane@Example.com")
+
+    assert (masked, len(digest)) == ("J***@Example.com", 16)
+    assert one.customer("jane@example.com")[1] == digest
+    assert one.customer("bob@example.com")[1] != digest
+    assert other.customer("jane@example.com")[1] != digest
+    assert Mask().customer("jane@example.com")[1] == ""
+
+
+def test_no_text_takes_long():
+    long = "a" * 100_000 + "@"
+    assert Mask().text(long) == long
+
+
+def test_settings_say_whether_and_by_which_key():
+    assert mask_of(LogSettings()) is None
+    assert not mask_of(LogSettings(mask_email=True)).has_key
+    assert mask_of(LogSettings(mask_email=True, mask_key=SecretStr("k"))).has_key
+
+
+@pytest.mark.parametrize("style", ["logfmt", "json"])
+def test_no_line_of_any_logger_holds_an_address(style):
+    stream = io.StringIO()
+    settings = LogSettings(format=style, mask_email=True)
+    logs.configure(settings, service="x", stream=stream)
+    address = "\u00e4nne.doe@example.com"
+
+    error = ValueError(f"no mail\nto {address}")
+    structlog.get_logger("duly.x").error("Failed", who=address, many=[address], exc_info=error)
+    logging.getLogger("library").warning("sent to %s", address)
+    structlog.get_logger("duly.x").error(f"{address} failed", number=1, error=OSError(address))
+
+    assert "nne.doe" not in stream.getvalue()
+    assert stream.getvalue().count("***@example.com") >= 6
+    if style == "json":
+        assert len([json.loads(line) for line in stream.getvalue().splitlines()]) == 3
+    assert logs.masked(address) == "\u00e4***@example.com"

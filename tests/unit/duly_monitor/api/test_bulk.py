@@ -1,0 +1,50 @@
+"""Many tasks at once, by a script."""
+
+import pytest
+
+API = "/monitoring/api/v1"
+
+
+async def test_a_dry_run_counts_and_changes_nothing(client, inspector):
+    held = list(inspector.held)
+
+    answer = await client.post(f"{API}/bulk", json={"operation": "run", "q": "state:archived"})
+
+    assert answer.status_code == 200
+    assert (answer.json()["eligible"], answer.json()["bulk_id"]) == (3, None)
+    assert inspector.held == held
+
+
+async def test_an_order_is_recorded_and_shown(client, inspector):
+    body = {
+        "operation": "delete", "q": "state:archived", "dry_run": False, "reason": "old",
+    }  # fmt: skip
+    begun = (await client.post(f"{API}/bulk", json=body)).json()
+
+    shown = await client.get(f"{API}/bulk/{begun['bulk_id']}")
+
+    assert shown.json()["operation"] == "delete"
+    assert shown.json()["total"] == begun["eligible"] == 3
+    record = inspector.audited[-1]
+    assert (record.action, record.result, record.count, record.filter, record.reason) == (
+        "delete_tasks", "started", 3, "state:archived", "old",
+    )  # fmt: skip
+    stopped = await client.post(f"{API}/bulk/{begun['bulk_id']}/stop")
+    assert stopped.status_code == 200
+    assert len((await client.get(f"{API}/bulk")).json()["runs"]) == 1
+
+
+@pytest.mark.parametrize("words", ["", "  ", "nokey:x", "state:odd", "id:one"])
+async def test_what_names_no_tasks_is_refused(client, words):
+    body = {"operation": "run", "q": words, "dry_run": False}
+
+    assert (await client.post(f"{API}/bulk", json=body)).status_code == 400
+
+
+async def test_each_operation_takes_its_permission(connect):
+    async with connect(role="viewer") as client:
+        body = {"operation": "delete", "q": "state:archived"}
+        answer = await client.post(f"{API}/bulk", json=body)
+
+    assert answer.status_code == 403
+    assert "delete-tasks" in answer.text

@@ -1,0 +1,46 @@
+"""Causes and searches, by a script."""
+
+API = "/monitoring/api/v1"
+
+
+async def test_failures_are_grouped_by_cause(client):
+    body = (await client.get(f"{API}/failures")).json()
+
+    assert body["groups"][0]["count"] >= 1
+    assert {group["kind"] for group in body["groups"]} >= {"send_invoice", "import_feed"}
+
+
+async def test_a_search_finds_tasks(client):
+    body = (await client.get(f"{API}/search", params={"q": "state:archived error:502"})).json()
+
+    assert [task["id"] for task in body["tasks"]] == ["a1b2c3d4e5f60718"]
+    assert "ada@example.org" not in str(body)
+
+
+async def test_a_search_by_id_finds_the_task(client):
+    found = await client.get(f"{API}/search", params={"q": "id:a1b2c3d4e5f60718"})
+
+    assert len(found.json()["tasks"]) == 1
+
+
+async def test_a_search_that_cannot_be_understood_says_why(client):
+    answer = await client.get(f"{API}/search", params={"q": "nokey:x"})
+
+    assert answer.status_code == 400
+    assert "nokey" in answer.json()["detail"]
+
+
+async def test_tables_hold_no_formulas(client, inspector):
+    inspector.held[0] = inspector.held[0].__class__(
+        **{
+            name: getattr(inspector.held[0], name)
+            for name in ("id", "queue", "state", "history", "ended_at", "payload")
+        },
+        kind="=cmd()",
+    )
+
+    found = await client.get(f"{API}/search.csv", params={"q": "state:archived"})
+    groups = await client.get(f"{API}/failures.csv")
+
+    assert ",'=cmd()," in found.text
+    assert "attachment" in groups.headers["Content-Disposition"]

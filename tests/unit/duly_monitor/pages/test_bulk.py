@@ -1,0 +1,79 @@
+"""Operations on many tasks: asked about, begun, followed, stopped."""
+
+import re
+
+import pytest
+
+from duly.task import TaskState
+
+WORDS = "state:archived kind:send_invoice"
+
+
+async def test_the_question_counts_and_changes_nothing(client, inspector):
+    text = (await client.get("/monitoring/bulk", params={"operation": "run", "q": WORDS})).text
+
+    assert "Retry 2 tasks?" in text
+    assert "Nothing has been done yet" in text
+    assert f"{WORDS} until:2026-11-25T03:30:17.000Z" in text
+    assert sum(task.state is TaskState.ARCHIVED for task in inspector.held) == 3
+
+
+async def test_what_was_asked_about_begins_and_is_one_record_in_the_audit(client, inspector):
+    form = {"operation": "delete", "q": WORDS, "reason": "known", "pace": "10"}
+
+    answer = await client.post("/monitoring/bulk", data=form)
+    page = (await client.get(answer.headers["Location"])).text
+
+    assert answer.status_code == 303
+    assert "Delete 2 tasks" in page
+    (record,) = inspector.audited
+    assert (record.action, record.result, record.count) == ("delete_tasks", "started", 2)
+    assert (record.filter, record.reason) == (WORDS, "known")
+    assert answer.headers["Location"].endswith(record.target.removeprefix("bulk="))
+
+
+async def test_ticked_tasks_are_asked_about_by_name(client):
+    ticked = ["default/a1b2c3d4e5f60718", "default/beef000000000000", "low/gone", "odd"]
+
+    answer = await client.post(
+        "/monitoring/bulk/selected",
+        data={"operation": "run", "task": ticked, "back": "/monitoring/failures"},
+    )
+
+    assert "Retry 1 task?" in answer.text
+    assert re.search(r"does not allow it</dt><dd>2<", answer.text)
+    assert 'href="/monitoring/failures">Do nothing' in answer.text
+
+
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        ({"operation": "explode", "q": WORDS}, "operation: use one of run, cancel"),
+        ({"operation": "run"}, "Select tasks"),
+        ({"operation": "run", "q": "stat:x"}, "there is no key stat"),
+        ({"operation": "run", "q": WORDS, "pace": "7"}, "pace: use one of"),
+        ({"operation": "cancel", "q": WORDS, "outcome": "x"}, "outcome: use one of"),
+    ],
+)
+async def test_what_cannot_be_begun_says_why(client, inspector, form, said):
+    answer = await client.post("/monitoring/bulk", data=form)
+
+    assert (answer.status_code, said in answer.text) == (400, True)
+    assert inspector.runs == {}
+
+
+async def test_a_stop_is_asked_for_and_the_week_is_listed(client, inspector):
+    answer = await client.post("/monitoring/bulk", data={"operation": "run", "q": WORDS})
+    address = answer.headers["Location"]
+
+    stopped = await client.post(f"{address}/stop")
+    listed = (await client.get("/monitoring/bulk")).text
+
+    assert stopped.headers["Location"] == f"{address}?done=stop"
+    assert inspector.stops == {address.rpartition("/")[2]}
+    assert f'href="{address}"' in listed
+
+
+@pytest.mark.parametrize("run_id", ["0" * 16, "x"])
+async def test_an_unknown_one_is_a_404(client, run_id):
+    assert (await client.get(f"/monitoring/bulk/{run_id}")).status_code == 404

@@ -1,0 +1,158 @@
+"""Who gets in, by which way, and as what."""
+
+import base64
+import hashlib
+
+import pytest
+from starlette.routing import Route
+
+from duly_monitor.permissions import CHANGES, ROLES, Permission, Role
+
+TOKEN = "duly-0123456789abcdef"
+API = "/monitoring/api/v1"
+USERS = {
+    "vera": {"password": "v-pass", "role": "viewer"},
+    "olaf": {"password": "o-pass", "role": "operator"},
+    "anna": {"password": "a-pass", "role": "admin"},
+}
+BASIC = {"access": "basic", "users": USERS}
+PROXY = {
+    "access": "proxy",
+    "proxy": {"networks": ["10.0.0.0/8"]},
+    "roles": {"viewer": ["staff"], "admin": ["ops", "root"]},
+}
+
+
+def basic(user, password):
+    return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
+
+
+def token(*scopes):
+    digest = hashlib.sha256(TOKEN.encode()).hexdigest()
+    return {"ci": {"sha256": digest, "scopes": scopes}}
+
+
+def guarded(app):
+    """Each route with a permission: method, an address, the permission."""
+    for route in app.routes:
+        if not isinstance(route, Route):
+            continue
+        cells = route.endpoint.__closure__ or ()
+        found = [cell.cell_contents for cell in cells if isinstance(cell.cell_contents, Permission)]
+        for permission in found:
+            path = route.path
+            for name, value in PLACES.items():
+                path = path.replace(f"{{{name}}}", value)
+            method = "POST" if "POST" in route.methods else "GET"
+            yield method, path, permission
+
+
+PLACES = {
+    "name": "default", "queue": "default", "task_id:path": "a1b2c3d4e5f60718", "topic": "queues",
+    "entry": "check-pending-orders", "kind": "send_invoice", "server": "worker-low",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("user", USERS)
+async def test_every_route_asks_for_its_permission(connect, build, inspector, user):
+    role = Role(USERS[user]["role"])
+    table = list(guarded(build()))
+    assert len(table) >= 30
+
+    headers = basic(user, USERS[user]["password"])
+    async with connect(**BASIC, headers=headers) as client:
+        for method, path, permission in table:
+            if "/live/" in path:
+                continue  # it does not end
+            calls = inspector.calls
+            answer = await client.request(method, path)
+            if permission in ROLES[role]:
+                assert answer.status_code not in (401, 403), (method, path)
+            else:
+                assert answer.status_code == 403, (method, path)
+                assert permission.value in answer.text
+                assert inspector.calls == calls, (method, path)
+
+
+async def test_read_only_refuses_changes_to_everybody(connect, build):
+    async with connect(**BASIC, read_only=True, headers=basic("anna", "a-pass")) as client:
+        for method, path, permission in guarded(build()):
+            if "/live/" not in path:
+                answer = await client.request(method, path)
+                assert (answer.status_code == 403) == (permission in CHANGES), (method, path)
+
+
+@pytest.mark.parametrize("access", ["basic", "token", "proxy"])
+@pytest.mark.parametrize(
+    ("scopes", "pause", "show"),
+    [(["viewer"], 403, 200), (["operator"], 200, 200), (["pause-queues"], 200, 403)],
+)
+async def test_a_token_has_its_scopes_and_no_more(connect, access, scopes, pause, show):
+    settings = {**BASIC, **PROXY, "access": access, "tokens": token(*scopes)}
+    headers = {"Authorization": f"Bearer {TOKEN}", "Sec-Fetch-Site": None}
+    async with connect(**settings, headers=headers) as client:
+        assert (await client.post(f"{API}/queues/default/pause")).status_code == pause
+        assert (await client.get(f"{API}/queues")).status_code == show
+
+
+async def test_a_wrong_token_is_refused_recorded_and_slowed_down(connect, inspector):
+    async with connect(access="token", tokens=token("admin")) as client:
+        statuses = [
+            (await client.get(f"{API}/queues", headers={"Authorization": "Bearer x"})).status_code
+            for _ in range(7)
+        ]
+
+    assert statuses == [401] * 5 + [429] * 2
+    assert [record.action for record in inspector.audited] == ["log_in"] * 5
+    assert inspector.calls == 0
+
+
+async def test_tokens_do_not_open_a_closed_monitor(connect):
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with connect(access="closed", tokens=token("admin"), headers=headers) as client:
+        assert (await client.get(f"{API}/queues")).status_code == 403
+
+
+async def test_guessing_a_password_is_slowed_down(connect):
+    async with connect(**BASIC) as client:
+        for _ in range(5):
+            assert (await client.get("/monitoring/", headers=basic("anna", "x"))).status_code == 401
+        answer = await client.get("/monitoring/", headers=basic("anna", "a-pass"))
+
+    assert answer.status_code == 429
+    assert int(answer.headers["Retry-After"]) >= 1
+
+
+async def test_a_proxy_names_user_and_groups(connect, inspector):
+    headers = {"X-Forwarded-User": "ada", "X-Forwarded-Groups": "staff, ops"}
+    async with connect(peer="10.0.0.9", **PROXY, headers=headers) as client:
+        assert (await client.post("/monitoring/queues/default/pause")).status_code == 303
+
+    assert (inspector.audited[0].user, inspector.audited[0].role) == ("ada", "admin")
+
+
+@pytest.mark.parametrize(
+    ("peer", "headers", "status"),
+    [
+        ("10.0.0.9", {"X-Forwarded-User": "ada", "X-Forwarded-Groups": "staff"}, 200),
+        ("10.0.0.9", {"X-Forwarded-User": "ada"}, 403),
+        ("10.0.0.9", {"X-Forwarded-User": "ada", "X-Forwarded-Groups": "others"}, 403),
+        ("10.0.0.9", {"X-Forwarded-Groups": "ops"}, 401),
+        ("192.0.2.1", {"X-Forwarded-User": "ada", "X-Forwarded-Groups": "ops"}, 403),
+        ("127.0.0.1", {"X-Forwarded-User": "ada", "X-Forwarded-Groups": "ops"}, 403),
+    ],
+)
+async def test_only_named_proxies_are_believed(connect, inspector, peer, headers, status):
+    async with connect(peer=peer, **PROXY, headers=headers) as client:
+        assert (await client.get("/monitoring/")).status_code == status
+
+
+async def test_local_mode_refuses_what_came_through_a_proxy(connect):
+    async with connect(headers={"X-Forwarded-For": "203.0.113.1"}) as client:
+        assert (await client.get("/monitoring/")).status_code == 403
+
+
+async def test_local_mode_may_have_a_lesser_role(connect):
+    async with connect(role="viewer") as client:
+        assert (await client.get("/monitoring/")).status_code == 200
+        assert (await client.post("/monitoring/queues/default/pause")).status_code == 403
