@@ -14,11 +14,20 @@ from nemesis import LEASE, TIMEOUT, Stage, carry_out, plan, staged
 from resources import Resources
 
 from duly import BrokerError, Client, DulyError, Inspector, TaskState
+from duly.engine.inspection.figures import read_figures
+from duly.engine.storage.store import Store
 from duly.testing.history import read
 from duly.testing.waiting import NotInTimeError, until
 
 REST_SECONDS = 90.0
 """All that was accepted has come to an end by then: nothing is stuck."""
+ON_ITS_WAY = (
+    TaskState.WAITING,
+    TaskState.ACTIVE,
+    TaskState.SCHEDULED,
+    TaskState.RETRY,
+    TaskState.AGGREGATING,
+)
 
 
 async def soak(
@@ -35,9 +44,10 @@ async def soak(
         settings = broker.settings().model_copy(update={"timeout": TIMEOUT})
         async with (
             Client.connect(settings, create_queues=True) as client,
-            Inspector.connect(settings) as inspector,
+            Store.open(settings) as store,
             staged(folder, broker, settings) as stage,
         ):
+            inspector = Inspector(store)
             await until(lambda: _arrived(inspector, stage), what="every worker lives")
             load, resources = Load(client, stage.history, seed=seed, rate=rate), Resources(stage)
             stop, ends = asyncio.Event(), monotonic() + seconds
@@ -55,7 +65,7 @@ async def soak(
             say("rest")
             stopped = monotonic()
             with suppress(NotInTimeError):
-                await until(lambda: _at_rest(inspector), timeout=REST_SECONDS)
+                await until(lambda: _at_rest(store), timeout=REST_SECONDS)
             say(f"at rest after {monotonic() - stopped:.0f} s")
             events = read(folder / "history")
             found = judge(
@@ -110,18 +120,25 @@ async def _resumed(inspector: Inspector, queue: str) -> None:
     await until(resumed, what=f"{queue} is resumed")
 
 
-async def _at_rest(inspector: Inspector) -> bool:
-    """Tell whether nothing is on its way any more, but for the ticks, which go on."""
+async def _at_rest(store: Store) -> bool:
+    """Tell whether nothing is on its way any more.
+
+    The counts of a queue are those of one instant: a task that moves on while states are listed one
+    after another may be in none of them. It may move from queue to queue, hence the second look.
+    """
     try:
-        for queue in QUEUES:
-            report = await inspector.queues.get(queue)
-            if report.scheduled or report.retry or report.aggregating:
-                return False
-            if await inspector.joins.list(queue):
-                return False
-        return not {*(await _listed(inspector)).values()} & {"waiting", "active"}
+        return await _empty(store) and await _empty(store)
     except BrokerError:
         return False
+
+
+async def _empty(store: Store) -> bool:
+    figures = await read_figures(store)
+    counts = [
+        [*(queue.tasks[state] for state in ON_ITS_WAY), queue.outbox, queue.joins]
+        for queue in figures.queues.values()
+    ]
+    return not figures.unreadable and not any(map(any, counts))
 
 
 async def _listed(inspector: Inspector) -> dict[str, str]:
