@@ -1,7 +1,6 @@
 """Batches tasks that are added at the same time: they leave in one script for each queue."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from duly.engine.enqueue.adder import batches
@@ -26,19 +25,20 @@ class Batcher:
 
     def __init__(self, add: Add) -> None:
         self._add = add
-        self._under_way: Counter[str] = Counter()
+        self._under_way: dict[str, int] = {}
         self._collected: dict[str, list[_Item]] = {}
         self._sending: set[asyncio.Task[None]] = set()
 
     async def add(self, queue: str, task: NewTask) -> int | str:
         """Add one task; return add.lua's answer for it."""
-        if self._under_way[queue]:
+        under_way = self._under_way
+        if under_way.get(queue):
             return await self._with_others(queue, task)
-        self._under_way[queue] += 1
+        under_way[queue] = 1
         try:
             (answer,) = await self._add(queue, [task])
         finally:
-            self._under_way[queue] -= 1
+            under_way[queue] -= 1
         return answer
 
     def _with_others(self, queue: str, task: NewTask) -> "asyncio.Future[int | str]":
@@ -60,7 +60,7 @@ class Batcher:
             sending.add_done_callback(self._sending.discard)
 
     async def _send(self, queue: str, batch: list[_Item]) -> None:
-        self._under_way[queue] += 1
+        self._under_way[queue] = self._under_way.get(queue, 0) + 1
         try:
             await self._answer(queue, batch)
         finally:

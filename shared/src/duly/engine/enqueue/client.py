@@ -120,7 +120,9 @@ class Client:
             headers=headers,
             group=group,
         )
-        item = await self._enqueuer.prepared(request)
+        item = self._enqueuer.prepared(request)
+        if not self._enqueuer.takes(item):
+            await self._enqueuer.check(item)
         answer = await self._batcher.add(item.queue, item.new)
         return self._enqueuer.accepted(item, answer)
 

@@ -49,22 +49,32 @@ class Enqueuer:
 
     async def enqueue(self, request: Request) -> Task:
         """Enqueue one request; see `Client.enqueue`."""
-        item = prepare(request, self._store.now_ms(), headers_of_current_span())
-        if not self._queues.knows(item.queue):
-            await self._queues.check(item.queue, own=request.job.policy.queue)
+        item = self.prepared(request)
+        if not self.takes(item):
+            await self.check(item)
         (answer,) = await self.adder.add(item.queue, [item.new])
         return self.accepted(item, answer)
 
-    async def prepared(self, request: Request) -> Prepared:
-        """Return a request as what is added.
+    def prepared(self, request: Request) -> Prepared:
+        """Return a request as what is added; what its queue is, is not asked here.
 
         Raises:
             EnqueueError: It is wrong in itself.
         """
-        item = prepare(request, self._store.now_ms(), headers_of_current_span())
-        if not self._queues.knows(item.queue):
-            await self._queues.check(item.queue, own=request.job.policy.queue)
-        return item
+        return prepare(request, self._store.now_ms(), headers_of_current_span())
+
+    def takes(self, item: Prepared) -> bool:
+        """Tell whether its queue is known to be declared; where not, `check` asks the broker."""
+        return self._queues.knows(item.queue)
+
+    async def check(self, item: Prepared) -> None:
+        """Return if somebody declares its queue.
+
+        Raises:
+            InvalidOptionError: Nobody does; the task would wait for ever.
+            BrokerDownError: The broker had to be asked, and did not answer.
+        """
+        await self._queues.check(item.queue, own=item.request.job.policy.queue)
 
     def accepted(self, item: Prepared, answer: int | str) -> Task:
         """Return the task that a request became.
@@ -114,8 +124,8 @@ class Enqueuer:
             request = item if isinstance(item, Request) else Request(job=item)
             try:
                 made = prepare(request, now_ms, traced, new_id=new_id)
-                if not self._queues.knows(made.queue):
-                    await self._queues.check(made.queue, own=request.job.policy.queue)
+                if not self.takes(made):
+                    await self.check(made)
             except EnqueueError as error:
                 if whole:
                     raise
