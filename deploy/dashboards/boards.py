@@ -86,6 +86,20 @@ OVERVIEW = Dashboard(
                       width=12, thresholds=(0.05, 0.1), most=1),
             ),
         ),
+        Row(
+            "The monitor, where one runs",
+            (
+                Panel("The broker answers the monitor", "1 when the broker answered the last scrape.", "short",
+                      [("min by (instance) (duly_monitor_broker_up{})", "{{instance}}")], width=8, most=1),
+                Panel("Connections without a reader", "Connections that were ended because their clients read "
+                      "nothing, within five minutes.", "short",
+                      [("sum by (instance) (increase(duly_monitor_unread_connections_total{}[5m]))",
+                        "{{instance}}")]),
+                Panel("Memory", "Resident memory of each monitor.", "bytes",
+                      [('process_resident_memory_bytes{} and on (instance) duly_build_info{,service="monitor"}',
+                        "{{instance}}")]),
+            ),
+        ),
     ),
 )  # fmt: skip
 
@@ -283,6 +297,9 @@ BROKER = Dashboard(
                        (quantile(0.95, "duly_orders_page_seconds", "", ""), "95 %")]),
                 Panel("Checks", "Checks that read orders now.", "short",
                       [("sum(duly_orders_sweeps_running{})", "running")]),
+                Panel("Lag of the replica", "How far the replica that checks read was behind; nothing where "
+                      "none is read.", "s",
+                      [("max(duly_orders_replica_lag_seconds{})", "replica")]),
                 Panel("Duration of checks", "Half of the checks, and 19 of 20, ran no longer.", "s",
                       [(quantile(0.5, "duly_task_duration_seconds", "", ',kind="check_pending_orders"'),
                         "half"),

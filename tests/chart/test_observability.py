@@ -69,7 +69,7 @@ def test_every_metric_of_tasks_queues_and_ticks_is_looked_at(documented, rules, 
         [rule["expr"] for rule in rules]
         + [target["expr"] for _, panel in panels for target in panel["targets"]]
     )
-    nouns = ("duly_queue", "duly_task", "duly_tick", "duly_broker")
+    nouns = ("duly_queue", "duly_task", "duly_tick", "duly_broker", "duly_orders", "duly_monitor")
 
     assert [name for name in documented if name.startswith(nouns) and name not in asked] == []
 

@@ -35,6 +35,8 @@ FIRING = 'ALERTS{alertstate="firing"}'
 TRUE_AFTER_A_STALL = {"DulyLeasesLost"}
 """A machine that stops for longer than a lease makes its workers lose it, and this is told."""
 STARTING = 503
+REPLICA = "sqlite+aiosqlite:///.duly/orders.db"
+"""The database itself: what is asked is whether the panel of its lag has an answer."""
 PROVOKED = {"DulyTasksQuarantined"}
 
 
@@ -88,7 +90,7 @@ def ask(local_run, tmp_path):
         if in_ci():
             pytest.fail("CI must have Prometheus (Debian's package prometheus)")
         pytest.skip("Prometheus is not installed (Debian's package prometheus)")
-    run = local_run("--port", "0")
+    run = local_run("--port", "0", DULY_ORDERS__REPLICA_URL=REPLICA)
     run.until("Pending orders checked", times=2)
     trouble(run)
     run.until("Task quarantined")
