@@ -22,6 +22,7 @@ def _load(name):
 
 
 fake = _load("fake_inspector")
+stand_in = _load("stand_in_provider")
 
 
 @pytest.fixture
@@ -65,3 +66,22 @@ def connect(build):
 async def client(connect):
     async with connect() as client:
         yield client
+
+
+@pytest.fixture
+def provider():
+    """An identity provider at which people may log in."""
+    server = stand_in.StandInProvider(int(fake.FrozenClock().now().timestamp()))
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def oidc(provider):
+    """Return settings by which the monitor lets people log in there."""
+    return {
+        "access": "oidc",
+        "oidc": {"issuer": provider.issuer, "client_id": "duly", "client_secret": "client s3cret+"},
+        "roles": {"viewer": ["staff"], "admin": ["ops"]},
+        "session": {"keys": "k" * 40},
+    }

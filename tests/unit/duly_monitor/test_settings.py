@@ -6,6 +6,9 @@ from duly.errors import ConfigError
 from duly.runtime.monitor_settings import MonitorSettings
 from duly_monitor.settings import Settings, check_access, is_loopback
 
+CLIENT = {"issuer": "https://login.example", "client_id": "duly", "client_secret": "x"}
+OIDC = {"access": "oidc", "oidc": CLIENT, "roles": {"admin": ["ops"]}}
+
 
 @pytest.mark.parametrize(
     "host",
@@ -54,6 +57,16 @@ def test_any_other_machine(host):
         {"access": "token"},
         {"access": "token", "tokens": {"ci": {}}},
         {"access": "proxy"},
+        {**OIDC, "oidc": {}},
+        {**OIDC, "oidc": {**CLIENT, "issuer": "http://login.example"}},
+        {**OIDC, "oidc": {**CLIENT, "client_id": ""}},
+        {**OIDC, "oidc": {**CLIENT, "client_secret": None}},
+        {**OIDC, "oidc": {**CLIENT, "client_secret_file": "/nowhere"}},
+        {**OIDC, "oidc": {**CLIENT, "scopes": ["profile"]}},
+        {**OIDC, "oidc": {**CLIENT, "ca_file": "/nowhere"}},
+        {**OIDC, "oidc": {**CLIENT, "redirect_url": "https://duly.example/login"}},
+        {**OIDC, "oidc": {**CLIENT, "redirect_url": "http://a.b/monitoring/login/callback"}},
+        {**OIDC, "roles": {}},
         {"tokens": {"ci": {"sha256": "0" * 64, "scopes": ["everything"]}}},
         {"session": {"keys": "short"}},
         {"session": {"keys": f"{'k' * 40} short"}},

@@ -30,13 +30,14 @@ from duly_monitor.incidents import Incidents
 from duly_monitor.links import Links
 from duly_monitor.live import Feed
 from duly_monitor.pages.login import LoginPages
+from duly_monitor.pages.oidc import OidcPages
 from duly_monitor.problems import Problems
 from duly_monitor.render import Renderer
 from duly_monitor.routes import OPEN_PATHS, Pages, routes
 from duly_monitor.security import Gate
 from duly_monitor.serving import listen, serve
 from duly_monitor.sessions import Sessions, key_of_password
-from duly_monitor.settings import check_access, password_of
+from duly_monitor.settings import check_access, client_secret_of, password_of
 
 
 def run(settings: Settings) -> int:
@@ -101,7 +102,7 @@ def build_app(
 
     sessions = _sessions(settings.monitor, clock)
     authentication = Authentication(settings.monitor, sessions, clock)
-    login = LoginPages(authentication, sessions, renderer) if authentication.by_page else None
+    login = _login(settings.monitor, authentication, sessions, renderer, clock)
     feed, supervisor = Feed(pages.fragments(), broken=broken), Supervisor()
     gate = Middleware(
         Gate,
@@ -143,6 +144,23 @@ def build_app(
     return app
 
 
+def _login(
+    settings: MonitorSettings,
+    authentication: Authentication,
+    sessions: Sessions,
+    renderer: Renderer,
+    clock: Clock,
+) -> LoginPages | OidcPages | None:
+    """Return the pages by which people log in; None: they log in by none."""
+    if settings.access == "oidc":
+        # Only now: httpx and cryptography take 13 MB, which the other modes do not need.
+        from duly_monitor.oidc.provider import Provider
+
+        provider = Provider(settings.oidc, clock)
+        return OidcPages(authentication, sessions, renderer, provider, settings.oidc.redirect_url)
+    return LoginPages(authentication, sessions, renderer) if authentication.by_page else None
+
+
 def _sessions(settings: MonitorSettings, clock: Clock) -> Sessions:
     """Return what signs sessions: with keys that every replica has."""
     keys = settings.session.keys.get_secret_value().split() if settings.session.keys else []
@@ -153,6 +171,8 @@ def _sessions(settings: MonitorSettings, clock: Clock) -> Sessions:
             passwords.insert(0, password_of(settings))
         text = "\0".join(passwords)
         keys = [key_of_password(text)]
+    if not keys and settings.access == "oidc":
+        keys = [key_of_password(client_secret_of(settings))]
     return Sessions(
         keys or [secrets.token_hex(32)], age=settings.session.age, path=settings.prefix, clock=clock
     )

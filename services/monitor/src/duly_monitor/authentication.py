@@ -19,6 +19,8 @@ from duly_monitor.sessions import Sessions
 from duly_monitor.settings import password_of
 
 ENTER: Final = "Enter the user name and password of this monitor."
+GROUPS: Final = "groups"
+"""Holds, in the data of a session, the groups of its user; a line each."""
 _LONGEST_NAME = 128
 
 
@@ -51,23 +53,28 @@ class Authentication:
 
     @property
     def by_page(self) -> bool:
-        """Whether people log in on a page of the monitor."""
-        return self._settings.access == "basic"
+        """Whether people log in by a page of the monitor."""
+        return self._settings.access in ("basic", "oidc")
 
     def identity(self, request: Request) -> Identity | Refusal:
         """Return who sends a request, or why it is denied."""
         scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
+        found: Identity | Refusal
         if scheme.lower() == "bearer" and self._tokens:
             return self._by_token(request, credentials.strip())
         match self._settings.access:
             case "local":
-                return self._of_role("local", self._settings.role or Role.ADMIN.value)
+                found = self._of_role("local", self._settings.role or Role.ADMIN.value)
             case "basic":
-                return self._by_password_or_session(request, scheme, credentials)
+                found = self._by_password_or_session(request, scheme, credentials)
             case "proxy":
-                return self._by_proxy(request)
+                found = self._by_proxy(request)
+            case "oidc":
+                found = self._by_groups(request)
             case _:
-                return Refusal(401, "Send a token of this monitor.", {"WWW-Authenticate": "Bearer"})
+                text = "Send a token of this monitor."
+                found = Refusal(401, text, {"WWW-Authenticate": "Bearer"})
+        return found
 
     def log_in(self, request: Request, user: str, password: str) -> Identity | Refusal:
         """Return the user of a name and a password, or why there is none."""
@@ -138,6 +145,19 @@ class Authentication:
             return Refusal(401, "The proxy does not say who you are; log in there.")
         groups = request.headers.get(proxy.groups_header, "").split(",")
         return self.of_groups(user, (group.strip() for group in groups))
+
+    def _by_groups(self, request: Request) -> Identity | Refusal:
+        """Return the user of a session that the identity provider began."""
+        session = self._sessions.of(request)
+        # Of another access mode: its user may have a name that somebody has at the provider.
+        if session is None or GROUPS not in session.data:
+            return Refusal(401, "Log in at the identity provider.", {"WWW-Authenticate": "Bearer"})
+        return self.of_groups(session.user, session.data[GROUPS].split("\n"))
+
+    def named_groups(self, groups: Iterable[str]) -> str:
+        """Return those groups that have a role, for the data of a session: others may be many."""
+        named = {name for names in self._settings.roles.values() for name in names}
+        return "\n".join(sorted(named & set(groups)))
 
     def of_groups(self, user: str, groups: Iterable[str]) -> Identity | Refusal:
         """Return a user with the highest role of the groups."""

@@ -26,6 +26,10 @@ class Guarded:
         """Return a route that shows something and is asked for by a form: its body is long."""
         return Route(path, self._audit.viewing(Permission.VIEW, endpoint), methods=["POST"])
 
+    def enter(self, path: str, endpoint: Endpoint, name: str) -> Route:
+        """Return a route by which a browser comes back from elsewhere, and is logged in."""
+        return Route(path, self._audit.acting(name, None, endpoint), methods=["GET"], name=name)
+
     def act(self, path: str, endpoint: Endpoint, permission: Permission | None, name: str) -> Route:
         """Return a route that changes something, by the name that the audit has for it."""
         guarded = self._audit.acting(name, permission, endpoint)

@@ -43,7 +43,7 @@ class Renderer:
             version=_version(),
             plural=wording.plural,
             identity=current,
-            logs_out=settings.access == "basic",
+            logs_out=settings.access in ("basic", "oidc"),
             may=lambda name: Permission(name) in current().permissions,
             release=__version__,
         )

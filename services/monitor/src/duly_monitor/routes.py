@@ -23,6 +23,7 @@ from duly_monitor.pages.bulk import BulkPages
 from duly_monitor.pages.enqueue import EnqueuePages
 from duly_monitor.pages.failures import FailurePages
 from duly_monitor.pages.login import LoginPages
+from duly_monitor.pages.oidc import OidcPages
 from duly_monitor.pages.queue import QueuePage
 from duly_monitor.pages.queues import QueuePages
 from duly_monitor.pages.rows import Rows
@@ -32,7 +33,8 @@ from duly_monitor.pages.servers import ServerPages
 from duly_monitor.pages.tasks import TaskPages
 from duly_monitor.permissions import Permission
 from duly_monitor.render import STATIC, Renderer
-from duly_monitor.security import LOG_IN, LOG_OUT
+from duly_monitor.security import LOG_IN, LOG_OUT, START
+from duly_monitor.settings import CALLBACK
 
 _YEAR_SECONDS = 365 * 24 * 3600
 OPEN_PATHS = ("/metrics",)
@@ -96,7 +98,7 @@ def routes(
     *,
     api: Sequence[BaseRoute],
     to: Guarded,
-    login: LoginPages | None,
+    login: LoginPages | OidcPages | None,
     live: Callable[[], str | None],
 ) -> list[BaseRoute]:
     """Return the map for one prefix.
@@ -138,11 +140,19 @@ def routes(
     ]
 
 
-def login_routes(at: str, login: LoginPages, to: Guarded) -> list[Route]:
+def login_routes(at: str, login: LoginPages | OidcPages, to: Guarded) -> list[Route]:
     """Return the way in, and out."""
+    ways_in = (
+        [
+            Route(f"{at}{START}", login.start, methods=["GET"]),
+            to.enter(f"{at}{CALLBACK}", login.callback, "log_in"),
+        ]
+        if isinstance(login, OidcPages)
+        else [to.act(f"{at}{LOG_IN}", login.log_in, None, "log_in")]
+    )
     return [
         Route(f"{at}{LOG_IN}", login.form, methods=["GET"]),
-        to.act(f"{at}{LOG_IN}", login.log_in, None, "log_in"),
+        *ways_in,
         to.act(f"{at}{LOG_OUT}", login.log_out, None, "log_out"),
     ]
 

@@ -21,7 +21,7 @@ from duly_monitor.audit import Act, Audit
 from duly_monitor.authentication import Authentication, Refusal
 from duly_monitor.peers import Proxies, same_place
 from duly_monitor.permissions import NOBODY, Identity, identify
-from duly_monitor.settings import is_loopback
+from duly_monitor.settings import CALLBACK, is_loopback
 
 Refuse = Callable[[Request, int, str], Response]
 """Makes the response to a request that is denied, of a status and a reason."""
@@ -52,6 +52,7 @@ HEADERS = {
 
 LOG_IN: Final = "/login"
 LOG_OUT: Final = "/logout"
+START: Final = "/login/start"
 CLOSED = (
     "Access to this monitor is disabled (monitor.access is 'closed'). To allow it from this "
     "machine only, set monitor.access to local. To allow it with a password, set monitor.access "
@@ -93,8 +94,10 @@ class Gate:
         self._access, self._authentication = settings.access, authentication
         proxy, at = settings.proxy, settings.prefix
         self._proxies = Proxies(proxy.networks, (proxy.user_header, proxy.groups_header))
+        self._callback = f"{at}{CALLBACK}"
         self._api, self._static = f"{at}/api/", f"{at}/static/"
         self._log_in = f"{at}{LOG_IN}"
+        self._ways_in = {self._log_in, f"{at}{START}", self._callback}
         self._open_paths = open_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -166,7 +169,9 @@ class Gate:
     def _admitted(self, request: Request) -> Identity | Refusal:
         """Return who sent a request that may go on, or why it may not."""
         most = self._most(request)
-        of_query = MAX_API_QUERY_BYTES if most == MAX_API_BODY_BYTES else MAX_QUERY_BYTES
+        # The codes of some identity providers have some thousand characters.
+        long = most == MAX_API_BODY_BYTES or request.scope["path"] == self._callback
+        of_query = MAX_API_QUERY_BYTES if long else MAX_QUERY_BYTES
         refusal = _oversized(request, most, of_query)
         if refusal is not None:
             return refusal
@@ -190,7 +195,7 @@ class Gate:
             return NOBODY  # They reveal nothing, and kubelets have no password.
         if self._access == "local" and not _is_local(request):
             return Refusal(403, NOT_LOCAL)
-        logs_in = self._authentication.by_page and path == self._log_in
+        logs_in = self._authentication.by_page and path in self._ways_in
         if path in self._open_paths or logs_in:
             return NOBODY
         if self._access == "closed":

@@ -61,13 +61,20 @@ class Sessions:
         self._keys = [hashlib.sha256(key.encode()).digest() for key in keys]
         self._age, self._path, self._clock = age, path or "/", clock
 
-    def begin(self, request: Request, response: Response, user: str, role: str) -> None:
-        """Log a user in: set the cookie of a session."""
+    def begin(
+        self,
+        request: Request,
+        response: Response,
+        user: str,
+        role: str,
+        data: dict[str, str] | None = None,
+    ) -> None:
+        """Log a user in: set the cookie of a session, with what else is known of the user."""
         ends = self._now() + round(self._age.total_seconds())
         self._set(
             request,
             response,
-            Signed(user=user, ends=ends, role=role),
+            Signed(user=user, ends=ends, role=role, data=data or {}),
             round(self._age.total_seconds()),
         )
 

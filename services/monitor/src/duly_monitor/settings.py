@@ -1,6 +1,9 @@
 """The monitor's settings: the shared sections, and what only their combination can get wrong."""
 
 from ipaddress import ip_address
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
 
 from duly.errors import ConfigError
 from duly.runtime.monitor_settings import MonitorSettings
@@ -8,6 +11,9 @@ from duly.runtime.secretfile import SecretFile, secret_of
 from duly.runtime.settings import Settings as SharedSettings
 from duly_monitor.permissions import Permission, Role
 from duly_monitor.sessions import LEAST_KEY_CHARACTERS
+
+CALLBACK: Final = "/login/callback"
+"""Where the identity provider sends browsers back to, under `monitor.prefix`."""
 
 
 class Settings(SharedSettings):
@@ -27,12 +33,25 @@ def is_loopback(host: str) -> bool:
     return (mapped or address).is_loopback
 
 
+def is_safe(address: str) -> bool:
+    """Tell whether an address is reached by TLS, or is on this machine."""
+    try:
+        parts = urlsplit(address)
+        host = parts.hostname or ""
+    except ValueError:
+        return False
+    return bool(host) and (
+        parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
+    )
+
+
 def check_access(settings: SharedSettings) -> None:
     """Refuse combinations that would open the monitor to more people than was meant, or to nobody.
 
     Raises:
         ConfigError: `local` on an address others can reach, `basic` without a password, `token`
-            without tokens, `proxy` without proxies, a scope that is none, a short key.
+            without tokens, `proxy` without proxies, `oidc` without a provider, a scope that is
+            none, a short key.
     """
     monitor = settings.monitor
     if monitor.access == "local" and not is_loopback(monitor.host):
@@ -55,6 +74,8 @@ def check_access(settings: SharedSettings) -> None:
             "monitor.access is 'proxy', but no proxy is named",
             remedy="set the addresses of the proxies, such as 10.0.0.0/8",
         )
+    if monitor.access == "oidc":
+        _check_provider(monitor)
     _check_scopes(monitor)
     _check_keys(monitor)
 
@@ -83,6 +104,62 @@ def _check_passwords(monitor: MonitorSettings) -> None:
             raise ConfigError(
                 f"monitor.users.{name}.password", "the password is empty", remedy="set one"
             )
+
+
+def client_secret_of(monitor: MonitorSettings) -> str:
+    """Return the secret of the monitor at its identity provider; "" for a public client.
+
+    Raises:
+        ConfigError: There are a secret and a file with it, or the file cannot be read.
+    """
+    oidc = monitor.oidc
+    path = oidc.client_secret_file
+    file = SecretFile("monitor.oidc.client_secret_file", path) if path else None
+    return secret_of("monitor.oidc.client_secret", oidc.client_secret, file) or ""
+
+
+def _check_provider(monitor: MonitorSettings) -> None:
+    oidc = monitor.oidc
+    if not is_safe(oidc.issuer):
+        raise ConfigError(
+            "monitor.oidc.issuer",
+            f"{oidc.issuer!r} is no address with https",
+            remedy="set the provider's, such as https://login.example/realms/shop",
+        )
+    if not oidc.client_id:
+        raise ConfigError(
+            "monitor.oidc.client_id", "it is empty", remedy="name the client made for the monitor"
+        )
+    if "openid" not in oidc.scopes:
+        raise ConfigError(
+            "monitor.oidc.scopes",
+            "'openid' is missing, without which there is no ID token",
+            remedy="add openid",
+        )
+    if oidc.redirect_url and not (
+        is_safe(oidc.redirect_url) and oidc.redirect_url.endswith(f"{monitor.prefix}{CALLBACK}")
+    ):
+        raise ConfigError(
+            "monitor.oidc.redirect_url",
+            f"{oidc.redirect_url!r} is not the address where this monitor takes log-ins",
+            remedy=f"let it begin with https:// and end in {monitor.prefix}{CALLBACK}",
+        )
+    if oidc.ca_file and not Path(oidc.ca_file).is_file():
+        raise ConfigError(
+            "monitor.oidc.ca_file", f"{oidc.ca_file}: there is no such file", remedy="mount it"
+        )
+    if not client_secret_of(monitor) and monitor.session.keys is None:
+        raise ConfigError(
+            "monitor.session.keys",
+            "neither these keys nor monitor.oidc.client_secret are set: nothing can sign sessions",
+            remedy="make one with: openssl rand -hex 32",
+        )
+    if monitor.role is None and not any(monitor.roles.values()):
+        raise ConfigError(
+            "monitor.roles",
+            "monitor.access is 'oidc', but no group has a role: nobody could get in",
+            remedy="name groups, such as {admin: [ops]}, or set monitor.role for everybody",
+        )
 
 
 def _check_scopes(monitor: MonitorSettings) -> None:

@@ -58,6 +58,40 @@ class ProxySettings(Section):
     )
 
 
+class OidcSettings(Section):
+    """`monitor.oidc`: the identity provider where people log in, with access: oidc."""
+
+    issuer: str = Field("", description="address of the provider, exactly as it names itself")
+    client_id: str = Field("", description="name of the monitor at the provider")
+    client_secret: SecretStr | None = Field(
+        None, description="secret of that client; neither it nor its file: a public client"
+    )
+    client_secret_file: str | None = Field(
+        None, description="file with that secret, read again for each log-in"
+    )
+    scopes: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        ("openid", "profile", "email"), description="what is asked for at the provider"
+    )
+    user_claim: str = Field(
+        "preferred_username", description="claim that names the user; where it is missing: sub"
+    )
+    groups_claim: str = Field(
+        "groups",
+        description="claim with the user's groups; dots lead into objects: realm_access.roles",
+    )
+    redirect_url: str = Field(
+        "",
+        description="where the provider sends browsers back to, ending in /login/callback; empty: "
+        "made of the address that the browser asked for",
+    )
+    ca_file: str | None = Field(
+        None, description="file with the certificates that sign the provider's, in PEM"
+    )
+    timeout: Duration = Field(
+        timedelta(seconds=5), description="how long one answer of the provider may take"
+    )
+
+
 class SessionSettings(Section):
     """`monitor.session`: cookies of people who are logged in."""
 
@@ -128,10 +162,11 @@ class MonitorSettings(Section):
     ui: bool = Field(
         default=True, description="serve pages and API; false: /metrics and the probes only"
     )
-    access: Literal["closed", "local", "basic", "token", "proxy"] = Field(
+    access: Literal["closed", "local", "basic", "token", "proxy", "oidc"] = Field(
         "closed",
         description="closed: nobody; local: loopback, no login; basic: user name and password; "
-        "token: programs with a token; proxy: whom a proxy names",
+        "token: programs with a token; proxy: whom a proxy names; oidc: whom an identity provider "
+        "names",
     )
     username: str = Field("duly", description="user name for access: basic")
     password: SecretStr | None = Field(
@@ -152,6 +187,7 @@ class MonitorSettings(Section):
         default_factory=dict, description="groups whose members have the role"
     )
     proxy: ProxySettings = ProxySettings()
+    oidc: OidcSettings = OidcSettings()
     session: SessionSettings = SessionSettings()
     environment: str = Field("", description="badge on every page, for example production")
     audit: AuditSettings = AuditSettings()

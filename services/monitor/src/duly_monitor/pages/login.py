@@ -27,13 +27,13 @@ class LoginPages:
 
     async def form(self, request: Request) -> Response:
         """Show the form."""
-        return self._page(self._next(request.query_params.get("next", "")))
+        return self._page(path_inside(self._renderer, request.query_params.get("next", "")))
 
     async def log_in(self, request: Request) -> Response:
         """Check name and password, begin a session, and go where the user wanted to go."""
         fields = await _fields(request)
         user, password = fields.get("username", "")[:128], fields.get("password", "")
-        wanted = self._next(fields.get("next", ""))
+        wanted = path_inside(self._renderer, fields.get("next", ""))
         act = act_of(request)
         act.target = f"user={user}"
         found = self._authentication.log_in(request, user, password)
@@ -60,13 +60,14 @@ class LoginPages:
             "login.html", status=status, code=401, wanted=wanted, user=user, error=error
         )
 
-    def _next(self, wanted: str) -> str:
-        """Return a path of this monitor; its first page for anything else."""
-        home = f"{self._renderer.prefix}/"
-        # A browser reads //host and /\\host as other hosts.
-        inside = wanted.startswith(home) and not wanted.startswith(("//", "/\\"))
-        plain = wanted.isascii() and wanted.isprintable() and "\\" not in wanted
-        return quote(wanted, safe="/?&=%:@+,;!*'()~.-_$") if inside and plain else home
+
+def path_inside(renderer: Renderer, wanted: str) -> str:
+    """Return a path of this monitor; that of its first page for anything else."""
+    home = f"{renderer.prefix}/"
+    # A browser reads //host and /\\host as other hosts.
+    inside = wanted.startswith(home) and not wanted.startswith(("//", "/\\"))
+    plain = wanted.isascii() and wanted.isprintable() and "\\" not in wanted
+    return quote(wanted, safe="/?&=%:@+,;!*'()~.-_$") if inside and plain else home
 
 
 async def _fields(request: Request) -> dict[str, str]:

@@ -1,0 +1,1 @@
+"""Logging in at an identity provider, by OpenID Connect."""
