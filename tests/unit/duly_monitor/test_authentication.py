@@ -123,6 +123,18 @@ async def test_guessing_a_password_is_slowed_down(connect):
     assert int(answer.headers["Retry-After"]) >= 1
 
 
+async def test_a_user_whose_password_is_in_a_file_gets_a_new_one_at_once(connect, tmp_path):
+    path = tmp_path / "password"
+    path.write_text("first")
+    users = {"vera": {"password_file": str(path)}}
+    async with connect(access="basic", users=users) as client:
+        first, second = basic("vera", "first"), basic("vera", "second")
+        assert (await client.get("/monitoring/", headers=first)).status_code == 200
+        path.write_text("second")
+        assert (await client.get("/monitoring/", headers=second)).status_code == 200
+        assert (await client.get("/monitoring/", headers=first)).status_code == 401
+
+
 async def test_a_proxy_names_user_and_groups(connect, inspector):
     headers = {"X-Forwarded-User": "ada", "X-Forwarded-Groups": "staff, ops"}
     async with connect(peer="10.0.0.9", **PROXY, headers=headers) as client:

@@ -6,6 +6,7 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
+from duly.runtime.secretfile import SecretFile
 from duly.testing.clock import FrozenClock
 from duly_monitor.sessions import Sessions, key_of_password
 
@@ -58,6 +59,22 @@ def test_keys_are_rotated(make):
 
     assert make(NEW, OLD).of(request(old)) is not None
     assert make(NEW).of(request(old)) is None
+
+
+def test_keys_in_a_file_are_rotated_without_a_restart(clock, tmp_path):
+    path = tmp_path / "keys"
+    path.write_text(OLD)
+    file = SecretFile("monitor.session.keys_file", str(path))
+    sessions = Sessions([OLD], age=timedelta(hours=1), path="/monitoring", clock=clock, file=file)
+    old = cookie_of(sessions).partition(";")[0]
+    path.write_text(f"{NEW} {OLD}\n")
+    new = cookie_of(sessions).partition(";")[0]
+    assert old != new
+    assert sessions.of(request(old)) is not None
+
+    path.write_text(NEW)
+    assert sessions.of(request(old)) is None
+    assert sessions.of(request(new)) is not None
 
 
 def test_a_session_ends(make, clock):

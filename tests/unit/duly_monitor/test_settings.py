@@ -68,7 +68,10 @@ def test_any_other_machine(host):
         {**OIDC, "oidc": {**CLIENT, "redirect_url": "http://a.b/monitoring/login/callback"}},
         {**OIDC, "roles": {}},
         {"tokens": {"ci": {"sha256": "0" * 64, "scopes": ["everything"]}}},
+        {"access": "basic", "users": {"ada": {"password_file": "/nowhere"}}},
         {"session": {"keys": "short"}},
+        {"session": {"keys": " "}},
+        {"session": {"keys_file": "/nowhere"}},
         {"session": {"keys": f"{'k' * 40} short"}},
     ],
 )

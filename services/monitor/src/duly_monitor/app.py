@@ -19,6 +19,7 @@ from duly.engine.inspection.inspector import Inspector
 from duly.errors import BrokerDownError, DulyError
 from duly.runtime import logs, service
 from duly.runtime.monitor_settings import MonitorSettings
+from duly.runtime.secretfile import SecretFile
 from duly.runtime.settings import Settings
 from duly.runtime.supervision import Supervisor
 from duly_monitor.api.routes import api_routes
@@ -37,7 +38,13 @@ from duly_monitor.routes import OPEN_PATHS, Pages, routes
 from duly_monitor.security import Gate
 from duly_monitor.serving import listen, serve
 from duly_monitor.sessions import Sessions, key_of_password
-from duly_monitor.settings import check_access, client_secret_of, password_of
+from duly_monitor.settings import (
+    check_access,
+    client_secret_of,
+    password_of,
+    session_keys_of,
+    user_password_of,
+)
 
 
 def run(settings: Settings) -> int:
@@ -163,10 +170,11 @@ def _login(
 
 def _sessions(settings: MonitorSettings, clock: Clock) -> Sessions:
     """Return what signs sessions: with keys that every replica has."""
-    keys = settings.session.keys.get_secret_value().split() if settings.session.keys else []
+    path = settings.session.keys_file
+    file = SecretFile("monitor.session.keys_file", path) if path else None
+    keys = (session_keys_of(settings) or "").split()
     if not keys and settings.access == "basic":
-        users = sorted(settings.users.items())
-        passwords = [user.password.get_secret_value() for _, user in users]
+        passwords = [user_password_of(settings, name) for name in sorted(settings.users)]
         if settings.password is not None or settings.password_file is not None:
             passwords.insert(0, password_of(settings))
         text = "\0".join(passwords)
@@ -174,7 +182,11 @@ def _sessions(settings: MonitorSettings, clock: Clock) -> Sessions:
     if not keys and settings.access == "oidc":
         keys = [key_of_password(client_secret_of(settings))]
     return Sessions(
-        keys or [secrets.token_hex(32)], age=settings.session.age, path=settings.prefix, clock=clock
+        keys or [secrets.token_hex(32)],
+        age=settings.session.age,
+        path=settings.prefix,
+        clock=clock,
+        file=file,
     )
 
 

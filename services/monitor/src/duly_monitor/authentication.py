@@ -16,7 +16,7 @@ from duly.runtime.secretfile import SecretFile
 from duly_monitor.attempts import Attempts
 from duly_monitor.permissions import CHANGES, NOBODY, ROLES, Identity, Permission, Role
 from duly_monitor.sessions import Sessions
-from duly_monitor.settings import password_of
+from duly_monitor.settings import password_of, user_password_of
 
 ENTER: Final = "Enter the user name and password of this monitor."
 GROUPS: Final = "groups"
@@ -43,8 +43,7 @@ class Authentication:
     def __init__(self, settings: MonitorSettings, sessions: Sessions, clock: Clock) -> None:
         self._settings, self._sessions = settings, sessions
         self._attempts = Attempts(clock)
-        path = settings.password_file
-        self._file = SecretFile("monitor.password_file", path) if path else None
+        self._files = _password_files(settings)
         self._users = _users(settings)
         self._tokens = [
             (token.sha256, self._limited(Identity(name, "token", _permissions(token.scopes))))
@@ -94,9 +93,8 @@ class Authentication:
     def _known(self, user: str) -> tuple[bytes, str] | None:
         """Return the digest of a user's password as it is now, and the role."""
         found = self._users.get(user)
-        if found is None or self._file is None or user != self._settings.username:
-            return found
-        return _digest(self._file.read()), found[1]
+        file = self._files.get(user)
+        return found if found is None or file is None else (_digest(file.read()), found[1])
 
     def _by_password_or_session(
         self, request: Request, scheme: str, credentials: str
@@ -182,13 +180,25 @@ class Authentication:
 def _users(settings: MonitorSettings) -> dict[str, tuple[bytes, str]]:
     """Return the digest of the password and the role, by name."""
     users = {
-        name: (_digest(user.password.get_secret_value()), str(user.role))
+        name: (_digest(user_password_of(settings, name)), str(user.role))
         for name, user in settings.users.items()
     }
     password = password_of(settings)
     if password:
         users[settings.username] = (_digest(password), settings.role or Role.ADMIN.value)
     return users
+
+
+def _password_files(settings: MonitorSettings) -> dict[str, SecretFile]:
+    """Return the files with passwords, by the user whose it is."""
+    files = {
+        name: SecretFile(f"monitor.users.{name}.password_file", user.password_file)
+        for name, user in settings.users.items()
+        if user.password_file
+    }
+    if settings.password_file:
+        files[settings.username] = SecretFile("monitor.password_file", settings.password_file)
+    return files
 
 
 def _digest(password: str) -> bytes:

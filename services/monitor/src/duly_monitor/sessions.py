@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from duly.clock import Clock
+from duly.runtime.secretfile import SecretFile
 
 _SALT: Final = b"duly monitor session"
 _MOST_BYTES = 4_096
@@ -49,7 +50,15 @@ def key_of_password(password: str) -> str:
 class Sessions:
     """Signs and reads the cookies of one monitor."""
 
-    def __init__(self, keys: Sequence[str], *, age: timedelta, path: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        keys: Sequence[str],
+        *,
+        age: timedelta,
+        path: str,
+        clock: Clock,
+        file: SecretFile | None = None,
+    ) -> None:
         """Take the keys, the signing one first.
 
         Args:
@@ -57,9 +66,15 @@ class Sessions:
             age: How long a session lasts.
             path: Under which path the browser sends the cookie.
             clock: Says when a session has ended.
+            file: Holds the keys as they are now; without it, or without a key in it, `keys` serve.
         """
-        self._keys = [hashlib.sha256(key.encode()).digest() for key in keys]
+        self._given, self._file = keys, file
         self._age, self._path, self._clock = age, path or "/", clock
+
+    @property
+    def _keys(self) -> list[bytes]:
+        read = self._file.read().split() if self._file else []
+        return [hashlib.sha256(key.encode()).digest() for key in read or self._given]
 
     def begin(
         self,
@@ -130,9 +145,8 @@ class Sessions:
         text, _, signature = request.cookies.get(_name(use), "")[:_MOST_BYTES].partition(".")
         if not text or not signature.isascii() or not text.isascii():
             return None
-        if not any(
-            hmac.compare_digest(signature, self._signature(key, text)) for key in self._keys
-        ):
+        keys = self._keys
+        if not any(hmac.compare_digest(signature, self._signature(key, text)) for key in keys):
             return None
         try:
             raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

@@ -91,6 +91,30 @@ def password_of(monitor: MonitorSettings) -> str:
     return secret_of("monitor.password", monitor.password, file) or ""
 
 
+def user_password_of(monitor: MonitorSettings, name: str) -> str:
+    """Return the password of one of `monitor.users` as it is now; "" for none.
+
+    Raises:
+        ConfigError: There are a password and a file with it, or the file cannot be read.
+    """
+    user, key = monitor.users[name], f"monitor.users.{name}.password"
+    file = SecretFile(f"{key}_file", user.password_file) if user.password_file else None
+    given = user.password if user.password.get_secret_value() else None
+    return secret_of(key, given, file) or ""
+
+
+def session_keys_of(monitor: MonitorSettings) -> str | None:
+    """Return the keys that sign sessions, as they are now; None: none are set.
+
+    Raises:
+        ConfigError: There are keys and a file with them, or the file cannot be read.
+    """
+    session = monitor.session
+    path = session.keys_file
+    file = SecretFile("monitor.session.keys_file", path) if path else None
+    return secret_of("monitor.session.keys", session.keys, file)
+
+
 def _check_passwords(monitor: MonitorSettings) -> None:
     if not password_of(monitor) and not monitor.users:
         raise ConfigError(
@@ -99,10 +123,12 @@ def _check_passwords(monitor: MonitorSettings) -> None:
             remedy="set monitor.password or DULY_MONITOR__PASSWORD, monitor.password_file, or name "
             "monitor.users",
         )
-    for name, user in monitor.users.items():
-        if not user.password.get_secret_value():
+    for name in monitor.users:
+        if not user_password_of(monitor, name):
             raise ConfigError(
-                f"monitor.users.{name}.password", "the password is empty", remedy="set one"
+                f"monitor.users.{name}.password",
+                "the password is empty",
+                remedy="set one, or password_file",
             )
 
 
@@ -148,7 +174,7 @@ def _check_provider(monitor: MonitorSettings) -> None:
         raise ConfigError(
             "monitor.oidc.ca_file", f"{oidc.ca_file}: there is no such file", remedy="mount it"
         )
-    if not client_secret_of(monitor) and monitor.session.keys is None:
+    if not client_secret_of(monitor) and session_keys_of(monitor) is None:
         raise ConfigError(
             "monitor.session.keys",
             "neither these keys nor monitor.oidc.client_secret are set: nothing can sign sessions",
@@ -181,10 +207,10 @@ def _check_scopes(monitor: MonitorSettings) -> None:
 
 
 def _check_keys(monitor: MonitorSettings) -> None:
-    keys = monitor.session.keys
+    keys = session_keys_of(monitor)
     if keys is None:
         return
-    if any(len(key) < LEAST_KEY_CHARACTERS for key in keys.get_secret_value().split()):
+    if not keys.split() or any(len(key) < LEAST_KEY_CHARACTERS for key in keys.split()):
         raise ConfigError(
             "monitor.session.keys",
             f"a key is shorter than {LEAST_KEY_CHARACTERS} characters",

@@ -30,6 +30,9 @@ class UserSettings(Section):
     password: SecretStr = Field(
         SecretStr(""), description="password of the user, required with access: basic"
     )
+    password_file: str | None = Field(
+        None, description="file with that password, read again for each log-in"
+    )
     role: RoleName = Field("viewer", description="what the user may do")
 
 
@@ -99,6 +102,9 @@ class SessionSettings(Section):
         None,
         description="keys that sign cookies, separated by spaces, the newest first; empty: one "
         "made of the password or of the client's secret",
+    )
+    keys_file: str | None = Field(
+        None, description="file with those keys, read again for each request"
     )
     age: Duration = Field(
         timedelta(hours=12), description="how long a log-in lasts, whatever is done meanwhile"
