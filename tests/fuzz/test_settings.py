@@ -142,7 +142,8 @@ def test_every_secret_is_known():
     broker = ["redis.url", "redis.password", "redis.sentinel.password"]
 
     orders = ["orders.replica_url", "orders.http.token"]
-    monitor = ["monitor.password", "monitor.users.<name>.password", "monitor.session.keys"]
+    monitor = ["monitor.password", "monitor.users.<name>.password"]
+    monitor += ["monitor.oidc.client_secret", "monitor.session.keys"]
 
     assert [*broker, "database.url", *orders, *monitor, "log.mask_key", "outbox.url"] == HIDDEN
 
