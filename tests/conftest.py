@@ -129,3 +129,13 @@ def stopwatch():
     watch = Stopwatch()
     yield watch
     watch.end()
+
+
+@pytest.fixture
+def collector():
+    """A collector of traces on a port of its own."""
+    from tests.otlp import Collector  # few tests pay for protobuf
+
+    collector = Collector()
+    yield collector
+    collector.close()

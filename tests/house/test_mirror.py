@@ -24,6 +24,7 @@ ELSEWHERE: dict[str, str] = {
     "duly/runtime/outline.py": "test_loading.py and test_reference.py, which walk it",
     "duly/runtime/output.py": "test_logs.py and test_lines.py, which write through it",
     "duly/runtime/settings.py": "test_loading.py, by files and variables",
+    "duly/runtime/tracing_settings.py": "test_exporting.py and test_loading.py, which read it",
     "duly/runtime/yamlfile.py": "test_loading.py, by files",
     "duly/testing/": "tests/unit/duly/testing, and every test that starts a server with them",
 }

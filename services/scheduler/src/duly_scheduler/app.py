@@ -19,6 +19,7 @@ from duly.engine.maintenance.maintainer import Maintainer
 from duly.engine.middleware import Middleware
 from duly.errors import BrokerError
 from duly.runtime import logs, service
+from duly.runtime.exporting import exporting
 from duly.runtime.metrics import SchedulerMetrics, new_registry
 from duly.runtime.probes import Probes
 from duly.runtime.supervision import Supervisor
@@ -93,6 +94,7 @@ async def schedule(
     outage = service.Outage(on_error=metrics.broker_errors.inc)
     supervisor = Supervisor(bound=settings.worker.lease, stopping=stop.is_set)
     async with (
+        exporting(settings.tracing, registry, service="scheduler"),
         Ticks.connect(settings.redis, history_age=settings.scheduler.history_age, app=app) as ticks,
         Maintainer.open(
             settings.redis,

@@ -14,6 +14,7 @@ from duly.engine.worker.server_metrics import ServerMetrics
 from duly.errors import ConfigError, DulyError
 from duly.integrations.relaying import relaying
 from duly.runtime import logs, service
+from duly.runtime.exporting import exporting
 from duly.runtime.metrics import WorkerMetrics, new_registry
 from duly.runtime.probes import Probes
 from duly.runtime.supervision import Supervisor
@@ -58,6 +59,7 @@ async def work(settings: Settings, app: App, options: ServerOptions, stop: async
     counts = CountTasks(registry, metrics.quarantined)
     try:
         async with (
+            exporting(settings.tracing, registry, service="worker"),
             Server.open(
                 settings.redis,
                 options,

@@ -21,6 +21,7 @@ from duly.runtime.durations import parse_duration
 from duly.runtime.monitor_settings import MonitorSettings
 from duly.runtime.order_settings import OrdersSettings
 from duly.runtime.section import Duration, Section
+from duly.runtime.tracing_settings import TracingSettings
 
 
 def _bare_host(value: str) -> str:
@@ -275,6 +276,7 @@ class Settings(Section):
     monitor: MonitorSettings = MonitorSettings()
     metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
+    tracing: TracingSettings = TracingSettings()
     queues: dict[QueueName, QueueSettings] = Field(default_factory=lambda: dict(DEFAULT_QUEUES))
     archive: ArchiveSettings = ArchiveSettings()
     scheduler: SchedulerSettings = SchedulerSettings()

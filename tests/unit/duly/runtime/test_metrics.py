@@ -19,6 +19,7 @@ from duly.runtime.metrics import (
     WorkerMetrics,
     new_registry,
 )
+from duly.runtime.spanexport import SpanMetrics
 from duly_monitor.metrics import Vitals
 
 DOCUMENT = Path(__file__).parents[4] / "docs" / "telemetry.md"
@@ -62,7 +63,9 @@ class Exporter:
 
 
 class Idle:
-    """A server that serves nothing."""
+    """A server that serves nothing, and exports no spans."""
+
+    exported = dropped = 0
 
     class receiver:  # noqa: N801
         permits = list
@@ -78,6 +81,7 @@ async def every_registry():
     CountedSource(None, worker, replica=True)
     SchedulerMetrics(scheduler)
     await QueueMetrics(scheduler, {}, SystemClock()).run_once(Exporter())
+    scheduler.register(SpanMetrics(Idle))
     return worker, scheduler, Vitals(None, lambda: None).registry
 
 
