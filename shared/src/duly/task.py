@@ -197,6 +197,8 @@ class Replacement(msgspec.Struct, kw_only=True):
 
 SLOT_HEADER = "duly-slot"
 """Header of a tick's task: "ms of its slot, ms of the next one", separated by a space."""
+ATTEMPTED_HEADER = "duly-attempted"
+"""Header of a task that has run, if that was traced: its last attempt as a `traceparent`."""
 _ALONE = Outside()
 _KEYS = uuid.UUID("5f9e1b52-6a3c-5d84-9f0e-2c7b8d1a4e63")
 """The namespace of idempotency keys. It must never change, or the keys of live tasks would."""

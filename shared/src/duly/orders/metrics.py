@@ -6,6 +6,7 @@ from contextlib import aclosing
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from duly.clock import Clock, SystemClock
+from duly.engine.middleware.tracing import child
 from duly.orders.page import Page
 from duly.orders.source import Source, Sweep
 from duly.runtime.metrics import SECONDS
@@ -64,7 +65,7 @@ class CountedSource:
         with self._reading.track_inprogress():
             async with aclosing(self._source.pages(sweep)) as pages:
                 try:
-                    async for page in pages:
+                    while (page := await self._next(pages)) is not None:
                         self._page_seconds.observe(self._clock.monotonic() - asked)
                         self._found.inc(len(page.orders))
                         if self._lag is not None and page.lag is not None:
@@ -76,3 +77,10 @@ class CountedSource:
                     self._errors.inc()
                     raise
         self._sweeps.inc()
+
+    async def _next(self, pages: AsyncGenerator[Page, None]) -> Page | None:
+        with child("read page", "INTERNAL", {}, scope="duly.orders") as span:
+            page = await anext(pages, None)
+            if span is not None:
+                span.set_attribute("duly.orders", len(page.orders) if page is not None else 0)
+            return page

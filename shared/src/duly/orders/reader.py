@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Dialect, Select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from duly.engine.middleware.tracing import child
 from duly.orders.view import View
 
 _LAG = (
@@ -25,6 +26,7 @@ class Reader:
     def __init__(self, connection: AsyncConnection, limit: timedelta) -> None:
         self._connection, self._limit = connection, limit.total_seconds()
         self.dialect: Dialect = connection.dialect
+        self._about = _about(connection)
 
     async def rows(self, statement: Select[Any], bounds: Mapping[str, Any]) -> list[Any]:
         """Return the rows of a statement with these values bound.
@@ -53,6 +55,13 @@ class Reader:
             TimeoutError: The database is silent.
             sqlalchemy.exc.DBAPIError: It failed.
         """
+        with child("SELECT", "CLIENT", self._about, scope="duly.orders") as span:
+            names, rows = await self._fetched(statement, values)
+            if span is not None:
+                span.set_attribute("db.response.returned_rows", len(rows))
+            return names, rows
+
+    async def _fetched(self, statement: str, values: Any) -> tuple[list[str], list[Any]]:  # noqa: ANN401
         async with asyncio.timeout(self._limit):
             result = await self._connection.exec_driver_sql(statement, values)
             cursor: Any = result.cursor
@@ -71,6 +80,23 @@ class Reader:
             return None
         _, ((seconds,),) = await self.raw(_LAG)
         return None if seconds is None else max(0.0, round(float(seconds), 3))
+
+
+def _about(connection: AsyncConnection) -> dict[str, Any]:
+    """Return the attributes of a span that reads: where it does, and nothing of the statement."""
+    url = connection.engine.url
+    about: dict[str, Any] = {
+        "db.system.name": connection.dialect.name,
+        "db.operation.name": "SELECT",
+    }
+    if connection.dialect.name != "sqlite":
+        known = {
+            "db.namespace": url.database,
+            "server.address": url.host,
+            "server.port": url.port,
+        }
+        about.update({name: value for name, value in known.items() if value})
+    return about
 
 
 async def divided(

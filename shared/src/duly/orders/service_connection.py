@@ -12,9 +12,11 @@ from urllib.parse import urlencode, urlsplit
 
 from typing_extensions import override
 
+from duly.engine.middleware.tracing import child, headers_of_current_span
 from duly.errors import ConfigError
 from duly.runtime import threads
 from duly.runtime.order_settings import HttpSourceSettings
+from duly.runtime.traceparent import TRACEPARENT, TRACESTATE
 
 URL_KEY: Final = "orders.http.url"
 TOKEN_KEY: Final = "orders.http.token"  # noqa: S105 - the name of a setting
@@ -108,9 +110,23 @@ class ServiceConnection:
             OSError: The service cannot be reached.
             http.client.HTTPException: It does not speak HTTP.
         """
+        place = self._place
+        about = {
+            "http.request.method": "GET",
+            "server.address": place.host,
+            "server.port": place.port or (443 if place.secure else 80),
+            "url.path": place.path,
+            "url.scheme": "https" if place.secure else "http",
+        }
         try:
-            async with asyncio.timeout(self._seconds):
-                return await threads.start(self._get, parameters)
+            with child("GET", "CLIENT", about, scope="duly.orders") as span:
+                # The service belongs to the trace as well; it is told nothing else of it.
+                sent = {**self._headers, **_trace_headers()}
+                async with asyncio.timeout(self._seconds):
+                    answer = await threads.start(self._get, parameters, sent)
+                if span is not None:
+                    span.set_attribute("http.response.status_code", answer.status)
+                return answer
         except BaseException:
             self.close()
             raise
@@ -126,12 +142,12 @@ class ServiceConnection:
         with suppress(OSError):
             used.close()
 
-    def _get(self, parameters: Mapping[str, str]) -> Answer:
+    def _get(self, parameters: Mapping[str, str], headers: Mapping[str, str]) -> Answer:
         ends = time.monotonic() + self._seconds
         place = self._place
         used = self._http = self._http or self._opened()
         query = "&".join(filter(None, (place.query, urlencode(parameters))))
-        used.request("GET", f"{place.path}?{query}", headers=self._headers)
+        used.request("GET", f"{place.path}?{query}", headers=dict(headers))
         response = used.getresponse()
         if (response.length or 0) > self._most:
             raise TooLargeError
@@ -155,6 +171,12 @@ class ServiceConnection:
                 place.host, place.port, timeout=self._seconds, context=self._context
             )
         return http.client.HTTPConnection(place.host, place.port, timeout=self._seconds)
+
+
+def _trace_headers() -> dict[str, str]:
+    """Return W3C's headers of the current trace, without what else travels with a task."""
+    found = headers_of_current_span()
+    return {name: found[name] for name in (TRACEPARENT, TRACESTATE) if name in found}
 
 
 def _trusting(ca_file: str | None) -> ssl.SSLContext:

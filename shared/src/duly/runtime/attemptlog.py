@@ -4,17 +4,16 @@ The context of an attempt stands in a context variable, which asyncio tasks and 
 handler inherit. Nothing is looked up, let alone formatted, unless a line is written.
 """
 
-import re
 import sys
 from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any, Final
 
+from duly.runtime.traceparent import parent_of
 from duly.task import TaskContext
 
 ATTEMPT: Final[ContextVar[TaskContext | None]] = ContextVar("duly_attempt", default=None)
 """What runs here; None: no handler."""
-_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 def with_attempt(fields: dict[str, Any]) -> dict[str, Any]:
@@ -40,5 +39,5 @@ def trace_id_of(headers: Mapping[str, str]) -> str:
         here = get_current_span().get_span_context()
         if here.is_valid:
             return f"{here.trace_id:032x}"
-    found = _TRACEPARENT.match(headers.get("traceparent", ""))
-    return found[1] if found else ""
+    found = parent_of(headers)
+    return found.trace_id if found else ""

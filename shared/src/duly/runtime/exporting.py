@@ -16,13 +16,11 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from duly.errors import ConfigError
-from duly.runtime.tracing_settings import TracingSettings, is_address
+from duly.runtime.tracing_settings import PROVIDER_VARIABLE, TracingSettings, is_address
 
 if TYPE_CHECKING:
     from duly.runtime.spanexport import SpanExport
 
-PROVIDER_VARIABLE: Final = "OTEL_PYTHON_TRACER_PROVIDER"
-"""With it OpenTelemetry's API makes a provider by itself when it is first asked for one."""
 DEFAULT_RATIO: Final = 0.1
 _PATH: Final = "/v1/traces"
 _FIXED: Final = {"always_on": 1.0, "always_off": 0.0}

@@ -28,6 +28,8 @@ _SAMPLED: Final = trace.TraceFlags(trace.TraceFlags.SAMPLED)
 _DROPPED: Final = trace.TraceFlags(trace.TraceFlags.DEFAULT)
 _PLAIN: Final = (str, bool, int, float)
 """Types of values that are kept; sequences of them, too."""
+KEPT: Final = Context({"duly-kept": True})
+"""Where a span begins a trace that is kept, whatever its id."""
 Sink = Callable[["KeptSpan"], None]
 """Takes each span that has ended. It must neither wait nor raise."""
 
@@ -159,7 +161,7 @@ class Tracer(trace.Tracer):
             kept = bool(parent.trace_flags & trace.TraceFlags.SAMPLED)
         else:
             trace_id, parent_id = random.getrandbits(128) or 1, 0
-            kept = self.keeps(trace_id)
+            kept = context is KEPT or self.keeps(trace_id)
         flags = _SAMPLED if kept else _DROPPED
         own = trace.SpanContext(trace_id, random.getrandbits(64) or 1, False, flags, state)  # noqa: FBT003
         if not kept:
@@ -209,7 +211,7 @@ class Provider(trace.TracerProvider):
     """Gives tracers whose spans go to one sink; see `Tracer`."""
 
     def __init__(self, sink: Sink, ratio: float) -> None:
-        self._sink, self._ratio = sink, ratio
+        self._sink, self.ratio = sink, ratio
 
     @override
     def get_tracer(
@@ -219,7 +221,8 @@ class Provider(trace.TracerProvider):
         schema_url: str | None = None,
         attributes: types.Attributes = None,
     ) -> Tracer:
-        return Tracer(self._sink, self._ratio, instrumenting_module_name[:LONGEST_TEXT])
+        del instrumenting_library_version, schema_url, attributes
+        return Tracer(self._sink, self.ratio, instrumenting_module_name[:LONGEST_TEXT])
 
 
 @contextmanager

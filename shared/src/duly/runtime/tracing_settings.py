@@ -1,12 +1,15 @@
 """`tracing`: where spans go, and how many of them."""
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Final
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
 from duly.runtime.section import Duration, Section
+
+PROVIDER_VARIABLE: Final = "OTEL_PYTHON_TRACER_PROVIDER"
+"""With it OpenTelemetry's API makes a provider by itself when it is first asked for one."""
 
 
 class TracingSettings(Section):

@@ -16,6 +16,7 @@ from duly.engine.enqueue.client import BATCHES_AHEAD
 from duly.engine.enqueue.enqueuer import Enqueuer, Results, tasks_of
 from duly.engine.enqueue.request import Request
 from duly.engine.enqueue.sessions import Sessions
+from duly.engine.middleware.tracing import sending
 from duly.engine.storage.store import BATCH
 from duly.engine.transport.turns import Begun, finished
 from duly.errors import DulyError, EnqueueError
@@ -104,8 +105,12 @@ class BlockingClient:
             headers=headers,
             group=group,
         )
-        with self._opened().take() as enqueuer:
-            return finished(enqueuer.enqueue(request))
+        queue = request.queue or job.policy.queue
+        with self._opened().take() as enqueuer, sending(queue, job.kind) as span:
+            task = finished(enqueuer.enqueue(request))
+            if span is not None:
+                span.set_attribute("messaging.message.id", task.id)
+            return task
 
     def enqueue_many(self, requests: Iterable[Request | Job]) -> list[Task]:
         """Enqueue several jobs, all or none of each batch; see `Client.enqueue_many`."""
@@ -113,15 +118,18 @@ class BlockingClient:
 
     def start(self, flow: Node, *, flow_id: str | None = None) -> str:
         """Enqueue a chain or a group, whole or not at all; see `Client.start`."""
-        with self._opened().take() as enqueuer:
+        with self._opened().take() as enqueuer, sending("", ""):
             return finished(enqueuer.start(flow, flow_id))
 
     def try_enqueue_many(
         self, requests: Iterable[Request | Job], *, whole: bool = False
     ) -> list[Task | EnqueueError]:
         """Enqueue what can be; see `Client.try_enqueue_many`."""
-        with self._opened().take() as enqueuer:
-            return _added(enqueuer, requests, whole=whole)
+        with self._opened().take() as enqueuer, sending("", "") as span:
+            results = _added(enqueuer, requests, whole=whole)
+            if span is not None:
+                span.set_attribute("messaging.batch.message_count", len(results))
+            return results
 
     def ping(self) -> None:
         """Return when the broker answers; refuse one that would lose tasks. See `Client.ping`."""

@@ -12,6 +12,7 @@ from duly.engine.enqueue.batcher import Batcher
 from duly.engine.enqueue.declared_queues import DeclaredQueues
 from duly.engine.enqueue.enqueuer import Enqueuer, Results, tasks_of
 from duly.engine.enqueue.request import Request
+from duly.engine.middleware.tracing import recorded, sending
 from duly.engine.storage.store import BATCH, Store
 from duly.errors import EnqueueError
 from duly.flow import Node
@@ -120,6 +121,15 @@ class Client:
             headers=headers,
             group=group,
         )
+        if recorded() is None:
+            return await self._enqueue(request)
+        with sending(request.queue or job.policy.queue, job.kind) as span:
+            task = await self._enqueue(request)
+            if span is not None:
+                span.set_attribute("messaging.message.id", task.id)
+            return task
+
+    async def _enqueue(self, request: Request) -> Task:
         item = self._enqueuer.prepared(request)
         if not self._enqueuer.takes(item):
             await self._enqueuer.check(item)
@@ -141,7 +151,8 @@ class Client:
             EnqueueError: As of `enqueue`, for any task of it.
             BrokerDownError: It is not known whether it was accepted.
         """
-        return await self._enqueuer.start(flow, flow_id)
+        with sending("", ""):
+            return await self._enqueuer.start(flow, flow_id)
 
     async def enqueue_many(self, requests: Iterable[Request | Job]) -> list[Task]:
         """Enqueue several jobs, all or none of each batch for a queue.
@@ -170,6 +181,15 @@ class Client:
             whole: All of a queue's batch or none; those left out for another's sake are then
                 reported as refused too. What is wrong in itself is raised, not returned.
         """
+        if recorded() is None:
+            return await self._enqueue_many(requests, whole=whole)
+        with sending("", "") as span:
+            results = await self._enqueue_many(requests, whole=whole)
+            if span is not None:
+                span.set_attribute("messaging.batch.message_count", len(results))
+            return results
+
+    async def _enqueue_many(self, requests: Iterable[Request | Job], *, whole: bool) -> Results:
         add_many, results = self._enqueuer.add_many, Results()
         sending: deque[asyncio.Task[Results]] = deque()
         coming = iter(requests)

@@ -12,6 +12,7 @@ from duly.clock import from_unix_ms, to_ms
 from duly.described_job import DescribedJob
 from duly.engine.enqueue.kind_publisher import KindPublisher
 from duly.engine.enqueue.request import Request, prepare
+from duly.engine.middleware.tracing import headers_of_current_span, root, sending
 from duly.engine.storage import scripts
 from duly.engine.storage.catalogue import published_job
 from duly.engine.storage.decoding import EntryRecord
@@ -101,8 +102,12 @@ class Ticks:
             wait = timedelta(milliseconds=max(1, min(next_ms - now_ms, _LONGEST_WAIT_MS)))
             if answer == b"taken":
                 return TickResult(wait=wait)
-            call = self._call(keys, entry, slot_ms, next_ms, int(elsewhere))
-            now_ms, answer, claim, _, missed, *recorded = await self._store.run(call)
+            with root(f"tick {entry.id}", _named(entry, slot_ms)) as span:
+                with sending(entry.target, entry.job.kind):
+                    call = self._call(keys, entry, slot_ms, next_ms, int(elsewhere))
+                    now_ms, answer, claim, _, missed, *recorded = await self._store.run(call)
+                if span is not None:
+                    span.set_attribute("duly.ticks", _outcomes(recorded) or [str(answer, "ascii")])
             self._saw_time(now_ms)
             if answer in {b"early", b"late"}:
                 continue
@@ -210,8 +215,19 @@ def _due(entry: Entry, slot_ms: int, next_ms: int, alive_from_ms: int) -> Due:
     """
     task_id = f"{entry.id}@{from_unix_ms(slot_ms):%Y-%m-%dT%H:%M:%SZ}"
     request = Request(job=entry.job, queue=entry.queue, task_id=task_id)
-    new = prepare(request, alive_from_ms, {SLOT_HEADER: f"{slot_ms} {next_ms}"}).new
+    traced = {SLOT_HEADER: f"{slot_ms} {next_ms}", **headers_of_current_span()}
+    new = prepare(request, alive_from_ms, traced).new
     return Due(slot_ms, task_id, new.data, new.lock, new.lock_ttl_ms)
+
+
+def _named(entry: Entry, slot_ms: int) -> dict[str, Any]:
+    """Return the attributes of a tick's span."""
+    slot = from_unix_ms(slot_ms).isoformat()
+    return {"duly.entry": entry.id, "duly.slot": slot, "duly.kind": entry.job.kind}
+
+
+def _outcomes(recorded: Sequence[Any]) -> list[str]:
+    return [bytes(part).decode(errors="replace") for part in recorded[1::3]]
 
 
 def _unique_ms(entry: Entry) -> int:

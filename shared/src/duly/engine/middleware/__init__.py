@@ -76,6 +76,14 @@ class Middleware:
         """
         return True
 
+    def settled(self, queue: str, task_ids: Iterable[str]) -> None:
+        """The broker has the outcomes of tasks. Called once for all that were written together.
+
+        Args:
+            queue: Where they ran.
+            task_ids: Their ids.
+        """
+
     def quarantined(self, queue: str, task_id: str, reason: str) -> None:
         """An entry was not run at all: it is malformed, or no worker knows its kind.
 
@@ -110,6 +118,7 @@ class Hooks:
         self._ended = {outcome: [m.ended for m in ended if m.wants(outcome)] for outcome in Outcome}
         self._succeeded = self._ended[Outcome.SUCCEEDED]
         self._around = [m.around for m in given if type(m).around is not Middleware.around]
+        self._settled = [m.settled for m in given if type(m).settled is not Middleware.settled]
         self._quarantined = [m.quarantined for m in given]
         self._dead_lettered = [m.dead_lettered for m in given]
         self._log = structlog.get_logger("duly.engine")
@@ -118,6 +127,11 @@ class Hooks:
     def wraps(self) -> bool:
         """Whether any of them puts something around handlers."""
         return bool(self._around)
+
+    @property
+    def waits_for_broker(self) -> bool:
+        """Whether any of them is to be told that the broker has an outcome."""
+        return bool(self._settled)
 
     @asynccontextmanager
     async def around(self, context: TaskContext) -> AsyncIterator[None]:
@@ -142,6 +156,14 @@ class Hooks:
         for hook in hooks:
             try:
                 hook(end)
+            except BaseException as error:  # noqa: BLE001
+                self._failed(hook, error)
+
+    def settled(self, queue: str, task_ids: Iterable[str]) -> None:
+        """The broker has the outcomes of tasks."""
+        for hook in self._settled:
+            try:
+                hook(queue, task_ids)
             except BaseException as error:  # noqa: BLE001
                 self._failed(hook, error)
 

@@ -21,7 +21,7 @@ from duly.engine.storage.delivery import tries_text
 from duly.engine.storage.scripts import Settlement
 from duly.engine.worker.attempt import RunningAttempt
 from duly.engine.worker.processes.remote_errors import traceback_of
-from duly.engine.worker.settlements import record_of
+from duly.engine.worker.settlements import attempted, record_of
 from duly.errors import OutcomeSignal, Retry, Revoke, Skip, describe
 from duly.job import Policy
 from duly.task import AttemptOutcome
@@ -130,7 +130,9 @@ def failure(
         outcomes=_COUNTED[decision.outcome],
         join_queue=join.queue if join else "",
         join=join.id if join else "",
-        data=replacement.message if replacement and decision.retry_in is not None else b"",
+        data=replacement.message
+        if replacement and decision.retry_in is not None
+        else attempted(running),
         reason=record.error[:ERROR_LIMIT] if decision.outcome is Outcome.ARCHIVED else "",
     )
     return settlement, Ended(context, decision.outcome, seconds, error, decision.retry_in)

@@ -8,16 +8,19 @@ from typing import Literal
 
 from duly.clock import from_unix_ms, to_ms
 from duly.engine.enqueue.flows import Origin, bounded, follow, plan
-from duly.engine.middleware.tracing import headers_of_current_span
-from duly.engine.storage.codec import encode_attempt
+from duly.engine.middleware.tracing import (
+    headers_of_current_span,
+    inherited,
+    with_attempted,
+)
+from duly.engine.storage.codec import MESSAGE_LIMIT_BYTES, Message, encode, encode_attempt
 from duly.engine.storage.scripts import Settlement, Success, Successor
 from duly.engine.worker.attempt import RunningAttempt
 from duly.engine.worker.received import Received
 from duly.runtime.attemptlog import trace_id_of
 from duly.runtime.logs import masked
-from duly.task import RESULT_LIMIT_BYTES, Attempt, AttemptOutcome
+from duly.task import ATTEMPTED_HEADER, RESULT_LIMIT_BYTES, Attempt, AttemptOutcome
 
-_TRACE = ("traceparent", "tracestate", "baggage")
 _NO_KIND = "-"
 """Counts tasks whose kind is not registered here: foreign text is no name for a counter."""
 _COUNTED = {
@@ -38,8 +41,30 @@ def requeue(running: RunningAttempt) -> Settlement:
         destination="scheduled" if wait_ms else "waiting",
         in_ms=wait_ms,
         tries=running.delivery.tries,
-        data=replacement.message if replacement else b"",
+        data=replacement.message if replacement else attempted(running),
     )
+
+
+def attempted(running: RunningAttempt) -> bytes:
+    """Return the message of a task that is to run again, which names this attempt for its trace.
+
+    Empty: the attempt is not traced, and the message stays as it is.
+    """
+    message = running.message
+    headers = with_attempted(running.context.headers, ATTEMPTED_HEADER)
+    if headers is None:
+        return b""
+    data = encode(
+        Message(
+            message.task_id,
+            message.task_name,
+            {**message.labels, "headers": headers},
+            message.labels_types,
+            message.args,
+            message.kwargs,
+        )
+    )
+    return data if len(data) <= MESSAGE_LIMIT_BYTES else b""
 
 
 def defer(running: RunningAttempt, *, in_ms: int) -> Settlement:
@@ -82,9 +107,7 @@ def followed(running: RunningAttempt, kept: Settlement | None, *, now_ms: int) -
         Exception: The successors cannot be made: as if the handler had raised it.
     """
     context, flow = running.context, running.flow
-    traced = headers_of_current_span() or {
-        name: context.headers[name] for name in _TRACE if name in context.headers
-    }
+    traced = headers_of_current_span() or inherited(context.headers)
     origin = Origin(task_id=context.id, headers=traced, now_ms=now_ms)
     successors: list[Successor] = []
     if flow is not None:

@@ -146,6 +146,8 @@ class Settler:
                 await self._write(part[middle:], write)
             return False
         self._holdings.release(self._queue, [_named(outcome)[0] for outcome in part])
+        if self._hooks.waits_for_broker:
+            self._hooks.settled(self._queue, [_named(outcome)[1] for outcome in part])
         self._report_dead(part, lost)
         return True
 
