@@ -1,6 +1,7 @@
 """Where the check of pending orders finds them: the values `orders`, and what is left out then."""
 
 import pytest
+from tests.chart.pods import variables
 
 SQL = {"orders.source": "sql", "orders.sql.orders": "SELECT 1 AS order_id"}
 HTTP = {
@@ -18,6 +19,12 @@ def worker(documents):
 def environment(documents):
     (container,) = worker(documents)["containers"]
     return {item["name"]: item.get("value", item.get("valueFrom")) for item in container["env"]}
+
+
+def told(documents):
+    """Give the variables; of files from Secrets, the Secret and its key."""
+    pod = worker(documents)
+    return variables(pod, pod["containers"][0])
 
 
 def migrates(documents):
@@ -59,11 +66,10 @@ def test_statements_arrive_as_they_are(render):
 
 
 def test_a_service_gets_its_token_from_a_secret(render):
-    given = environment(render(values=HTTP))
+    given = told(render(values=HTTP))
 
     assert given["DULY_ORDERS__HTTP__URL"] == "https://orders.example.com/pending"
-    secret = {"secretKeyRef": {"name": "orders", "key": "token"}}
-    assert given["DULY_ORDERS__HTTP__TOKEN"] == secret
+    assert given["DULY_ORDERS__HTTP__TOKEN_FILE"] == ("orders", "token")
     assert "DULY_DATABASE__URL_FILE" not in given
 
 
@@ -74,11 +80,18 @@ def test_a_replica_is_named_by_a_secret(render):
         "orders.shards": 4,
     }
 
-    given = environment(render(values=values))
+    given = told(render(values=values))
 
-    assert given["DULY_ORDERS__REPLICA_URL"] == {"secretKeyRef": {"name": "replica", "key": "url"}}
+    assert given["DULY_ORDERS__REPLICA_URL_FILE"] == ("replica", "url")
     assert given["DULY_ORDERS__CONSISTENT"] == "true"
     assert given["DULY_ORDERS__SHARDS"] == "4"
+
+
+@pytest.mark.parametrize("values", [HTTP, {"orders.replica.existingSecret": "replica"}])
+def test_only_workers_read_the_secrets_of_the_orders(render, values):
+    for name, pod in render(values=values).pods().items():
+        named = "replica-url" in str(pod) or "orders-token" in str(pod)
+        assert named is ("-worker-" in name), name
 
 
 def test_workers_know_which_orders_get_a_line(render):

@@ -19,7 +19,7 @@
 {{/*
 What a container reads from Secrets, as a list of file, secret and key. They are files, since a
 process can read a file again: a new password reaches it without a restart.
-(dict "root" $), and as needed "role" "worker", "database" true and "monitor" true.
+(dict "root" $), and as needed "role" "worker", "database" true, "orders" true and "monitor" true.
 */}}
 {{- define "duly.secrets" -}}
 {{- $values := .root.Values -}}
@@ -40,6 +40,9 @@ process can read a file again: a new password reaches it without a restart.
 {{- else -}}
 {{- $found = append $found (dict "file" "database-url" "secret" $values.externalDatabase.existingSecret "key" $values.externalDatabase.secretKeys.url) -}}
 {{- end -}}
+{{- end -}}
+{{- if .orders -}}
+{{- $found = concat $found (include "duly.orders.secrets" .root | fromYamlArray) -}}
 {{- end -}}
 {{- if and .monitor (include "duly.monitor.open" .root) -}}
 {{- $found = append $found (dict "file" "monitor-password" "secret" (include "duly.monitor.secret" .root) "key" $values.monitor.auth.secretKey) -}}

@@ -31,25 +31,26 @@ The check of pending orders: where they are. What does not concern the chosen so
 {{- if include "duly.orders.database" . }}
 - {name: DULY_ORDERS__CONSISTENT, value: {{ $orders.consistent | quote }}}
 - {name: DULY_ORDERS__SHARDS, value: {{ $orders.shards | quote }}}
-{{- with $orders.replica.existingSecret }}
-{{ include "duly.env.secret" (dict "name" "DULY_ORDERS__REPLICA_URL" "secret" . "key" $orders.replica.secretKey) }}
-{{- end }}
 {{- end }}
 {{- if eq $orders.source "sql" }}
 - {name: DULY_ORDERS__SQL__ORDERS, value: {{ $orders.sql.orders | quote }}}
 - {name: DULY_ORDERS__SQL__ITEMS, value: {{ $orders.sql.items | quote }}}
 {{- else if eq $orders.source "http" }}
 - {name: DULY_ORDERS__HTTP__URL, value: {{ $orders.http.url | quote }}}
-{{- with $orders.http.existingSecret }}
-{{ include "duly.env.secret" (dict "name" "DULY_ORDERS__HTTP__TOKEN" "secret" . "key" $orders.http.secretKey) }}
-{{- end }}
 {{- else if eq $orders.source "python" }}
 - {name: DULY_ORDERS__PYTHON, value: {{ $orders.python | quote }}}
 {{- end }}
 {{- end -}}
 
-{{/* A variable from a Secret, read at the start only. (dict "name" "DULY_X" "secret" "name" "key" "key") */}}
-{{- define "duly.env.secret" -}}
-- name: {{ .name }}
-  valueFrom: {secretKeyRef: {name: {{ .secret | quote }}, key: {{ .key | quote }}}}
+{{/* What a worker reads from Secrets to find the orders, as "duly.secrets". */}}
+{{- define "duly.orders.secrets" -}}
+{{- $found := list -}}
+{{- with .Values.orders -}}
+{{- if and (include "duly.orders.database" $) .replica.existingSecret -}}
+{{- $found = append $found (dict "file" "replica-url" "secret" .replica.existingSecret "key" .replica.secretKey) -}}
+{{- else if and (not $.Values.app.name) (eq .source "http") .http.existingSecret -}}
+{{- $found = append $found (dict "file" "orders-token" "secret" .http.existingSecret "key" .http.secretKey) -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $found -}}
 {{- end -}}

@@ -35,7 +35,7 @@ A container's variables, each once. A component's extraEnv wins over the applica
 {{- if .role -}}
 {{- $all = concat $all (include "duly.env.broker" . | fromYamlArray) -}}
 {{- end -}}
-{{- $names := dict "redis-password" "DULY_REDIS__PASSWORD_FILE" "sentinel-password" "DULY_REDIS__SENTINEL__PASSWORD_FILE" "database-url" "DULY_DATABASE__URL_FILE" "monitor-password" "DULY_MONITOR__PASSWORD_FILE" -}}
+{{- $names := dict "redis-password" "DULY_REDIS__PASSWORD_FILE" "sentinel-password" "DULY_REDIS__SENTINEL__PASSWORD_FILE" "database-url" "DULY_DATABASE__URL_FILE" "replica-url" "DULY_ORDERS__REPLICA_URL_FILE" "orders-token" "DULY_ORDERS__HTTP__TOKEN_FILE" "monitor-password" "DULY_MONITOR__PASSWORD_FILE" -}}
 {{- range include "duly.secrets" . | fromYamlArray -}}
 {{- $all = append $all (dict "name" (get $names .file) "value" (printf "/etc/duly/secrets/%s" .file)) -}}
 {{- end -}}

@@ -62,7 +62,7 @@ def read_address(settings: DatabaseSettings, key: str = KEY) -> Address:
         ConfigError: It is no address, its driver is not supported, or it holds an @ that is not
             percent-encoded. The error quotes nothing of it but the name of the driver.
     """
-    shape = _SHAPE.fullmatch(_given(settings))
+    shape = _SHAPE.fullmatch(_given(settings, key))
     if shape is None:
         raise ConfigError(key, "is not the address of a database", remedy=_REMEDY)
     driver = _SHORT_NAMES.get(shape["driver"], shape["driver"])
@@ -73,10 +73,10 @@ def read_address(settings: DatabaseSettings, key: str = KEY) -> Address:
     raise ConfigError(key, f"the driver {driver!r} is not supported", remedy=_REMEDY)
 
 
-def _given(settings: DatabaseSettings) -> str:
+def _given(settings: DatabaseSettings, key: str) -> str:
     if settings.url_file is None:
         return settings.url.get_secret_value()
-    return SecretFile("database.url_file", settings.url_file).read()
+    return SecretFile(f"{key}_file", settings.url_file).read()
 
 
 def check_file(address: Address, key: str = KEY) -> None:

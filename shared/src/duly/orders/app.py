@@ -15,6 +15,7 @@ from duly.orders.policies import LogPolicy, policy_of
 from duly.orders.shards import ShardedCheck
 from duly.orders.source import Source
 from duly.orders.sources import open_source
+from duly.orders.view import view_of
 from duly.runtime.lines import LineWriter
 from duly.runtime.masking import mask_of
 from duly.runtime.settings import Settings
@@ -38,7 +39,7 @@ def pending_orders(
     registry: CollectorRegistry = Depends(),
 ) -> Generator[Source, None, None]:
     """Count what is read of it."""
-    yield CountedSource(source, registry, replica=settings.orders.replica_url is not None)
+    yield CountedSource(source, registry, replica=view_of(settings).replica)
 
 
 @app.lifespan

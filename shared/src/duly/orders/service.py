@@ -25,6 +25,7 @@ from duly.orders.service_connection import (
 )
 from duly.orders.source import Sweep
 from duly.runtime.order_settings import HttpSourceSettings
+from duly.runtime.secretfile import SecretFile, secret_of
 
 BACKOFF: Final = timedelta(milliseconds=100)
 LONGEST_BACKOFF: Final = timedelta(seconds=1)
@@ -89,6 +90,8 @@ class HttpSource:
     ) -> None:
         self._settings, self._place = settings, read_place(settings.url)
         self._seconds = min(settings.timeout, longest).total_seconds()
+        path = settings.token_file
+        self._token_file = SecretFile(f"{TOKEN_KEY}_file", path) if path else None
         self._dice = dice or Random()  # noqa: S311 - spreads load, no secret
         self._connection()  # Finds what is wrong in the settings.
 
@@ -127,7 +130,8 @@ class HttpSource:
             connection.close()
 
     def _connection(self) -> ServiceConnection:
-        return ServiceConnection(self._place, self._settings, self._seconds)
+        token = secret_of(TOKEN_KEY, self._settings.token, self._token_file)
+        return ServiceConnection(self._place, self._settings, self._seconds, token)
 
     async def _body(self, connection: ServiceConnection, sweep: Sweep, cursor: str) -> _Body:
         """Return a page as the service gives it; what may pass is asked for again."""

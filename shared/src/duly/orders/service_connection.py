@@ -84,11 +84,17 @@ class ServiceConnection:
 
     Args:
         place: The service.
-        settings: The token, the authority to trust, and the bounds.
+        settings: The authority to trust, and the bounds.
         seconds: How long a request may take, its body included.
+        token: Is sent with each request; None: none.
+
+    Raises:
+        ConfigError: The authority cannot be read, or the token cannot be sent.
     """
 
-    def __init__(self, place: Place, settings: HttpSourceSettings, seconds: float) -> None:
+    def __init__(
+        self, place: Place, settings: HttpSourceSettings, seconds: float, token: str | None = None
+    ) -> None:
         self._place, self._seconds = place, seconds
         self._most = settings.max_page_bytes
         self._context = _trusting(settings.ca_file) if place.secure else None
@@ -97,8 +103,8 @@ class ServiceConnection:
             "Accept-Encoding": "identity",
             "User-Agent": "duly",
         }
-        if settings.token is not None:
-            self._headers["Authorization"] = f"Bearer {_checked(settings.token.get_secret_value())}"
+        if token is not None:
+            self._headers["Authorization"] = f"Bearer {_checked(token)}"
         self._http: http.client.HTTPConnection | None = None
 
     async def get(self, parameters: Mapping[str, str]) -> Answer:

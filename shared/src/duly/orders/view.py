@@ -44,9 +44,14 @@ def view_of(settings: Settings) -> View:
     limit = min(settings.database.statement_timeout, settings.scheduler.interval * SHARE_OF_PERIOD)
     database = settings.database.model_copy(update={"statement_timeout": limit})
     view = View(database=database, consistent=orders.consistent)
-    if orders.replica_url is None:
+    url, file = orders.replica_url, orders.replica_url_file
+    if url is None and file is None:
         return view
-    if not orders.replica_url.get_secret_value():
+    if url is not None and file is not None:
+        problem, remedy = "is given, and so is a file with it", f"leave out {REPLICA_KEY}"
+        raise ConfigError(REPLICA_KEY, problem, remedy=remedy)
+    if url is not None and not url.get_secret_value():
         raise ConfigError(REPLICA_KEY, "is empty", remedy="name a database, or leave it out")
-    replica = database.model_copy(update={"url": orders.replica_url, "url_file": None})
+    # The file comes before an address, so that nothing but what is named here can be read.
+    replica = database.model_copy(update={"url": url or database.url, "url_file": file})
     return replace(view, database=replica, key=REPLICA_KEY)

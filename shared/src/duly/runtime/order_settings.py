@@ -30,6 +30,9 @@ class HttpSourceSettings(Section):
         "", description="address of the pending orders: https://orders.example/pending"
     )
     token: SecretStr | None = Field(None, description="sent as Authorization: Bearer …")
+    token_file: str | None = Field(
+        None, description="file with that token, read again for each check"
+    )
     ca_file: str | None = Field(None, description="PEM file of the authority to trust")
     timeout: Duration = Field(
         timedelta(seconds=2), description="maximum duration of one request, its body included"
@@ -58,6 +61,9 @@ class OrdersSettings(Section):
     )
     replica_url: SecretStr | None = Field(
         None, description="address of a replica to read from instead of database.url"
+    )
+    replica_url_file: str | None = Field(
+        None, description="file with that address, read again for each connection"
     )
     shards: Annotated[int, Field(ge=1, le=256)] = Field(
         1, description="tasks that share a check of many orders, run by any workers of the queue"

@@ -144,6 +144,36 @@ async def test_a_wrong_token_is_a_wrong_setting(shop):
     assert "hunter2" not in str(raised.value)
 
 
+async def test_a_token_in_a_file_is_read_again_for_each_check(answering, tmp_path):
+    path = tmp_path / "token"
+    path.write_text("first\n")
+
+    with answering(says({"orders": [ORDER]})) as (url, asked):
+        service = HttpSource(HttpSourceSettings(url=url, token_file=str(path)), longest=LONG)
+        await pages_of(service)
+        path.write_text("second\n")
+        await pages_of(service)
+        path.unlink()  # It is being replaced: the last one may still do.
+        await pages_of(service)
+
+    sent = [headers["Authorization"] for _, headers in asked]
+    assert sent == ["Bearer first", "Bearer second", "Bearer second"]
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        pytest.param({}, r"^orders\.http\.token_file: /nowhere: ", id="missing"),
+        pytest.param({"token": SecretStr("hunter2")}, r"^orders\.http\.token: is given", id="both"),
+    ],
+)
+def test_a_wrong_file_with_a_token_is_told_at_the_start(options, problem):
+    settings = HttpSourceSettings(url="http://host/", token_file="/nowhere", **options)
+
+    with pytest.raises(ConfigError, match=problem):
+        HttpSource(settings, longest=LONG)
+
+
 async def test_what_may_pass_is_asked_for_again(answering):
     answers = (says({}, 503), hangs_up, says({"orders": [ORDER]}))
     with answering(*answers) as (url, asked):

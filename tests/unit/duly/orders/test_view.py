@@ -4,6 +4,7 @@ import pytest
 from pydantic import SecretStr
 
 from duly.errors import ConfigError
+from duly.orders.address import read_address
 from duly.orders.view import view_of
 from duly.runtime.loading import load
 from duly.runtime.settings import Settings
@@ -26,6 +27,33 @@ def test_a_replica_takes_the_place_of_the_database():
     assert there.database.url == SecretStr("postgresql://replica/orders")
     assert (there.key, there.replica) == ("orders.replica_url", True)
     assert not view().replica
+
+
+def test_the_address_of_a_replica_may_be_in_a_file(tmp_path):
+    path = tmp_path / "url"
+    path.write_text("postgresql://replica/orders\n")
+
+    there = view(
+        DULY_ORDERS__REPLICA_URL_FILE=str(path), DULY_DATABASE__URL="postgresql://primary/orders"
+    )
+
+    assert there.replica
+    assert str(read_address(there.database, there.key)) == "replica/orders"
+    path.write_text("postgresql://another/orders\n")
+    assert str(read_address(there.database, there.key)) == "another/orders"
+
+
+def test_a_file_that_cannot_be_read_is_no_reason_to_read_the_primary(tmp_path):
+    missing = str(tmp_path / "url")
+    there = view(DULY_ORDERS__REPLICA_URL_FILE=missing)
+
+    with pytest.raises(ConfigError, match=rf"^orders\.replica_url_file: {missing}: "):
+        read_address(there.database, there.key)
+
+
+def test_a_replica_has_one_address():
+    with pytest.raises(ConfigError, match=r"^orders\.replica_url: is given, and so is a file"):
+        view(DULY_ORDERS__REPLICA_URL="postgresql://x/o", DULY_ORDERS__REPLICA_URL_FILE="url")
 
 
 def test_an_empty_replica_is_refused():
