@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, unquote
 
 from typing_extensions import override
 
+from duly.engine.transport.encryption import Encryption, Trust
 from duly.errors import ConfigError
 from duly.runtime.secretfile import SecretFile, secret_of
 from duly.runtime.settings import RedisSettings
@@ -51,7 +52,8 @@ class Address:
     """Seconds that a reply may take."""
     connect_timeout: float
     """Seconds that a connection may take."""
-    tls: ssl.SSLContext | None = None
+    tls: Encryption | None = None
+    """None: connections are not encrypted."""
     password_file: SecretFile | None = None
     """Holds the password, read again for each connection."""
 
@@ -59,6 +61,11 @@ class Address:
     def present_password(self) -> str | None:
         """The password with which to log in now."""
         return self.password if self.password_file is None else self.password_file.read()
+
+    @property
+    def present_tls(self) -> ssl.SSLContext | None:
+        """With what to encrypt a connection now."""
+        return None if self.tls is None else self.tls.context()
 
     @override
     def __str__(self) -> str:
@@ -187,35 +194,26 @@ def _family(given: Mapping[str, str]) -> int:
     return _FAMILIES[name.lower()]
 
 
-def _tls(settings: RedisSettings, scheme: str, given: Mapping[str, str]) -> ssl.SSLContext | None:
+def _tls(settings: RedisSettings, scheme: str, given: Mapping[str, str]) -> Encryption | None:
     tls = settings.tls
     if not tls.enabled and scheme != "rediss":
         named = sorted(_TLS_OPTIONS & given.keys())
         if named:
             raise _refused(f"has the option {named[0]} without encryption", "rediss://…")
         return None
-    authority = given.get("ssl_ca_certs", tls.ca_file)
-    try:
-        context = ssl.create_default_context(cafile=authority)
-    except OSError as error:
-        raise _unreadable("ca_file", authority, error) from None
-    certificate = given.get("ssl_certfile", tls.cert_file)
-    if certificate:
-        try:
-            key = given.get("ssl_keyfile", tls.key_file)
-            context.load_cert_chain(certificate, key, password=_refuse_encryption)
-        except OSError as error:
-            raise _unreadable("cert_file", certificate, error) from None
-        except ValueError as error:
-            raise _unreadable("cert_file", certificate, OSError(str(error))) from None
     required = _switch(given, "ssl_cert_reqs", {"none": False, "optional": True, "required": True})
     named_right = _switch(
         given, "ssl_check_hostname", {"true": True, "1": True, "false": False, "0": False}
     )
-    verify = tls.verify if required is None else required
-    context.check_hostname = verify and named_right is not False
-    context.verify_mode = ssl.CERT_REQUIRED if verify else ssl.CERT_NONE
-    return context
+    return Encryption(
+        Trust(
+            authority=given.get("ssl_ca_certs", tls.ca_file),
+            certificate=given.get("ssl_certfile", tls.cert_file),
+            key=given.get("ssl_keyfile", tls.key_file),
+            verify=tls.verify if required is None else required,
+            check_name=named_right is not False,
+        )
+    )
 
 
 def _switch(given: Mapping[str, str], name: str, known: Mapping[str, bool]) -> bool | None:
@@ -225,16 +223,3 @@ def _switch(given: Mapping[str, str], name: str, known: Mapping[str, bool]) -> b
     if text.lower() not in known:
         raise _refused(f"the option {name} is none of {', '.join(known)}", "")
     return known[text.lower()]
-
-
-def _refuse_encryption() -> str:
-    """Be asked for the password of a key, in place of whoever sits at the terminal."""
-    remedy = "decrypt it with `openssl pkey`, and let nobody else read the file"
-    raise ConfigError("redis.tls.key_file", "the key is encrypted", remedy=remedy)
-
-
-def _unreadable(key: str, path: str | None, error: OSError) -> ConfigError:
-    if path is not None and (not path.isprintable() or "-----" in path):
-        problem = "is no name of a file: it may be the content of one"
-        return ConfigError(f"redis.tls.{key}", problem, remedy="name the PEM file")
-    return ConfigError(f"redis.tls.{key}", f"{path}: {error.strerror or error}")

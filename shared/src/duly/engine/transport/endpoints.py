@@ -61,7 +61,7 @@ class Endpoints:
             username=address.username,
             password=address.present_password,
             db=address.db,
-            tls=address.tls,
+            tls=address.present_tls,
         )
 
     async def close(self) -> None:

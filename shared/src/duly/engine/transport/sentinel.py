@@ -53,7 +53,7 @@ class Sentinels:
         self, settings: SentinelSettings, address: Address, on_moved: Callable[[], None]
     ) -> None:
         self._name = settings.master or ""
-        self._on_moved = on_moved
+        self._on_moved, self._address = on_moved, address
         # The sentinels are asked within half the time, so that the master can be reached in it.
         self._seconds = address.connect_timeout / 2
         path = settings.password_file
@@ -68,7 +68,6 @@ class Sentinels:
                 family=address.family,
                 username=settings.username or "",
                 password=password,
-                tls=address.tls,
             )
             for host, port in _nodes(settings)
         ]
@@ -145,9 +144,10 @@ class Sentinels:
         return max(answers)
 
     def _present(self, sentinel: Endpoint) -> Endpoint:
-        """Return a sentinel with the password that its file holds now."""
+        """Return a sentinel with the password and the certificates that the files hold now."""
         file = self._password_file
-        return sentinel if file is None else replace(sentinel, password=file.read())
+        password = sentinel.password if file is None else file.read()
+        return replace(sentinel, password=password, tls=self._address.present_tls)
 
     async def _answer(self, sentinel: Endpoint) -> tuple[int, Server] | Exception:
         """Return (epoch, master) as one sentinel knows them, or why it does not."""

@@ -114,7 +114,7 @@ def test_an_option_that_duly_does_not_know_is_named_with_those_it_knows(option):
     ],
 )
 def test_the_options_of_tls_are_obeyed(query, verified, named):
-    tls = read(f"rediss://h{query}").tls
+    tls = read(f"rediss://h{query}").present_tls
     assert (tls.verify_mode is ssl.CERT_REQUIRED, tls.check_hostname) == (verified, named)
 
 
