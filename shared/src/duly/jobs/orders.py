@@ -2,6 +2,8 @@
 
 from datetime import timedelta
 
+from pydantic import ConfigDict, Field
+
 from duly.job import Job, Policy
 
 _POLICY = Policy(
@@ -12,6 +14,11 @@ _POLICY = Policy(
     backoff_cap=timedelta(seconds=1),
     timeout=timedelta(minutes=5),
 )
+
+
+def _is_none(value: object) -> bool:
+    """Tell whether a field can be left out, which a release that does not know it accepts."""
+    return value is None
 
 
 class CheckPendingOrders(Job, kind="check_pending_orders", policy=_POLICY):
@@ -31,19 +38,24 @@ class CheckOrdersShard(
     Its totals are kept until the summary has been written.
     """
 
+    # In a rollout parts go from workers of one release to workers of the next one, and back.
+    model_config = ConfigDict(extra="ignore")
+
     run_id: str
     """The task that divided the orders."""
     after: tuple[str, str] | None = None
     """The type and the text of an id; None: from the first order."""
     until: tuple[str, str] | None = None
-    begun_ms: int | None = None
+    begun_ms: int | None = Field(None, exclude_if=_is_none)
     """When the check began, in ms since the epoch; None: when this part does."""
-    since_ms: int | None = None
+    since_ms: int | None = Field(None, exclude_if=_is_none)
     """When the last whole check began; None: not known, or of no importance."""
 
 
 class SumUpPendingOrders(Job, kind="sum_up_pending_orders", policy=_POLICY):
     """Log the summary of a check, once all its shards have been logged."""
+
+    model_config = ConfigDict(extra="ignore")
 
     run_id: str
     shards: int

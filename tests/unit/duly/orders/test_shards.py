@@ -14,6 +14,7 @@ from duly.engine.enqueue.client import Client
 from duly.engine.middleware import Outcome
 from duly.errors import ConfigError
 from duly.flow import group, step
+from duly.job import Job
 from duly.jobs.orders import CheckOrdersShard, CheckPendingOrders, SumUpPendingOrders
 from duly.orders import shards
 from duly.orders.app import app
@@ -23,6 +24,7 @@ from duly.orders.policies import Changes
 from duly.orders.shards import ShardedCheck
 from duly.orders.statements import SqlSource
 from duly.orders.tables import ORDERS as TABLE
+from duly.orders.totals import Totals
 from duly.orders.view import View
 from duly.runtime import logs
 from duly.runtime.lines import LineWriter
@@ -159,6 +161,73 @@ async def test_no_check_begins_while_parts_of_the_last_one_are_to_come(
     assert "Pending orders were not all checked run_id=r " in output.getvalue()
     assert await inspector.joins.list("default") == []
     assert sorted(ids(output)) == list(range(1, 24))
+
+
+class FormerShard(Job, kind=CheckOrdersShard.kind, policy=CheckOrdersShard.policy):
+    """A part as the release before knows it, which refuses what it does not know."""
+
+    run_id: str
+    after: tuple[str, str] | None = None
+    until: tuple[str, str] | None = None
+
+
+class LaterShard(Job, kind=CheckOrdersShard.kind, policy=CheckOrdersShard.policy):
+    """A part as a later release may send it."""
+
+    run_id: str
+    after: tuple[str, str] | None = None
+    until: tuple[str, str] | None = None
+    begun_ms: int | None = None
+    since_ms: int | None = None
+    warehouse: str = "any"
+
+
+class LaterSum(Job, kind=SumUpPendingOrders.kind, policy=SumUpPendingOrders.policy):
+    """A summary as a later release may send it."""
+
+    run_id: str
+    shards: int
+    begun_ms: int
+    warehouse: str = "any"
+
+
+@pytest.mark.usefixtures("small", "engine", "output")
+async def test_a_worker_of_the_release_before_takes_parts_in_a_rollout(settings, fill, inspector):
+    await fill(23)
+    taken = []
+
+    async def part(job, _):
+        taken.append((job.after, job.until))
+        return Totals().to_json()
+
+    async with OrdersDatabase.open(settings.database) as orders:
+        check = PendingOrdersCheck(orders, LineWriter(settings.log))
+        sharded = ShardedCheck(orders, check, inspector, shards=4)
+        async with Client.connect(settings.redis, create_queues=True) as client:
+            await client.enqueue(CheckPendingOrders())
+        handlers = {CheckPendingOrders: sharded.begin, FormerShard: part}
+        ran = await run_until_idle(settings.redis, handlers, skip=timedelta(0))
+
+    assert [each.outcome for each in ran if each.kind == FormerShard.kind] == [
+        Outcome.SUCCEEDED
+    ] * 4
+    assert len(set(taken)) == 4
+
+
+@pytest.mark.usefixtures("engine")
+async def test_a_worker_takes_parts_of_the_release_after_it_in_a_rollout(
+    settings, fill, output, client
+):
+    await fill(23)
+    part = step(LaterShard(run_id="r", warehouse="north"), task_id="r.part-1")
+    summary = LaterSum(run_id="r", shards=1, begun_ms=0, warehouse="north")
+    await client.start(group([part], then=step(summary, task_id="r.summary")))
+
+    ran = await run_until_idle(settings.redis, app, configuration=settings)
+
+    assert {each.outcome for each in ran} == {Outcome.SUCCEEDED}
+    assert sorted(ids(output)) == list(range(1, 24))
+    assert "pending=23 logged=23 " in output.getvalue()
 
 
 @pytest.mark.parametrize("parts", [1, 2, 4, 7, 40])
