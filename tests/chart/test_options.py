@@ -6,6 +6,7 @@ import pytest
 from tests.chart.pods import queues, variables
 
 from duly.jobs import CheckPendingOrders
+from duly.runtime.loglevels import levels_of
 from duly_scheduler.entriesfile import EntriesFile
 
 
@@ -307,3 +308,25 @@ def test_the_toolbox_can_operate_and_has_no_database(render):
     assert told["DULY_REDIS__PASSWORD_FILE"] == ("shop-duly-valkey", "monitor")
     assert "DULY_DATABASE__URL_FILE" not in told
     assert not [item for item in render() if item["metadata"]["name"].endswith("-toolbox")]
+
+
+def test_levels_of_loggers_are_a_file_that_changes_without_a_restart(render, everything):
+    def rendered(levels):
+        return render(values={**everything, "log": {"levels": levels}})
+
+    one = rendered({"duly": "DEBUG", "sqlalchemy.engine": "INFO", "y": "ERROR"})
+    other = rendered({"root": "WARNING"})
+
+    text = one.one("ConfigMap", "-log")["data"]["levels"]
+    assert levels_of(text) == {"duly": 10, "sqlalchemy.engine": 20, "y": 40}
+    assert one.pods() == other.pods()
+    for name, pod in one.pods().items():
+        given = variables(pod, pod["containers"][0])
+        named = given.get("DULY_LOG__LEVELS_FILE")
+        assert named == ("/etc/duly/log/levels" if "DULY_REDIS__HOST" in given else None), name
+        mounted = {item["mountPath"] for item in pod["containers"][0].get("volumeMounts", [])}
+        assert ("/etc/duly/log" in mounted) is (named is not None), name
+
+
+def test_without_levels_no_pod_watches_a_file(render, everything):
+    assert "LEVELS_FILE" not in str(render(values=everything))

@@ -73,6 +73,9 @@ What a service's container mounts, and the pod's volumes for it. (dict "root" $ 
 {{- if include "duly.database.tls" . }}
 - {name: database-tls, mountPath: /etc/duly/database-tls, readOnly: true}
 {{- end }}
+{{- if include "duly.log.levels" . }}
+- {name: log, mountPath: /etc/duly/log, readOnly: true}
+{{- end }}
 {{- with .c.extraVolumeMounts }}
 {{ toYaml . }}
 {{- end }}
@@ -97,6 +100,10 @@ What a service's container mounts, and the pod's volumes for it. (dict "root" $ 
 {{- with include "duly.database.tls" . }}
 - name: database-tls
   secret: {secretName: {{ . | quote }}, defaultMode: 0440}
+{{- end }}
+{{- if include "duly.log.levels" . }}
+- name: log
+  configMap: {name: {{ include "duly.fullname" .root }}-log, defaultMode: 0444}
 {{- end }}
 {{- with .c.extraVolumes }}
 {{ toYaml . }}

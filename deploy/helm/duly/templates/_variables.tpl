@@ -46,6 +46,9 @@ A container's variables, each once. A component's extraEnv wins over the applica
 {{- $all = append $all (include "duly.queues.variable" .root | fromYaml) -}}
 {{- $all = append $all (dict "name" "DULY_LOG__LEVEL" "value" (.c.logLevel | default $values.log.level)) -}}
 {{- $all = append $all (dict "name" "DULY_LOG__FORMAT" "value" $values.log.format) -}}
+{{- if include "duly.log.levels" . -}}
+{{- $all = append $all (dict "name" "DULY_LOG__LEVELS_FILE" "value" "/etc/duly/log/levels") -}}
+{{- end -}}
 {{- $all = concat $all (.more | default "" | fromYamlArray) -}}
 {{- range $name, $value := $values.settings -}}
 {{- $all = append $all (dict "name" $name "value" (ternary $value (toJson $value) (kindIs "string" $value))) -}}
@@ -54,6 +57,11 @@ A container's variables, each once. A component's extraEnv wins over the applica
 {{- $all = concat $all (include "duly.app.env" .root | fromYamlArray) -}}
 {{- end -}}
 {{- include "duly.env.unique" (concat $all .c.extraEnv | toYaml) -}}
+{{- end -}}
+
+{{/* "true" if a container has the file with the levels of loggers: services have it, Jobs do not. */}}
+{{- define "duly.log.levels" -}}
+{{- if and .role .root.Values.log.levels }}true{{ end -}}
 {{- end -}}
 
 {{/* (dict "root" $ "c" …), and as needed "app" true. */}}
