@@ -106,6 +106,20 @@ def test_network_policies_cover_every_pod(render, everything):
             assert covered(labels), document["metadata"]["name"]
 
 
+def test_who_may_read_metrics_may_read_those_of_the_monitor(render):
+    prometheus = {"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}
+    people = {"namespaceSelector": {"matchLabels": {"name": "ingress"}}}
+    policies = {"enabled": True, "metricsFrom": [prometheus], "monitorFrom": [people]}
+
+    for policy in render(values={"networkPolicy": policies}).of("NetworkPolicy"):
+        name = policy["metadata"]["name"]
+        (rule, *_) = policy["spec"]["ingress"] or [{}]
+        if name.endswith("-monitor"):
+            assert rule["from"] == [people, prometheus]
+        elif name.endswith(("-scheduler", "-worker")):
+            assert rule["from"] == [prometheus], name
+
+
 def test_rendering_twice_gives_the_same_bytes(helm, everything, tmp_path):
     import subprocess
 
