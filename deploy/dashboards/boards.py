@@ -243,7 +243,9 @@ SCHEDULER = Dashboard(
 BROKER = Dashboard(
     uid="duly-broker",
     title="duly: broker and database",
-    description="What duly depends on: how fast it answers, and how full it is.",
+    description="What duly depends on: how fast it answers, and how full it is. Each process measures latency and errors itself; "
+    "a scheduler asks the nodes for memory, clients and counts; workers measure the source of the orders. What the stores say of "
+    "themselves (disk, replication, PostgreSQL) comes from exporters: see Metrics of the stores in docs/telemetry.md.",
     rows=(
         Row(
             "The broker",
