@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from duly.orders.columns import Price
 from duly.orders.page import Page
-from duly.orders.reader import Reader, divided, reading
+from duly.orders.reader import Reader, divided, last_id, reading
 from duly.orders.source import Sweep
 from duly.orders.tables import CUSTOMERS, ORDER_ITEMS, ORDERS, PRODUCTS
 from duly.orders.view import View
@@ -56,6 +56,7 @@ PENDING_ORDERS_WITH_TIMES = _page_of(
     *PENDING_ORDERS.selected_columns, ORDERS.c.created_at, ORDERS.c.updated_at
 )
 """The same, each with when it was created and last changed."""
+_KINDS = (int, str, str)
 PENDING_ITEMS = (
     select(
         ORDER_ITEMS.c.order_id,
@@ -113,7 +114,7 @@ async def pending_pages(
             page, more = await _page(reader, sweep, after)
             if not page.orders:
                 return
-            after = page.orders[-1][0]
+            after = last_id(page.orders)
             yield replace(page, **about) if about else page
             about = {}
 
@@ -147,9 +148,9 @@ async def _page(reader: Reader, sweep: Sweep, after: int) -> tuple[Page, bool]:
     last = LAST_ID if sweep.until is None else sweep.until
     # One row more than a page holds shows whether there is another page.
     bounds = {"after": after, "last": last, "limit": sweep.page_size + 1}
-    orders = await reader.rows(statement, bounds)
-    more = len(orders) > sweep.page_size
-    del orders[sweep.page_size :]
+    kinds = () if sweep.times or sweep.items else _KINDS
+    text, values = reader.written(statement, bounds)
+    orders, more = await reader.page(text, values, sweep.page_size, kinds)
     page = _with_times(orders) if sweep.times else Page(orders)
     if sweep.items and orders:
         page = await _with_items(reader, page, after)

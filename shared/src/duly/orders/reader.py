@@ -1,16 +1,20 @@
 """Reads rows of a database for one sweep: as the driver gives them, within limits."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final, Self
+from uuid import UUID
 
 from sqlalchemy import Dialect, Select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from duly.engine.middleware.tracing import child
 from duly.orders.view import View
+from duly.runtime.packed import AFTER_FIELD, AFTER_ROW, Kind, PackedRows
 
 _LAG = (
     "SELECT CASE WHEN pg_is_in_recovery() THEN CASE "
@@ -18,15 +22,72 @@ _LAG = (
     "ELSE extract(epoch FROM now() - pg_last_xact_replay_timestamp()) END END"
 )
 """A replica that has replayed all that it received is not behind, however old that is."""
+_FIELDS: Final = "abcd"
+_KINDS: Final[dict[int, Kind]] = {
+    **dict.fromkeys((20, 21, 23), int),  # bigint, smallint, integer
+    **dict.fromkeys((25, 1043), str),  # text, varchar
+    2950: UUID,
+}
+"""By PostgreSQL's numbers of types: those of which the text is what a line holds."""
 
 
 class Reader:
-    """One connection to the orders database, for one sweep."""
+    """One connection to the orders database, for one sweep.
 
-    def __init__(self, connection: AsyncConnection, limit: timedelta) -> None:
+    Args:
+        connection: Of the engine.
+        limit: How long a statement may go without an answer.
+        driver: Runs statements in the place of the connection.
+    """
+
+    def __init__(
+        self, connection: AsyncConnection, limit: timedelta, driver: "Psycopg | None" = None
+    ) -> None:
         self._connection, self._limit = connection, limit.total_seconds()
+        self._driver = driver
         self.dialect: Dialect = connection.dialect
         self._about = _about(connection)
+        self._packs = driver is not None
+
+    async def kinds(self, statement: str, values: Any) -> tuple[Kind, ...]:  # noqa: ANN401 - as of `raw`
+        """Return those of the columns of a statement, if its rows may be packed: else none."""
+        if self._driver is None:
+            return ()
+        await self.raw(f"SELECT * FROM ({statement}) AS page LIMIT 0", values)  # noqa: S608 - of the settings
+        kinds = [_KINDS.get(code) for code in self._driver.types()]
+        return tuple(kind for kind in kinds if kind) if all(kinds) else ()
+
+    async def page(
+        self,
+        statement: str,
+        values: Any,  # noqa: ANN401 - as of `raw`
+        size: int,
+        kinds: Sequence[Kind] = (),
+    ) -> tuple[Sequence[Any], bool]:
+        """Return the rows of a page, and whether there is another one.
+
+        Args:
+            statement: In the words of the driver, ordered, and limited to one row more than a page.
+            values: For its placeholders.
+            size: Rows of a page.
+            kinds: Those of the columns, if the rows may be packed; they are where the database can
+                do it, and no text holds a separator or is missing.
+
+        Raises:
+            TimeoutError: The database is silent.
+            sqlalchemy.exc.DBAPIError: It failed.
+        """
+        if kinds and self._packs:
+            _, (packed,) = await self.raw(_packing(statement, tuple(kinds)), values)
+            if not packed[0]:
+                return [], False
+            if (page := _unpacked(packed, size, kinds)) is not None:
+                return page
+            self._packs = False  # Other pages would hardly be different.
+        _, rows = await self.raw(statement, values)
+        more = len(rows) > size
+        del rows[size:]
+        return rows, more
 
     async def rows(self, statement: Select[Any], bounds: Mapping[str, Any]) -> list[Any]:
         """Return the rows of a statement with these values bound.
@@ -37,12 +98,15 @@ class Reader:
             TimeoutError: The database is silent.
             sqlalchemy.exc.DBAPIError: It failed.
         """
+        _, rows = await self.raw(*self.written(statement, bounds))
+        return rows
+
+    def written(self, statement: Select[Any], bounds: Mapping[str, Any]) -> tuple[str, Any]:
+        """Return a statement and the values for it in the words of the driver."""
         compiled = _compiled(statement, self.dialect)
         values = compiled.construct_params(dict(bounds))
         names = compiled.positiontup
-        given: Any = values if names is None else tuple(values[name] for name in names)
-        _, rows = await self.raw(str(compiled), given)
-        return rows
+        return str(compiled), (values if names is None else tuple(values[name] for name in names))
 
     async def raw(self, statement: str, values: Any = None) -> tuple[list[str], list[Any]]:  # noqa: ANN401 - the driver's own
         """Return the names of the columns and the rows of a statement in the driver's own words.
@@ -63,6 +127,8 @@ class Reader:
 
     async def _fetched(self, statement: str, values: Any) -> tuple[list[str], list[Any]]:  # noqa: ANN401
         async with asyncio.timeout(self._limit):
+            if self._driver is not None:
+                return await self._driver.read(statement, values)
             result = await self._connection.exec_driver_sql(statement, values)
             cursor: Any = result.cursor
             names = [column[0] for column in cursor.description]
@@ -99,6 +165,11 @@ def _about(connection: AsyncConnection) -> dict[str, Any]:
     return about
 
 
+def last_id(orders: Sequence[Any]) -> Any:  # noqa: ANN401 - as the driver gives it
+    """Return the id of the last order of a page, after which the next one begins."""
+    return (orders.last() if isinstance(orders, PackedRows) else orders[-1])[0]
+
+
 async def divided(
     count: int,
     parts: int,
@@ -125,6 +196,46 @@ async def divided(
     return found
 
 
+class Psycopg:
+    """Runs statements on a connection of the engine by its driver alone.
+
+    SQLAlchemy would take as much CPU again as the driver does for a whole page.
+    """
+
+    def __init__(self, connection: AsyncConnection, cursor: Any) -> None:  # noqa: ANN401 - the driver's own
+        self._connection, self._cursor = connection, cursor
+        self._error: Any = connection.dialect.loaded_dbapi.Error
+
+    @classmethod
+    async def of(cls, connection: AsyncConnection) -> Self:
+        """Return that of a connection."""
+        pooled = await connection.get_raw_connection()
+        driver: Any = pooled.driver_connection
+        return cls(connection, driver.cursor())
+
+    async def read(self, statement: str, values: Any) -> tuple[list[str], list[Any]]:  # noqa: ANN401 - as of `Reader.raw`
+        """Return the names of the columns and the rows of a statement; see `Reader.raw`."""
+        try:
+            await self._cursor.execute(statement, () if values is None else values)
+            rows = await self._cursor.fetchall()
+        except self._error as error:
+            if self._cursor.connection.broken:
+                await self._connection.invalidate(error)
+            given: Any = DBAPIError.instance(
+                statement, None, error, self._error, hide_parameters=True
+            )
+            raise given from error
+        except BaseException:
+            # The answer to what was given up, for a stop or at the limit, may still come.
+            await self._connection.invalidate()
+            raise
+        return [column.name for column in self._cursor.description], rows
+
+    def types(self) -> list[int]:
+        """Return PostgreSQL's numbers of the types of the columns that were read last."""
+        return [column.type_code for column in self._cursor.description]
+
+
 @asynccontextmanager
 async def reading(engine: AsyncEngine, view: View) -> AsyncIterator[Reader]:
     """Give a reader of one sweep.
@@ -139,9 +250,45 @@ async def reading(engine: AsyncEngine, view: View) -> AsyncIterator[Reader]:
             repeatable = " ISOLATION LEVEL REPEATABLE READ READ ONLY"
             begin = "BEGIN" + (repeatable if engine.dialect.name == "postgresql" else "")
             await connection.exec_driver_sql(begin)
-        yield Reader(connection, view.silence)
+        driver = await Psycopg.of(connection) if engine.dialect.name == "postgresql" else None
+        yield Reader(connection, view.silence, driver)
         if view.consistent:
             await connection.exec_driver_sql("COMMIT")
+
+
+@lru_cache(maxsize=16)
+def _packing(statement: str, kinds: tuple[Kind, ...]) -> str:
+    """Return a statement whose only row has the rows of another one in a text of PostgreSQL's.
+
+    Before it stand their number, the number of values that each column has, and whether a text is
+    empty.
+    """
+    names = _FIELDS[: len(kinds)]
+    fields = [f"{name}::text" for name in names]
+    for place, separator in enumerate(AFTER_FIELD[: len(kinds) - 1]):
+        fields[place] += f" || chr({ord(separator)})"
+    counts = ", ".join(f"count({name})" for name in names)
+    empty = [f"{name} = ''" for name, kind in zip(names, kinds, strict=True) if kind is str]
+    return (
+        f"SELECT count(*), {counts}, bool_or({' OR '.join(empty) or 'false'}), "  # noqa: S608 - of constants
+        f"string_agg({' || '.join(fields)}, chr({ord(AFTER_ROW)})) "
+        f"FROM ({statement}) AS page ({', '.join(names)})"
+    )
+
+
+def _unpacked(
+    packed: Sequence[Any], size: int, kinds: Sequence[Kind]
+) -> tuple[PackedRows, bool] | None:
+    """Return the page in a row of `_packing`; None: its text is not all of it."""
+    count, *known, has_empty, text = packed
+    more = count > size
+    if set(known) != {count} or not isinstance(text, str):
+        return None
+    text = text.rpartition(AFTER_ROW)[0] if more else text
+    try:
+        return PackedRows(text, count - more, kinds, has_empty=has_empty), more
+    except ValueError:
+        return None
 
 
 def _compiled(statement: Select[Any], dialect: Dialect) -> Any:  # noqa: ANN401 - SQLAlchemy's own

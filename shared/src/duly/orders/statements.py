@@ -16,6 +16,7 @@ from duly.orders.page import Page
 from duly.orders.source import Sweep
 from duly.orders.view import View
 from duly.runtime.order_settings import SqlSourceSettings
+from duly.runtime.packed import Kind, PackedRows
 
 if TYPE_CHECKING:
     from duly.orders.reader import Reader
@@ -89,17 +90,20 @@ class SqlSource:
             ConfigError: A statement is wrong, or lacks a column.
             OrdersDownError: The database cannot be read.
         """
+        from duly.orders.reader import last_id
+
         async with self._reading() as reader:
             columns = await self._known(reader)
+            kinds = await self._kinds(reader, sweep)
             lag = await reader.lag() if self._view.replica else None
             after, more = sweep.after, True
             while more:
-                page, more = await self._page(reader, sweep, columns, after)
+                page, more = await self._page(reader, sweep, columns, kinds, after)
                 if not page.orders:
                     return
                 if sweep.items:
                     page = await self._with_items(reader, columns, page, after)
-                after = page.orders[-1][0]
+                after = last_id(page.orders)
                 yield page if lag is None else replace(page, lag=lag)
                 lag = None
 
@@ -141,11 +145,18 @@ class SqlSource:
             self._columns = columns
         return self._columns
 
+    async def _kinds(self, reader: "Reader", sweep: Sweep) -> Sequence[Kind]:
+        """Return the kinds of the columns of a page, if its orders may come packed."""
+        if sweep.items or sweep.times:
+            return ()
+        return await reader.kinds(_bounded(reader, self._orders, ORDER_COLUMNS, {}, "order_id"), {})
+
     async def _page(
         self,
         reader: "Reader",
         sweep: Sweep,
         columns: Mapping[str, frozenset[str]],
+        kinds: Sequence[Kind],
         after: Any,  # noqa: ANN401 - an id of the shop
     ) -> tuple[Page, bool]:
         """Return the page after an id, and whether there is another one."""
@@ -154,10 +165,9 @@ class SqlSource:
         bounds = {"after": after, "last": sweep.until}
         statement = _bounded(reader, self._orders, asked, bounds, "order_id")
         statement += f" LIMIT {sweep.page_size + 1}"
-        _, rows = await reader.raw(statement, _given(bounds))
-        more = len(rows) > sweep.page_size
-        del rows[sweep.page_size :]
-        _check_ids([row[0] for row in rows])
+        rows, more = await reader.page(statement, _given(bounds), sweep.page_size, kinds)
+        ids = rows.first_fields() if isinstance(rows, PackedRows) else [row[0] for row in rows]
+        _check_ids(ids)
         if not sweep.times:
             return Page(rows), more
         told = [dict(zip(asked[3:], row[3:], strict=True)) for row in rows]

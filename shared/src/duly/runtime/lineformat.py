@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 from typing_extensions import override
 
 from duly.encodable import encodable
+from duly.runtime.packed import PackedRows
 
 _SPECIAL = re.compile(r'[ "=\\]').search
 _JSON_SPECIAL = re.compile(r'["\\]').search
@@ -50,6 +51,12 @@ class LineFormat(Protocol):
     def column(self, values: Sequence[Any]) -> Column:
         """Return what `text` returns of each value: faster for many of one type."""
 
+    def quotes(self, rows: PackedRows) -> Sequence[str] | None:
+        """Return what stands on both sides of each field where all texts stand as they are.
+
+        None: some do not, and have to be formed one by one.
+        """
+
 
 class Logfmt(LineFormat):
     """`2026-11-25T03:00:00.123Z INFO  Message key=value`; quotes only where they are needed."""
@@ -82,6 +89,13 @@ class Logfmt(LineFormat):
         if kinds == {int} or (kinds == {str} and all(values) and _are_plain(values, _LOGFMT)):
             return Column(values)
         return Column(_each(self.text, values, kinds))
+
+    @override
+    def quotes(self, rows: PackedRows) -> Sequence[str] | None:
+        """Return none for each field."""
+        if rows.has_empty or not _hold_plain(rows, _LOGFMT):
+            return None
+        return [""] * len(rows.kinds)
 
 
 class JsonLines(LineFormat):
@@ -130,6 +144,18 @@ class JsonLines(LineFormat):
         if kinds == {str} and _are_plain(values, _JSON):
             return Column(values, '"')
         return Column(_each(self.text, values, kinds))
+
+    @override
+    def quotes(self, rows: PackedRows) -> Sequence[str] | None:
+        """Return those of texts; a number has none."""
+        if not _hold_plain(rows, _JSON):
+            return None
+        return ["" if kind is int else '"' for kind in rows.kinds]
+
+
+def _hold_plain(rows: PackedRows, special: str) -> bool:
+    """Return whether no field needs quotes or an escape."""
+    return rows.is_plain or _are_plain([rows.without_separators()], special)
 
 
 def _are_plain(values: Sequence[str], special: str) -> bool:

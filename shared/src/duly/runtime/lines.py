@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from duly.runtime import logs
 from duly.runtime.output import Output
+from duly.runtime.packed import PackedRows
 from duly.runtime.settings import LogSettings
 
 _OF_THREE_FIELDS = 4
@@ -63,6 +64,8 @@ class LineWriter:
         """
         if not self.enabled(level):
             return 0
+        if isinstance(rows, PackedRows) and (text := self._unpacked(level, message, fields, rows)):
+            return len(rows) if self._output.write(text, batch=len(rows) > 1) else 0
         lines = self._lines(level, message, fields, list(rows))
         if not lines:
             return 0
@@ -112,6 +115,26 @@ class LineWriter:
             seconds: How long to wait at most.
         """
         return await self._output.room(seconds)
+
+    def _unpacked(
+        self, level: str, message: str, fields: tuple[str, ...], rows: PackedRows
+    ) -> str | None:
+        """Return the lines of packed rows, made of their text; None: some need quotes or escapes.
+
+        Separators give way to what stands between values: no text of a row is made.
+        """
+        quotes = self._output.format.quotes(rows)
+        if quotes is None:
+            return None
+        first, *pieces = self._output.format.pieces(
+            self._output.timestamp(), level.upper(), message, fields
+        )
+        *between, last = (
+            f"{before}{piece}{after}"
+            for before, piece, after in zip(quotes, pieces, [*quotes[1:], ""], strict=True)
+        )
+        first += quotes[0]
+        return f"{first}{rows.joined([*between, last + first])}{last}"
 
     def _lines(
         self, level: str, message: str, fields: tuple[str, ...], rows: Sequence[tuple[object, ...]]

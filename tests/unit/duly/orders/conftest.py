@@ -4,8 +4,9 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
-from sqlalchemy import event, insert, text
+from sqlalchemy import insert, text
 
+from duly.orders.reader import Reader
 from duly.orders.schema import upgrade
 from duly.orders.session import open_engine
 from duly.orders.tables import CUSTOMERS, ORDER_ITEMS, ORDERS, PRODUCTS
@@ -71,13 +72,14 @@ def fill(engine):
 
 
 @pytest.fixture
-def statements(engine):
-    """Everything that was executed from now on."""
+def statements(monkeypatch):
+    """Everything that was read from now on."""
     seen = []
 
-    def note(_connection, _cursor, statement, *_rest):
+    async def noted(reader, statement, values=None):
         seen.append(statement)
+        return await raw(reader, statement, values)
 
-    event.listen(engine.sync_engine, "before_cursor_execute", note)
-    yield seen
-    event.remove(engine.sync_engine, "before_cursor_execute", note)
+    raw = Reader.raw
+    monkeypatch.setattr(Reader, "raw", noted)
+    return seen

@@ -37,7 +37,7 @@ async def test_a_row_has_the_order_and_its_customer(engine, fill):
 
     (page,) = await read(engine)
 
-    assert page.orders == [(1, "c0", "c0@example.com"), (2, "c1", "c1@example.com")]
+    assert list(page.orders) == [(1, "c0", "c0@example.com"), (2, "c1", "c1@example.com")]
     assert (page.items, page.counts) == ((), ())
 
 
@@ -56,7 +56,7 @@ async def test_times_come_where_they_are_asked_for(engine, fill):
 
     (page,) = await read(engine, times=True, items=True)
 
-    assert page.orders == [(1, "c0", "c0@example.com"), (2, "c1", "c1@example.com")]
+    assert list(page.orders) == [(1, "c0", "c0@example.com"), (2, "c1", "c1@example.com")]
     assert page.times == [(NOON, NOON)] * 2
     assert page.oldest == NOON
     assert page.counts == [1, 1]

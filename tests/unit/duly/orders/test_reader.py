@@ -3,14 +3,17 @@ import shutil
 import tempfile
 from datetime import timedelta
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from duly.orders.reader import reading
+from duly.orders.reader import last_id, reading
 from duly.orders.session import open_engine
 from duly.orders.view import View
+from duly.runtime.packed import PackedRows
 from duly.runtime.settings import DatabaseSettings
 from duly.testing.postgres import PostgresServer
 
@@ -34,6 +37,103 @@ async def test_no_transaction_is_left_open_between_two_pages(postgres_url):
         await reader.raw("SELECT 1")
 
         assert await connection.scalar(asked) == "idle"
+
+
+@pytest.fixture
+async def reader(postgres_url):
+    async with (
+        open_engine(DatabaseSettings(url=postgres_url)) as engine,
+        reading(engine, View()) as reader,
+    ):
+        yield reader
+
+
+THREE = "SELECT * FROM (VALUES (1, 'ann', 'a@b'), (2, {}, 'c@d'), (3, 'eve', 'e@f')) AS t LIMIT %s"
+KINDS = (int, str, str)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+async def test_a_page_of_postgres_comes_packed(reader, size):
+    rows, more = await reader.page(THREE.format("'bob'"), (size + 1,), size, KINDS)
+
+    expected = [(1, "ann", "a@b"), (2, "bob", "c@d"), (3, "eve", "e@f")][:size]
+    assert isinstance(rows, PackedRows)
+    assert (list(rows), more) == (expected, size < 3)
+    assert last_id(rows) == expected[-1][0]
+    assert not rows.has_empty
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("NULL", None),
+        ("chr(28)", "\x1c"),
+        ("'a' || chr(31) || 'b'", "a\x1fb"),
+        ("chr(31) || '7' || chr(28) || 'mallory' || chr(29)", "\x1f7\x1cmallory\x1d"),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 2, 5])
+async def test_a_page_that_cannot_be_packed_comes_in_rows(reader, written, name, size):
+    rows, more = await reader.page(THREE.format(written), (size + 1,), size, KINDS)
+
+    expected = [(1, "ann", "a@b"), (2, name, "c@d"), (3, "eve", "e@f")][:size]
+    assert (list(rows), more) == (expected, size < 3)
+    assert last_id(rows) == expected[-1][0]
+
+
+async def test_an_empty_text_is_told(reader):
+    rows, _ = await reader.page(THREE.format("''"), (4,), 3, KINDS)
+
+    assert rows.has_empty
+    assert rows[1] == (2, "", "c@d")
+
+
+async def test_no_rows_are_no_page(reader):
+    assert await reader.page("SELECT 1, 'a', 'b' LIMIT 0", (), 3, KINDS) == ([], False)
+
+
+@pytest.mark.parametrize(
+    ("columns", "kinds"),
+    [
+        ("1::smallint, 'a'::text, 'b'::varchar(9)", (int, str, str)),
+        ("gen_random_uuid(), 2::bigint", (UUID, int)),
+        ("1.5, 'a'", ()),
+        ("1, 'a'::char(5)", ()),
+    ],
+)
+async def test_what_postgres_writes_as_a_line_does_can_be_packed(reader, columns, kinds):
+    assert await reader.kinds(f"SELECT {columns}", ()) == kinds
+
+
+async def test_an_error_says_what_sqlalchemy_would(reader):
+    with pytest.raises(ProgrammingError, match="none"):
+        await reader.raw("SELECT 1 FROM none")
+
+    _, rows = await reader.raw("SELECT 1")
+    assert rows == [(1,)]
+
+
+@pytest.mark.fault("database")
+async def test_a_session_that_was_ended_is_not_used_again(postgres_url):
+    async with open_engine(DatabaseSettings(url=postgres_url, pool_size=1)) as engine:
+        with pytest.raises(OperationalError, match="terminating connection"):
+            async with reading(engine, View()) as reader:
+                await reader.raw("SELECT pg_terminate_backend(pg_backend_pid())")
+
+        async with reading(engine, View()) as reader:
+            assert await reader.raw("SELECT 1 AS one") == (["one"], [(1,)])
+
+
+@pytest.mark.fault("database")
+async def test_a_statement_that_was_given_up_leaves_no_answer_behind(postgres_url):
+    async with open_engine(DatabaseSettings(url=postgres_url, pool_size=1)) as engine:
+        limit = DatabaseSettings(url=postgres_url, statement_timeout=timedelta(milliseconds=50))
+        with pytest.raises(TimeoutError):
+            async with reading(engine, View(database=limit)) as reader:
+                await reader.raw("SELECT pg_sleep(60)")
+
+        async with reading(engine, View()) as reader:
+            assert await reader.raw("SELECT 2 AS two") == (["two"], [(2,)])
 
 
 @pytest.mark.fault("database")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from duly.runtime import logs
 from duly.runtime.lines import Inner, LineWriter
 from duly.runtime.output import Output
+from duly.runtime.packed import AFTER_FIELD, AFTER_ROW, PackedRows
 from duly.runtime.settings import LogSettings
 from duly.testing.clock import FrozenClock
 
@@ -138,3 +139,47 @@ def test_whatever_the_rows_hold_a_parser_reads_it_back(rows):
     assert read == [[str(number), name, note] for number, name, note in rows]
     read = [json.loads(line) for line in lines.getvalue().splitlines()]
     assert [tuple(one[name] for name in fields) for one in read] == rows
+
+
+def packed(rows, **options):
+    """Pack rows of a number and two texts, as a database does."""
+    text = AFTER_ROW.join(
+        f"{number}{AFTER_FIELD[0]}{name}{AFTER_FIELD[1]}{note}" for number, name, note in rows
+    )
+    return PackedRows(text, len(rows), (int, str, str), **options)
+
+
+def has_separator(row):
+    return any(mark in text for text in row[1:] for mark in (*AFTER_FIELD, AFTER_ROW))
+
+
+@pytest.mark.parametrize("style", ["logfmt", "json"])
+@given(st.lists(st.tuples(st.integers(), HOSTILE, HOSTILE), min_size=1, max_size=8))
+def test_packed_rows_make_the_lines_of_the_rows_whatever_they_hold(style, rows):
+    rows = [row for row in rows if not has_separator(row)] or [(1, "ann", "a note")]
+    has_empty = any("" in row for row in rows)
+    fields = ("number", "name", "note")
+    apart, expected = opened(format=style)
+    together, found = opened(format=style)
+
+    apart.write("INFO", "Found", fields, rows)
+    count = together.write("INFO", "Found", fields, packed(rows, has_empty=has_empty))
+
+    assert found.getvalue() == expected.getvalue()
+    assert count == len(rows)
+
+
+@pytest.mark.parametrize("style", ["logfmt", "json"])
+def test_lines_of_plain_packed_rows_are_made_without_a_row(style, monkeypatch):
+    rows = [(7, "ann", "ann@example.com"), (8, "Ελένη", "b@example.com")]
+    apart, expected = opened(format=style)
+    together, found = opened(format=style)
+    fields = ("order_id", "service", "email")
+
+    apart.write("INFO", "Found", fields, rows)
+    monkeypatch.delattr(PackedRows, "__iter__")
+    monkeypatch.delattr(PackedRows, "__getitem__")
+    assert together.write("INFO", "Found", fields, packed(rows, has_empty=False)) == 2
+
+    assert found.getvalue() == expected.getvalue()
+    assert together.write("DEBUG", "Found", fields, packed(rows)) == 0
