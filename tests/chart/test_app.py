@@ -60,7 +60,7 @@ def test_what_only_the_check_of_pending_orders_needs_is_left_out(render):
     pod = documents.one("Deployment", "-worker-default")["spec"]["template"]["spec"]
     assert "initContainers" not in pod
     assert "DULY_DATABASE__URL" not in names(pod["containers"][0])
-    assert [job["metadata"]["name"] for job in documents.of("Job")] == []
+    assert [job["metadata"]["name"] for job in documents.of("Job")] == ["shop-duly-queue-removal"]
 
 
 def test_it_needs_no_orders_database(render):

@@ -141,6 +141,7 @@ BASES: dict[str, dict[str, Any]] = {
         "externalDatabase": {"existingSecret": "o", "tls": {"existingSecret": "t"}},
         "externalBroker": BROKER,
     },
+    r"^queueRemoval\.drainSeconds": {"queueRemoval.policy": "drain"},
     r"^orders\.sql": {"orders.source": "sql", "orders.sql.orders": "SELECT 1"},
     r"^orders\.http": {
         "orders.source": "http",

@@ -1,6 +1,9 @@
 """A change of a queue replaces the workers of this queue, and those of no other."""
 
+import json
+
 import pytest
+from tests.chart.pods import variables
 
 from duly.engine.storage.roles import ROLES
 
@@ -18,6 +21,7 @@ def changed(render):
             item["metadata"]["name"].removeprefix("shop-duly-"): item["spec"]["template"]
             for kind in ("Deployment", "StatefulSet", "Job")
             for item in documents.of(kind)
+            if "helm.sh/hook" not in item["metadata"].get("annotations", {})
         }
 
     def run(values):
@@ -48,6 +52,74 @@ EVERY_QUEUE = {"scheduler", "monitor"}
 )
 def test_only_its_own_workers_change(changed, values, expected):
     assert changed(values) == expected
+
+
+def removal(documents):
+    """Give the Job that asks before queues go, and its container."""
+    job = documents.one("Job", "-queue-removal")
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    return job, container
+
+
+def test_queues_that_go_are_asked_for_before_anything_is_changed(render):
+    job, container = removal(render(values={"worker.queues.low": None}))
+
+    assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-upgrade,pre-rollback"
+    assert job["spec"]["backoffLimit"] == 0
+    assert container["command"][:3] == ["duly", "queues", "drained"]
+    assert container["command"][-1] == "--wait=0s"
+
+
+def test_old_queues_come_from_the_cluster_and_new_ones_from_the_rendering(render):
+    job, container = removal(render(values={"worker.queues.low": None}))
+    pod = job["spec"]["template"]["spec"]
+
+    told = variables(pod, container)
+    assert {name for name, queue in json.loads(told["DULY_QUEUES"]).items() if queue} == {
+        "critical",
+        "default",
+    }
+    before = next(volume for volume in pod["volumes"] if volume["name"] == "queues")
+    assert before["configMap"] == {"name": "shop-duly-queues", "optional": True}
+    assert "--declared-before=/etc/duly/queues/queues" in container["command"]
+
+
+def test_asking_takes_no_right_to_change_anything(render, external):
+    def told(**values):
+        job, container = removal(render(values=values))
+        return variables(job["spec"]["template"]["spec"], container)["DULY_REDIS__USERNAME"]
+
+    users = {"monitor": {"username": "looks"}, "viewer": {"username": "only-looks"}}
+    broker = {"host": "b", "existingSecret": "b"}
+    both = {**external, "externalBroker": {**broker, "users": users}}
+    less = {**external, "externalBroker": {**broker, "users": {"monitor": users["monitor"]}}}
+    assert told() == "duly-viewer"
+    assert told(**both) == "only-looks"
+    assert told(**less) == "looks"
+
+
+def test_asking_waits_for_no_secret_that_the_same_upgrade_makes(render):
+    job, _ = removal(render())
+
+    (secrets,) = (
+        volume["projected"]["sources"]
+        for volume in job["spec"]["template"]["spec"]["volumes"]
+        if volume["name"] == "secrets"
+    )
+    assert all(source["secret"]["optional"] for source in secrets)
+
+
+@pytest.mark.parametrize(("policy", "wait"), [("refuse", "0s"), ("drain", "90s")])
+def test_a_policy_says_how_long_it_waits(render, policy, wait):
+    values = {"queueRemoval": {"policy": policy, "drainSeconds": 90}}
+
+    assert removal(render(values=values))[1]["command"][-1] == f"--wait={wait}"
+
+
+def test_keeping_asks_nobody(render):
+    names = {item["metadata"]["name"] for item in render(values={"queueRemoval.policy": "keep"})}
+
+    assert "shop-duly-queue-removal" not in names
 
 
 def test_keda_scales_on_backlog_and_on_age(render):

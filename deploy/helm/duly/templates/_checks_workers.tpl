@@ -75,7 +75,7 @@
 {{- define "duly.check.each" -}}
 {{- $found := dict -}}
 {{- $key := .key -}}
-{{- range $name := list "defaults" "scheduler" "monitor" "migrations" "demo" "test" "toolbox" "valkey" "postgresql" "app" -}}
+{{- range $name := list "defaults" "scheduler" "monitor" "migrations" "queueRemoval" "demo" "test" "toolbox" "valkey" "postgresql" "app" -}}
 {{- $_ := set $found (printf "%s.%s" $name $key) (get (get $.root.Values $name) $key) -}}
 {{- end -}}
 {{- $_ := set $found (printf "worker.defaults.%s" $key) (get .root.Values.worker.defaults $key) -}}

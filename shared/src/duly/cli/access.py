@@ -89,6 +89,10 @@ class Access:
         """Return the broker to connect to."""
         return self._broker(self._settings())
 
+    def queues(self) -> set[str]:
+        """Return the names of the queues that the settings declare."""
+        return set(self._settings().queues)
+
     def _settings(self) -> "Settings":
         from duly.runtime.loading import load
         from duly.runtime.settings import Settings

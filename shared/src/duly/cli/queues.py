@@ -8,6 +8,7 @@ from duly.cli import render
 from duly.cli.access import access_of
 from duly.cli.completion import queues as queue_names
 from duly.cli.consent import Yes, consent
+from duly.cli.drained import check_drained
 from duly.cli.nouns import Json, MisuseError, fail_unreadable, noun, with_suggestion
 from duly.engine.inspection.inspector import Inspector
 from duly.engine.storage.reports import DayReport, LockPage, MinuteReport, QueueReport
@@ -19,6 +20,7 @@ app = noun(
     "duly queues inspect default --json\n"
     "duly queues history default low --days 10\n"
     "duly queues pause low\n"
+    "duly queues drained low --wait 5m\n"
     "duly queues rm old --force",
 )
 Names = Annotated[
@@ -183,6 +185,9 @@ def resume_queues(context: typer.Context, names: Names) -> None:
             typer.echo(f"queue {render.one_line(name)} resumed")
 
     access_of(context).inspect(act)
+
+
+app.command("drained")(check_drained)
 
 
 @app.command("rm")
