@@ -17,6 +17,7 @@ OF_HELM = {"enabled"}
 
 SAMPLES = (
     *("other", "7s", "/other", "a:b", "shop.jobs:app", "77", "17%", "sha256:" + "a" * 64, "7Gi"),
+    "a" * 64,
     *("0.0.0.1", "other:1", "a.b"),
 )
 OBJECTS = (
@@ -57,7 +58,7 @@ def keys(node: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str
     elif isinstance(node.get("additionalProperties"), dict) and resolved(
         node["additionalProperties"]
     ).get("properties"):
-        name = "low" if path[-1] == "queues" else names["enum"][1]
+        name = names["enum"][1] if "enum" in names else "low"
         yield from keys(node["additionalProperties"], (*path, name))
     else:
         yield ".".join(path), node
@@ -152,6 +153,14 @@ BASES: dict[str, dict[str, Any]] = {
     r"^orders\.logShare": {"orders.log": "sample"},
     r"^orders\.replica": {"orders.replica.existingSecret": "replica"},
     r"^monitor\.auth\.(existingSecret|secretKey)": {"monitor.auth.existingSecret": "mine"},
+    r"^monitor\.users": {"monitor.users.low": {"existingSecret": "u"}},
+    r"^monitor\.tokens\.low\.sha256": {},  # two digests look like two passwords of Helm's
+    r"^monitor\.tokens": {"monitor.tokens.low": {"sha256": "b" * 64}},
+    r"^monitor\.session": {"monitor.session.existingSecret": "s"},
+    r"^monitor\.oidc": {
+        "monitor.access": "oidc",
+        "monitor.oidc": {"issuer": "https://i", "clientId": "c", "existingSecret": "o"},
+    },
     r"^valkey\.auth\.defaultUser": {
         "valkey.auth.defaultUser": {"enabled": True, "password": "password"}
     },

@@ -1,5 +1,6 @@
 """What each value of the chart does."""
 
+import json
 from typing import Any
 
 import pytest
@@ -104,6 +105,65 @@ def test_who_gets_into_the_monitor_may_be_said(render):
     assert found["DULY_MONITOR__READ_ONLY"] == "true"
     assert found["DULY_MONITOR__UI"] == "false"
     assert found["DULY_MONITOR__PROXY__NETWORKS"] == "10.0.0.0/8,fd00::/8"
+
+
+def test_users_and_session_keys_of_the_monitor_are_files(render):
+    users = {
+        "vera": {"role": "operator", "existingSecret": "mine"},
+        "olaf": {"existingSecret": "his", "secretKey": "pass"},
+    }
+    documents = render(
+        values={"monitor.users": users, "monitor.session": {"existingSecret": "keys"}}
+    )
+    found = main_variables(documents, "Deployment", "-monitor")
+
+    assert found["DULY_MONITOR__ACCESS"] == "basic"
+    assert json.loads(found["DULY_MONITOR__USERS"]) == {
+        "vera": {"role": "operator", "password_file": "/etc/duly/secrets/monitor-user-vera"},
+        "olaf": {"role": "viewer", "password_file": "/etc/duly/secrets/monitor-user-olaf"},
+    }
+    assert found["DULY_MONITOR__SESSION__KEYS_FILE"] == ("keys", "keys")
+    (volume,) = [
+        each["projected"]["sources"]
+        for each in documents.pods()["Deployment/shop-duly-monitor"]["volumes"]
+        if each["name"] == "secrets"
+    ]
+    files = {
+        item["path"]: (each["secret"]["name"], item["key"])
+        for each in volume
+        for item in each["secret"]["items"]
+    }
+    assert files["monitor-user-vera"] == ("mine", "password")
+    assert files["monitor-user-olaf"] == ("his", "pass")
+
+
+def test_the_monitor_logs_people_in_at_an_identity_provider(render):
+    digest, groups = "a" * 64, {"admin": ["platform"], "viewer": ["staff"]}
+    documents = render(
+        values={
+            "monitor.access": "oidc",
+            "monitor.oidc": {
+                "issuer": "https://login.example", "clientId": "duly", "existingSecret": "oidc",
+            },
+            "monitor.roles": groups,
+            "monitor.defaultRole": "viewer",
+            "monitor.tokens": {"ci": {"sha256": digest, "scopes": ["viewer"]}},
+            "networkPolicy.enabled": True,
+        }
+    )  # fmt: skip
+    found = main_variables(documents, "Deployment", "-monitor")
+
+    assert found["DULY_MONITOR__ACCESS"] == "oidc"
+    assert found["DULY_MONITOR__OIDC__ISSUER"] == "https://login.example"
+    assert found["DULY_MONITOR__OIDC__CLIENT_ID"] == "duly"
+    assert found["DULY_MONITOR__OIDC__CLIENT_SECRET_FILE"] == ("oidc", "client-secret")
+    assert found["DULY_MONITOR__OIDC__SCOPES"] == "openid,profile,email"
+    assert json.loads(found["DULY_MONITOR__ROLES"]) == groups
+    assert found["DULY_MONITOR__ROLE"] == "viewer"
+    assert json.loads(found["DULY_MONITOR__TOKENS"])["ci"]["sha256"] == digest
+    assert {"ports": [{"protocol": "TCP", "port": 443}]} in documents.one(
+        "NetworkPolicy", "-monitor"
+    )["spec"]["egress"]
 
 
 def test_the_monitor_gets_its_password_from_a_secret(render):
@@ -276,6 +336,8 @@ def test_alerts_are_disabled_and_changed_one_by_one(render, everything):
             "worker.queues.low: keda.enabled and hpa.enabled exclude each other",
         ),
         ({"monitor.ingress.enabled": True}, "set monitor.ingress.host"),
+        ({"monitor.access": "oidc"}, "set monitor.oidc.issuer and monitor.oidc.clientId"),
+        ({"monitor.users.ada": {"role": "viewer"}}, "existingSecret"),
         (
             {
                 "valkey.enabled": False,

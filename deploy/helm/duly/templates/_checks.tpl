@@ -82,6 +82,10 @@
 {{- if and .Values.monitor.auth.password .Values.monitor.auth.existingSecret -}}
 {{- fail "monitor.auth.password and monitor.auth.existingSecret are both set: leave one of them out" -}}
 {{- end -}}
+{{- $oidc := .Values.monitor.oidc -}}
+{{- if and (eq .Values.monitor.access "oidc") (not (and $oidc.issuer $oidc.clientId)) -}}
+{{- fail "monitor.access is oidc: set monitor.oidc.issuer and monitor.oidc.clientId" -}}
+{{- end -}}
 {{- $service := .Values.monitor.service -}}
 {{- if eq $service.type "ClusterIP" -}}
 {{- range $key := list "nodePort" "loadBalancerClass" "loadBalancerSourceRanges" "externalTrafficPolicy" -}}

@@ -47,6 +47,9 @@ process can read a file again: a new password reaches it without a restart.
 {{- if and .monitor (include "duly.monitor.open" .root) -}}
 {{- $found = append $found (dict "file" "monitor-password" "secret" (include "duly.monitor.secret" .root) "key" $values.monitor.auth.secretKey) -}}
 {{- end -}}
+{{- if .monitor -}}
+{{- $found = concat $found (include "duly.monitor.secrets" .root | fromYamlArray) -}}
+{{- end -}}
 {{- toYaml $found -}}
 {{- end -}}
 

@@ -35,9 +35,11 @@ A container's variables, each once. A component's extraEnv wins over the applica
 {{- if .role -}}
 {{- $all = concat $all (include "duly.env.broker" . | fromYamlArray) -}}
 {{- end -}}
-{{- $names := dict "redis-password" "DULY_REDIS__PASSWORD_FILE" "sentinel-password" "DULY_REDIS__SENTINEL__PASSWORD_FILE" "database-url" "DULY_DATABASE__URL_FILE" "replica-url" "DULY_ORDERS__REPLICA_URL_FILE" "orders-token" "DULY_ORDERS__HTTP__TOKEN_FILE" "monitor-password" "DULY_MONITOR__PASSWORD_FILE" -}}
+{{- $names := dict "redis-password" "DULY_REDIS__PASSWORD_FILE" "sentinel-password" "DULY_REDIS__SENTINEL__PASSWORD_FILE" "database-url" "DULY_DATABASE__URL_FILE" "replica-url" "DULY_ORDERS__REPLICA_URL_FILE" "orders-token" "DULY_ORDERS__HTTP__TOKEN_FILE" "monitor-password" "DULY_MONITOR__PASSWORD_FILE" "monitor-session-keys" "DULY_MONITOR__SESSION__KEYS_FILE" "monitor-oidc-secret" "DULY_MONITOR__OIDC__CLIENT_SECRET_FILE" -}}
 {{- range include "duly.secrets" . | fromYamlArray -}}
+{{- if hasKey $names .file -}}
 {{- $all = append $all (dict "name" (get $names .file) "value" (printf "/etc/duly/secrets/%s" .file)) -}}
+{{- end -}}
 {{- end -}}
 {{- if .database -}}
 {{- $all = concat $all (include "duly.env.database" . | fromYamlArray) -}}
