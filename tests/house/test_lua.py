@@ -218,7 +218,10 @@ def test_scripts_use_names_and_never_numbers(scripts_by_name, declarations):
         script.name
         for script in declarations
         if re.search(r"(KEYS|ARGV)\[\d", code_of(scripts_by_name[script.name]))
-        or ("KEYS[" in code_of(scripts_by_name[script.name]) and not script.any_keys)
+        or (
+            "KEYS[" in code_of(scripts_by_name[script.name])
+            and not (script.any_keys or script.repeats)
+        )
     ]
 
     assert numbered == []

@@ -14,6 +14,7 @@ from duly.described_job import described_job
 from duly.engine.inspection.bulk import Bulk
 from duly.engine.inspection.failures import Failures
 from duly.engine.inspection.inspector import Inspector
+from duly.engine.inspection.overview import Snapshot
 from duly.engine.inspection.removal import QueueInUseError
 from duly.engine.inspection.tasks import Tasks
 from duly.engine.storage.reports import (
@@ -141,6 +142,7 @@ class FakeInspector(Inspector):
             resume=partial(self._note, "resume"),
         )
         self.brokers = SimpleNamespace(list=self._brokers)
+        self.overview = SimpleNamespace(recent=self._overview, forget=lambda: None)
         self.noted = []
         """What was done to servers and schedules: (operation, id)."""
 
@@ -272,6 +274,17 @@ class FakeInspector(Inspector):
     async def _queues(self):
         self._answer()
         return [self._report(name) for name in ("critical", "default", "low")]
+
+    async def _overview(self):
+        before = self.calls
+        queues = await self.queues.list()
+        minutes = {each.name: await self.queues.minutes(each.name, count=61) for each in queues}
+        found = Snapshot(
+            at=self.at, queues=queues, minutes=minutes, servers=await self.servers.list(),
+            entries=await self.schedules.list(), brokers=await self.brokers.list(),
+        )  # fmt: skip
+        self.calls = before + 1
+        return found
 
     async def _names(self):
         self._answer()

@@ -95,7 +95,7 @@ def build_app(
     clock = clock or SystemClock()
     renderer = Renderer(settings.monitor, clock)
     audit = Audit(inspector.audit, settings.monitor.audit, clock)
-    incidents, to = Incidents(), Guarded(audit)
+    incidents, to = Incidents(), Guarded(audit, inspector.overview.forget)
     runner = BulkRunner(inspector)
     links = Links(settings.monitor.links)
     pages = Pages.over(inspector, renderer, client=client, runner=runner, links=links)

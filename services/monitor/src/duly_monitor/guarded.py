@@ -1,5 +1,10 @@
 """Makes routes: each takes a permission, and what each changes is written down."""
 
+from collections.abc import Callable
+from functools import wraps
+
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
 
 from duly_monitor.audit import Audit, Endpoint
@@ -7,10 +12,15 @@ from duly_monitor.permissions import Permission
 
 
 class Guarded:
-    """Makes routes: each takes a permission, and what each changes is written down."""
+    """Makes routes: each takes a permission, and what each changes is written down.
 
-    def __init__(self, audit: Audit) -> None:
-        self._audit = audit
+    Args:
+        audit: Writes it down.
+        changed: Called after each that may have changed something.
+    """
+
+    def __init__(self, audit: Audit, changed: Callable[[], None] = lambda: None) -> None:
+        self._audit, self._changed = audit, changed
 
     def view(
         self,
@@ -33,4 +43,12 @@ class Guarded:
     def act(self, path: str, endpoint: Endpoint, permission: Permission | None, name: str) -> Route:
         """Return a route that changes something, by the name that the audit has for it."""
         guarded = self._audit.acting(name, permission, endpoint)
-        return Route(path, guarded, methods=["POST"], name=name)
+
+        @wraps(guarded)
+        async def change(request: Request) -> Response:
+            try:
+                return await guarded(request)
+            finally:
+                self._changed()  # who did it must see it, on whatever page comes next
+
+        return Route(path, change, methods=["POST"], name=name)

@@ -35,7 +35,7 @@ class BrokerApi:
     @described("List the nodes of the broker", BrokerListAnswer)
     async def brokers(self, _request: Request) -> Response:
         """Return the nodes."""
-        found = await self._inspector.brokers.list()
+        found = (await self._inspector.overview.recent()).brokers
         return reply(
             BrokerListAnswer(brokers=[BrokerAnswer.model_validate(each) for each in found])
         )

@@ -31,7 +31,7 @@ class QueueApi:
     @described("List the queues", QueueListAnswer)
     async def queues(self, _request: Request) -> Response:
         """Return every queue."""
-        reports = await self._inspector.queues.list()
+        reports = (await self._inspector.overview.recent()).queues
         return reply(QueueListAnswer(queues=[self._answer(report) for report in reports]))
 
     @described("Show one queue", QueueAnswer, path=QueuePath, errors=(404,))

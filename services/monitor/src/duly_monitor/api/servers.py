@@ -25,7 +25,7 @@ class ServerApi:
     @described("List the workers", ServerListAnswer)
     async def servers(self, _request: Request) -> Response:
         """Return every worker with a heartbeat."""
-        servers = await self._inspector.servers.list()
+        servers = (await self._inspector.overview.recent()).servers
         return reply(ServerListAnswer(servers=[ServerAnswer.of(server) for server in servers]))
 
     @described("Let a worker take no more tasks", SignalAnswer, path=ServerPath, errors=(404,))

@@ -1,6 +1,5 @@
 """Failures by their cause: how many, since when, what is new, and what can be done about each."""
 
-import asyncio
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -9,8 +8,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from duly.clock import from_unix_ms, to_unix_ms
-from duly.engine.inspection.failures import FailureGroup, Survey
+from duly.engine.inspection.failures import FAILED, FailureGroup, Survey
 from duly.engine.inspection.inspector import Inspector
+from duly.engine.inspection.shared_reading import SharedReading
+from duly.errors import NotFoundError
 from duly_monitor.bounds import asked
 from duly_monitor.forms import address_of
 from duly_monitor.pages.flash import flash
@@ -65,13 +66,13 @@ class FailurePages:
 
     def __init__(self, inspector: Inspector, renderer: Renderer) -> None:
         self._inspector, self._renderer = inspector, renderer
-        self._under_way: dict[tuple[str, int], asyncio.Task[Survey]] = {}
+        self._surveys = SharedReading(self._survey)
 
     async def failures(self, request: Request) -> Response:
         """Show what fails, the most frequent cause first."""
         query = asked(FailureQuery, request)
-        survey = await self._survey(query.queue, query.window)
-        reports = await self._inspector.queues.list()
+        survey = await self._surveys.get((query.queue, query.window))
+        reports = (await self._inspector.overview.recent()).queues
         looked = Looked.of(request.cookies.get(COOKIE, "")).now(self._renderer.clock.now())
         causes = [_cause(group, looked.before, query.queue) for group in survey.groups]
         response = self._renderer.page(
@@ -94,18 +95,27 @@ class FailurePages:
         )  # fmt: skip
         return response
 
-    async def _survey(self, queue: str, window: int) -> Survey:
-        """Group the failures; who asks for the same meanwhile gets the same."""
-        asked_for = (queue, window)
-        task = self._under_way.get(asked_for)
-        if task is None:
-            survey = self._inspector.failures.survey(
-                queues=(queue,) if queue else (), window=window
-            )
-            task = self._under_way[asked_for] = asyncio.create_task(survey)
-            task.add_done_callback(lambda _: self._under_way.pop(asked_for))
-        # One who goes away must not take the answer from the others.
-        return await asyncio.shield(task)
+    async def _survey(self, asked_for: tuple[str, int]) -> Survey:
+        """Group the failures of a queue, "" for all, within a window.
+
+        Raises:
+            NotFoundError: No such queue.
+        """
+        queue, window = asked_for
+        reports = (await self._inspector.overview.recent()).queues
+        if queue:
+            reports = [each for each in reports if each.name == queue]
+            if not reports:
+                raise NotFoundError("queue", queue)
+        sizes = {
+            (each.name, state): getattr(each, state.value)
+            for each in reports
+            if not each.error
+            for state in FAILED
+        }
+        return await self._inspector.failures.survey(
+            queues=(queue,) if queue else (), window=window, sizes=sizes
+        )
 
 
 def _cause(group: FailureGroup, before: datetime | None, queue: str) -> Cause:

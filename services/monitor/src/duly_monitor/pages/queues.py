@@ -2,18 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from duly.engine.inspection.inspector import Inspector
+from duly.engine.inspection.overview import Snapshot
 from duly.engine.storage.reports import MinuteReport, QueueReport
 from duly_monitor import health
 from duly_monitor.pages.flash import flash
-from duly_monitor.pages.minutes import finished, read_minutes
-from duly_monitor.reads import read_all
+from duly_monitor.pages.minutes import finished
 from duly_monitor.render import Renderer
 
 
@@ -41,30 +41,19 @@ class QueuePages:
         return self._renderer.text("_queues.html", **await self._read())
 
     async def _read(self) -> dict[str, Any]:
-        rows, facts = await self._rows(), await self._facts()
-        shown = _overview(rows)
+        snapshot, now = await self._inspector.overview.recent(), self._renderer.clock.now()
+        facts = health.around(snapshot.entries, snapshot.servers, snapshot.brokers, now)
+        shown = _overview(_rows(snapshot, now))
         return shown | {"facts": facts, "overall": health.with_facts(shown["overall"], facts)}
 
-    async def _facts(self) -> list[health.Fact]:
-        """Read what serves the queues."""
-        return health.around(
-            await self._inspector.schedules.list(),
-            await self._inspector.servers.list(),
-            await self._inspector.brokers.list(),
-            self._renderer.clock.now(),
-        )
 
-    async def _rows(self) -> list[QueueRow]:
-        """Read every queue, by name: a row that needs attention is marked, and stays in place."""
-        now = self._renderer.clock.now()
-        reports = await self._inspector.queues.list()
-        minutes = finished(
-            await read_all([read_minutes(self._inspector, report.name) for report in reports])
-        )
-        return [
-            QueueRow(report, health.of_queue(report, now), each)
-            for report, each in zip(reports, minutes, strict=True)
-        ]
+def _rows(snapshot: Snapshot, now: datetime) -> list[QueueRow]:
+    """Return every queue, by name: a row that needs attention is marked, and stays in place."""
+    minutes = finished([snapshot.minutes[report.name] for report in snapshot.queues])
+    return [
+        QueueRow(report, health.of_queue(report, now), each)
+        for report, each in zip(snapshot.queues, minutes, strict=True)
+    ]
 
 
 def _overview(rows: list[QueueRow]) -> dict[str, Any]:

@@ -64,7 +64,7 @@ class Rows:
 
     async def running(self) -> dict[tuple[str, str], RunningTask]:
         """Return what servers say they run, by queue and id."""
-        servers = await self._inspector.servers.list()
+        servers = (await self._inspector.overview.recent()).servers
         return {(each.queue, each.id): each for server in servers for each in server.running}
 
     def _row(

@@ -17,12 +17,13 @@ class ServerPages:
 
     async def servers(self, request: Request) -> Response:
         """Show every worker with a heartbeat, the lost ones included."""
-        servers = await self._inspector.servers.list()
+        servers = (await self._inspector.overview.recent()).servers
         return self._renderer.page("servers.html", flash=flash(request), servers=servers)
 
     async def fragment(self) -> str:
         """Return the part that updates itself."""
-        return self._renderer.text("_servers.html", servers=await self._inspector.servers.list())
+        servers = (await self._inspector.overview.recent()).servers
+        return self._renderer.text("_servers.html", servers=servers)
 
     async def quiet(self, request: Request) -> Response:
         """Have a worker take no more tasks."""

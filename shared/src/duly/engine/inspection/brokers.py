@@ -17,9 +17,14 @@ class Brokers:
     def __init__(self, known: KnownQueues) -> None:
         self._known, self._connection = known, known.store.connection
 
-    async def list(self) -> Sequence[BrokerReport]:
-        """Report every node, with the queues that are on it: one INFO a node."""
-        names, cluster = await self._known.names(), self._connection.cluster
+    async def list(self, queues: Sequence[str] | None = None) -> Sequence[BrokerReport]:
+        """Report every node, with the queues that are on it: one INFO a node.
+
+        Args:
+            queues: The names of all queues; None: they are asked for.
+        """
+        names = await self._known.names() if queues is None else queues
+        cluster = self._connection.cluster
         if cluster is None:
             return [_report(self._connection.address, await self._info(), names, {})]
         found = []

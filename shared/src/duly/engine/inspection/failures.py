@@ -16,7 +16,7 @@ List = tuple[str, TaskState]
 """The tasks of one queue in one state."""
 SHOWN_HOURS = 24
 """Hours of which a group says how many failed in each."""
-_FAILED: Final = (TaskState.ARCHIVED, TaskState.QUARANTINED)
+FAILED: Final = (TaskState.ARCHIVED, TaskState.QUARANTINED)
 _ERROR_LIMIT: Final = 2_000
 """Characters of an error that a group shows."""
 
@@ -67,21 +67,29 @@ class Failures:
     def __init__(self, tasks: Tasks, clock: Clock | None = None) -> None:
         self._tasks, self._clock = tasks, clock or SystemClock()
 
-    async def survey(self, *, queues: Sequence[str] = (), window: int = DEFAULT_WINDOW) -> Survey:
+    async def survey(
+        self,
+        *,
+        queues: Sequence[str] = (),
+        window: int = DEFAULT_WINDOW,
+        sizes: Mapping[List, int] | None = None,
+    ) -> Survey:
         """Group the newest archived and quarantined tasks.
 
         Args:
             queues: Where to look; none: in every queue.
             window: Most tasks to look at, shared by the queues: one that is full of failures
                 does not hide those of the others.
+            sizes: How many each list has, where the caller knows it; None: it is read.
 
         Raises:
             NotFoundError: A named queue does not exist.
         """
-        sizes = await self._tasks.sizes(queues, _FAILED)
+        if sizes is None:
+            sizes = await self._tasks.sizes(queues, FAILED)
         groups, scanned, unreadable = Tally(self._clock.now()), 0, dict[str, str]()
         most = shares(sizes, window)
-        async for task in self._tasks.scan(queues, _FAILED, unreadable=unreadable, most=most):
+        async for task in self._tasks.scan(queues, FAILED, unreadable=unreadable, most=most):
             scanned += 1
             groups.add(task)
         return Survey(

@@ -14,6 +14,7 @@ from duly.engine.inspection.joins import Joins
 from duly.engine.inspection.kinds import Kinds
 from duly.engine.inspection.known_queues import KnownQueues
 from duly.engine.inspection.locks import Locks
+from duly.engine.inspection.overview import Overview
 from duly.engine.inspection.queues import Queues
 from duly.engine.inspection.schedules import Schedules
 from duly.engine.inspection.servers import Servers
@@ -41,6 +42,7 @@ class Inspector:
         self.kinds = Kinds(known, self.servers)
         self.schedules = Schedules(known)
         self.brokers = Brokers(known)
+        self.overview = Overview(known, self.queues, self.schedules)
         self.failures = Failures(self.tasks)
         self.audit = AuditTrail(known)
         self.bulk = Bulk(self.tasks, self.groups)

@@ -32,11 +32,12 @@ class Schedules:
 
         A queue that cannot be read hides only its own entries; `Queues.list` says why.
         """
-        answers = await self._known.each(self._entries)
+        answers = await self._known.each(self.of_queue)
         found = [report for reports in answers.read.values() for report in reports]
         return sorted(found, key=lambda report: report.id)
 
-    async def _entries(self, keys: QueueKeys) -> Sequence[EntryReport]:
+    async def of_queue(self, keys: QueueKeys) -> Sequence[EntryReport]:
+        """Report the entries that enqueue to one queue."""
         entries, counts = await self._store.connection.many(
             [("HGETALL", keys.entries), ("HGETALL", keys.ticks)]
         )

@@ -10,7 +10,7 @@ from duly.engine.storage.scripts.call import (
     minute_of_hour,
 )
 from duly.engine.storage.scripts.declaration import Script
-from duly.engine.storage.scripts.figures import queue_figures
+from duly.engine.storage.scripts.figures import queue_figures, survey
 from duly.engine.storage.scripts.flows import (
     MOST_LAG_MS,
     Success,
@@ -103,6 +103,7 @@ __all__ = [
     "rerun",
     "settle",
     "signal_server",
+    "survey",
     "tick",
     "trigger",
     "write_partial_results",

@@ -65,6 +65,12 @@ class Script(Generic[Arguments]):
     """Constants: a name in Lua → a table of sets of words."""
     any_keys: bool = False
     """It treats all keys alike, however many, and names none."""
+    repeats: bool = False
+    """Its keys are given for each of several queues, one queue after the other.
+
+    Lua gets `KEYS_SIZE` and for each key `KEY_<NAME>`, so that `KEYS[at + KEY_<NAME>]` is the key
+    of the queue before whose keys are `at` others. In a Cluster a call names one queue.
+    """
 
     @cached_property
     def text(self) -> str:
@@ -93,8 +99,12 @@ class Script(Generic[Arguments]):
     def bindings(self) -> str:
         """The Lua locals that name what the script takes."""
         types = get_type_hints(self.arguments) | {"n": int, "width": int}
+        keys = {name: f"KEYS[{place}]" for place, name in enumerate(self.key_names, 1)}
+        if self.repeats:
+            keys = {f"KEY_{name.upper()}": str(i) for i, name in enumerate(self.key_names, 1)}
+            keys["KEYS_SIZE"] = str(len(self.key_names))
         lines = [
-            _locals({name: f"KEYS[{place}]" for place, name in enumerate(self.key_names, 1)}),
+            _locals(keys),
             _locals(
                 {
                     name: f"tonumber(ARGV[{place}])" if types[name] is int else f"ARGV[{place}]"

@@ -1,10 +1,13 @@
-"""What the metrics say of a queue, read in one call."""
+"""What the metrics say of a queue, and the monitor of several, each read in one call."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from duly.engine.storage.keys import GROUP, QueueKeys
-from duly.engine.storage.scripts.call import Call, call
+from duly.engine.storage.scripts.call import Call, call, minute_of_hour
 from duly.engine.storage.scripts.declaration import Script
+
+_HOUR_MS = 3_600_000
 
 
 class _QueueFigures(NamedTuple):
@@ -23,3 +26,38 @@ _QUEUE_FIGURES = Script(
 def queue_figures(keys: QueueKeys, *, now_ms: int = 0) -> Call:
     """Report a queue's figures. Changes nothing; answers what queue_figures.lua says."""
     return call(_QUEUE_FIGURES, keys, _QueueFigures(now_ms, GROUP))
+
+
+class _Survey(NamedTuple):
+    group: str
+    minute: int
+    minute_before: int
+    whole: int
+
+
+_SURVEY = Script(
+    "survey",
+    ("stream", "scheduled", "retry", "archived", "completed", "quarantined", "aggregating",
+     "totals", "paused", "pause_note", "leases", "servers", "entries", "ticks", "index", "records",
+     "history"),
+    _Survey,
+    own_keys=("hour", "hour_before", "day"),
+    repeats=True,
+)  # fmt: skip
+
+
+def survey(queues: Sequence[QueueKeys], *, now_ms: int, whole: bool) -> Call:
+    """Report what the monitor shows of queues, one in a Cluster; see survey.lua.
+
+    Args:
+        queues: Their keys.
+        now_ms: The broker's time.
+        whole: Report all minutes of this hour and the one before, not only the last two.
+    """
+    keys: list[str] = []
+    for each in queues:
+        keys += _SURVEY.keys_of(each)
+        keys += (each.hour(now_ms), each.hour(now_ms - _HOUR_MS), each.day(now_ms))
+    minute = minute_of_hour(now_ms)
+    arguments = _Survey(GROUP, minute, (minute - 1) % 60, int(whole))
+    return Call(_SURVEY, tuple(keys), _SURVEY.args_of(arguments))
