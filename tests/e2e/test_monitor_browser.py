@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -187,17 +188,59 @@ def test_a_change_arrives_without_a_reload_and_keeps_what_one_was_doing(browse, 
     assert page.wrong == []
 
 
-def test_an_outage_is_shown_and_goes_away_by_itself(browse, address, inspector):
+def test_an_outage_is_shown_beside_the_page_and_goes_away_by_itself(browse, address, inspector):
     page = browse()
     page.goto(f"{address}/")
     page.wait_for_selector("#live:not([hidden])")
 
     inspector.down = True
     page.get_by_text("Broker unreachable").wait_for()
+    page.get_by_text("Not live").wait_for()
+    assert page.locator("#queue-default").is_visible()
     inspector.down = False
-    page.locator("#queue-default").wait_for()
+    page.locator("#live:not(.off)").wait_for()
 
+    assert page.locator("#down").is_hidden()
     page.wait_for_selector("#plot canvas")
+    assert page.wrong == []
+
+
+def test_no_row_moves_while_somebody_is_at_the_list(browse, address, inspector, fake):
+    page = browse()
+    page.goto(f"{address}/queues/default?state=archived")
+    page.locator("#live:not(.off)").wait_for()
+    rows = page.locator("table.tasks tbody tr")
+    count, first = rows.count(), rows.first.get_attribute("id")
+    rows.first.locator("input").check()
+
+    (old,) = [task for task in inspector.held if f"task-default-{task.id}" == first]
+    inspector.held.remove(old)
+    inspector.held.insert(0, replace(old, id="another"))
+    page.get_by_text("The list has changed: 1 came, 1 went.").wait_for()
+    assert rows.count() == count
+    assert rows.first.get_attribute("id") == first
+    assert rows.first.locator("input").is_checked()
+
+    page.get_by_role("button", name="Show").click()
+    page.locator("#task-default-another").wait_for()
+
+    assert rows.count() == count
+    assert page.locator("#notice").is_hidden()
+    assert page.wrong == []
+
+
+def test_a_page_that_nobody_sees_is_not_followed(browse, address):
+    page = browse()
+    page.goto(f"{address}/servers")
+    page.locator("#live:not(.off)").wait_for()
+    hide = "Object.defineProperty(document, 'hidden', {value: %s, configurable: true});"
+    event = "document.dispatchEvent(new Event('visibilitychange'))"
+
+    page.evaluate(hide % "true" + event)
+    page.get_by_text("Paused").wait_for()
+    page.evaluate(hide % "false" + event)
+
+    page.locator("#live:not(.off)").wait_for()
     assert page.wrong == []
 
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import itertools
+import json
+import re
 import resource
 import socket
 from contextlib import AsyncExitStack, asynccontextmanager, closing
@@ -11,13 +13,15 @@ from pathlib import Path
 import httpx
 import pytest
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 from structlog.testing import capture_logs
 
 from duly_monitor import live
 from duly_monitor import serving as web
 from duly_monitor.live import Feed
+from duly_monitor.pages.queues import QueuePages
 from duly_monitor.serving import listen, serve
+from duly_monitor.views import Followed, View
 
 FAST = timedelta(milliseconds=20)
 
@@ -72,29 +76,119 @@ async def first(stream, predicate=lambda _: True):
     raise AssertionError("the stream ended")
 
 
-@pytest.mark.parametrize("topic", ["queues", "schedules", "servers"])
-async def test_a_stream_begins_with_what_the_page_shows(build, topic):
+async def told(stream, predicate=lambda _: True):
+    """Return what the first fitting message says."""
+    fits = lambda event: not event.startswith(":") and predicate(json.loads(event))  # noqa: E731
+    return json.loads(await first(stream, fits))
+
+
+def shown_by(text):
+    """Return what a page says that it shows."""
+    return re.search('data-seen="([0-9a-f]+)"', text)[1]
+
+
+PAGES = [
+    ("/", "queues?page=1"),
+    ("/queues/low?state=archived", "queues/low?state=archived"),
+    ("/failures", "failures"),
+    ("/schedules", "schedules"),
+    ("/servers", "servers"),
+    ("/tasks/default/9f2c41d8e0b70", "tasks/default/9f2c41d8e0b70"),
+]
+
+
+@pytest.mark.parametrize(("page", "topic"), PAGES)
+async def test_a_stream_begins_with_what_the_page_shows(build, hurried, page, topic):
+    """And a page that shows it already is told nothing."""
     async with serving(build()) as (client, _, _):
+        text = (await client.get(f"/monitoring{page}")).text
+        assert f'data-live="/monitoring/live/{topic}"' in text
         async with client.stream("GET", f"/monitoring/live/{topic}") as response:
-            html = await first(events(response))
+            news = await told(events(response))
+        seen = httpx.QueryParams({live.SEEN: shown_by(text)})
+        address = httpx.URL(f"/monitoring/live/{topic}").copy_merge_params(seen)
+        async with client.stream("GET", address) as response:
+            nothing = await told(events(response))
 
-        assert response.headers["Content-Type"].startswith("text/event-stream")
-        assert response.headers["X-Accel-Buffering"] == "no"
-        assert html.strip() in (await client.get(f"/monitoring/{topic.replace('queues', '')}")).text
+    assert response.headers["Content-Type"].startswith("text/event-stream")
+    assert response.headers["X-Accel-Buffering"] == "no"
+    for name, html in news["parts"].items():
+        assert f' id="{name}"' in html[: html.index(">")]
+        assert html[: html.index(">")] in text
+    assert news["parts"]
+    assert nothing == {"parts": {}}
 
 
-async def test_a_change_arrives(build, inspector, hurried):
+async def test_only_what_has_changed_arrives(build, inspector, hurried):
     async with (
         serving(build()) as (client, _, _),
         client.stream("GET", "/monitoring/live/queues") as response,
     ):
         stream = events(response)
-        before = await first(stream)
+        before = await told(stream)
         await inspector.queues.pause("critical")
-        after = await first(stream, lambda event: "<div" in event or "<table" in event)
+        after = await told(stream)
 
-    assert before.count("state-paused") == 1
-    assert after.count("state-paused") == 2
+    assert len(before["parts"]) == 3 * 3 + 4
+    assert {"queue-critical", "health-critical"} <= {*after["parts"]} <= {
+        "queue-critical", "health-critical", "overall",
+    }  # fmt: skip
+    assert "state-paused" in after["parts"]["queue-critical"]
+    assert "rows" not in after
+
+
+async def test_rows_that_come_and_go_are_told_in_their_order(build, inspector, hurried):
+    async with (
+        serving(build()) as (client, _, _),
+        client.stream("GET", "/monitoring/live/queues/default?state=archived") as response,
+    ):
+        stream = events(response)
+        before = await told(stream)
+        await inspector.tasks.delete("default", "0f1e2d3c4b5a6978")
+        after = await told(stream, lambda news: "rows" in news)
+
+    gone = "task-default-0f1e2d3c4b5a6978"
+    assert after["rows"] == [name for name in before["rows"] if name != gone]
+    assert not [name for name in after["parts"] if name.startswith("task-")]
+
+
+async def test_a_task_that_is_gone_is_told(build, inspector, hurried):
+    async with (
+        serving(build()) as (client, _, _),
+        client.stream("GET", "/monitoring/live/tasks/default/0f1e2d3c4b5a6978") as response,
+    ):
+        stream = events(response)
+        await told(stream)
+        await inspector.tasks.delete("default", "0f1e2d3c4b5a6978")
+        after = await told(stream)
+
+    assert "0f1e2d3c4b5a6978" in after["problem"]
+
+
+async def test_a_reader_that_comes_back_gets_what_it_has_missed(build, inspector, hurried):
+    async with serving(build()) as (client, _, _):
+        async with client.stream("GET", "/monitoring/live/queues") as response:
+            lines = [line async for line in until_data(response)]
+        version = next(line for line in lines if line.startswith("id: ")).removeprefix("id: ")
+        async with client.stream("GET", "/monitoring/live/queues") as other:
+            stream = events(other)
+            await told(stream)
+            await inspector.queues.pause("critical")
+            await told(stream)
+            again = f"/monitoring/live/queues?{live.SEEN}={version}"
+            async with client.stream("GET", again) as response:
+                missed = await told(events(response))
+
+    assert "queue-critical" in missed["parts"]
+    assert "queue-low" not in missed["parts"]
+
+
+async def until_data(response):
+    """Yield the lines of a stream up to the first data."""
+    async for line in response.aiter_lines():
+        yield line
+        if line.startswith("data:"):
+            return
 
 
 async def test_nothing_is_sent_while_nothing_changes_but_heartbeats(build, hurried):
@@ -107,6 +201,26 @@ async def test_nothing_is_sent_while_nothing_changes_but_heartbeats(build, hurri
         following = [await first(stream) for _ in range(2)]
 
     assert following == [": keep-alive", ": keep-alive"]
+
+
+@pytest.mark.parametrize("topic", ["nope", "queues/no%20name", "queues/low?state=nope"])
+async def test_what_is_no_page_cannot_be_followed(build, topic):
+    async with serving(build()) as (client, _, _):
+        answer = await client.get(f"/monitoring/live/{topic}")
+
+    assert answer.status_code in {400, 404}
+
+
+async def test_only_so_many_different_pages_are_followed(build, monkeypatch):
+    monkeypatch.setattr(live, "MAX_VIEWS", 1)
+    async with (
+        serving(build()) as (client, _, _),
+        client.stream("GET", "/monitoring/live/queues") as response,
+    ):
+        await first(events(response))
+        async with client.stream("GET", "/monitoring/live/queues") as same:
+            await first(events(same))
+        assert (await client.get("/monitoring/live/servers")).status_code == 503
 
 
 @pytest.mark.fault("monitor")
@@ -149,9 +263,9 @@ async def test_an_outage_is_shown_and_ends_by_itself(build, inspector, hurried):
         stream = events(response)
         await first(stream)
         inspector.down = True
-        await first(stream, lambda event: "Broker unreachable" in event)
+        await told(stream, lambda news: "Broker unreachable" in news.get("problem", ""))
         inspector.down = False
-        await first(stream, lambda event: 'id="queue-default"' in event)
+        assert await told(stream) == {"parts": {}, "problem": ""}
 
 
 @pytest.mark.fault("monitor")
@@ -163,11 +277,12 @@ async def test_a_defect_in_one_reading_does_not_end_the_feed(build, inspector, h
         stream = events(response)
         await first(stream)
         working, inspector.servers.list = inspector.servers.list, None
-        broken = await first(stream, lambda event: "Update failed" in event)
+        broken = await told(stream)
         inspector.servers.list = working
-        await first(stream, lambda event: 'id="server-1"' in event)
+        await told(stream, lambda news: news.get("problem") == "")
 
-    assert "NoneType" not in broken
+    assert "Update failed" in broken["problem"]
+    assert "NoneType" not in broken["problem"]
 
 
 @pytest.mark.fault("monitor")
@@ -203,27 +318,33 @@ async def test_stop_ends_open_streams_within_seconds(build, stopwatch):
 
 
 async def test_text_with_line_ends_stays_one_message():
-    assert live._event("a\r\nb\nid: 9\rc", 3) == "id: 3\ndata: a\ndata: b\ndata: id: 9c\n\n"
+    text = live._event({"parts": {"a": "a\r\nb\nid: 9\rc\ud800"}}, "x.3")
+
+    assert text == 'id: x.3\ndata: {"parts":{"a":"a\\r\\nb\\nid: 9\\rc?"}}\n\n'
+
+
+async def nothing():
+    return View({})
 
 
 async def test_many_that_come_at_once_do_not_all_pass(build):
     app = build()
     feed = app.state.feed
     feed._max_clients = 3
-    scope = {"type": "http", "path": "/", "headers": [], "path_params": {"topic": "queues"}}
+    followed = Followed("queues", nothing)
 
     # Asked for, and not yet read by anybody.
     for _ in range(3):
-        await feed.stream(Request(scope))
+        feed._stream(followed, "")
 
     with pytest.raises(HTTPException, match="Too many"):
-        await feed.stream(Request(scope))
+        feed._stream(followed, "")
 
 
 async def test_a_stream_that_nobody_reads_is_counted_no_more(build):
     feed = build().state.feed
-    scope = {"type": "http", "path": "/", "headers": [], "path_params": {"topic": "queues"}}
-    response = await feed.stream(Request(scope))
+    scope = {"type": "http", "path": "/", "headers": []}
+    response = feed._stream(Followed("queues", nothing), "")
 
     async def gone(*_):
         raise OSError("the browser has gone")
@@ -255,12 +376,12 @@ async def test_streams_that_nobody_reads_cost_little_and_are_dropped(
 ):
     numbers = itertools.count()
 
-    async def large():
-        return f"<p>{next(numbers)}</p>" + "x" * 20_000
+    async def large(_self, _number):
+        return View({"large": f"<p>{next(numbers)}</p>" + "x" * 20_000})
 
     monkeypatch.setattr(web, "UNREAD_SECONDS", 3)
+    monkeypatch.setattr(QueuePages, "_view", large)
     app = build()
-    app.state.feed._topics["queues"].fragment = large
     async with serving(app) as (client, _, _), AsyncExitStack() as stack:
         logs = stack.enter_context(capture_logs())
         address = client.base_url.host, client.base_url.port
@@ -284,9 +405,9 @@ async def test_streams_that_nobody_reads_cost_little_and_are_dropped(
             await first(events(response))
 
     assert f"duly_monitor_unread_connections_total {len(unread)}.0" in answer.text
-    told = [
+    dropped = [
         line for line in logs if line["event"] == "Connection dropped, its client reads nothing"
     ]
-    assert len(told) == len(unread) == 195
+    assert len(dropped) == len(unread) == live.MAX_CLIENTS - len(readers)
     # Kept for each of them, it would be four megabytes a round.
     assert after - before < 64 * 2**20, f"{(after - before) >> 20} MiB in {rounds} rounds"

@@ -95,11 +95,17 @@ def build_app(
     clock = clock or SystemClock()
     renderer = Renderer(settings.monitor, clock)
     audit = Audit(inspector.audit, settings.monitor.audit, clock)
-    incidents, to = Incidents(), Guarded(audit, inspector.overview.forget)
+    incidents = Incidents()
     runner = BulkRunner(inspector)
     links = Links(settings.monitor.links)
     pages = Pages.over(inspector, renderer, client=client, runner=runner, links=links)
     problems = Problems(renderer, incidents)
+
+    def changed() -> None:
+        inspector.overview.forget()
+        pages.forget()
+
+    to = Guarded(audit, changed)
 
     def broken(error: Exception) -> str:
         known = isinstance(error, BrokerDownError)
@@ -110,7 +116,7 @@ def build_app(
     sessions = _sessions(settings.monitor, clock)
     authentication = Authentication(settings.monitor, sessions, clock)
     login = _login(settings.monitor, authentication, sessions, renderer, clock)
-    feed, supervisor = Feed(pages.fragments(), broken=broken), Supervisor()
+    feed, supervisor = Feed(broken=broken), Supervisor()
     gate = Middleware(
         Gate,
         settings=settings.monitor,

@@ -1,8 +1,11 @@
-"""Live updates: one poll of the inspector per process, sent to every open page by SSE."""
+"""Live updates: one reading of a page for all who look at it, and only what has changed is sent."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import json
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
+from typing import Any, Final
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -11,49 +14,106 @@ from starlette.types import Receive, Scope, Send
 from typing_extensions import override
 
 from duly.encodable import encodable
+from duly.errors import NotFoundError
+from duly_monitor.views import Followed, View
 
-Fragment = Callable[[], Awaitable[str]]
-"""Reads the inspector and returns what a page shows of it, as HTML."""
+Source = Callable[[Request], Followed]
+"""Says which page a request wants to follow, or raises what its page would answer."""
 
 PERIOD = timedelta(seconds=1)
 HEARTBEAT = timedelta(seconds=15)
 """A comment this often keeps proxies from closing a quiet stream."""
-MAX_CLIENTS = 200
+MAX_CLIENTS = 500
+MAX_VIEWS = 64
+"""Different pages that are followed at once: each is read once a period."""
+LONGEST_PAUSE = timedelta(seconds=15)
+"""Between two readings of a page that takes long; else they take a tenth of the time at most."""
+SEEN: Final = "_seen"
+"""The parameter that names what a page shows already."""
+_SHARE: Final = 10
+_NOTHING: Final = View({}, (), "")
 
 
-class _Topic:
-    """One live region: its newest HTML, and who listens to it."""
+class _Page:
+    """One page that is followed: its newest view, and since which version each part is as it is.
 
-    def __init__(self, fragment: Fragment) -> None:
-        self.fragment = fragment
-        self.html = ""
+    A reader is no more than the version it has: a slow one misses what came between, and gets the
+    newest of all that differs from what it has.
+    """
+
+    def __init__(self, followed: Followed) -> None:
+        self.followed = followed
+        self.token = secrets.token_hex(4)
         self.version = 0
+        self.digest = ""
+        self.due = 0.0
         self.listeners = 0
         self.changed = asyncio.Condition()
+        self._view = _NOTHING
+        self._since: dict[str, int] = {}
+        self._rows_since = self._frame_since = self._problem_since = 0
+        self._problem = ""
 
-    async def publish(self, html: str) -> None:
-        """Hand the HTML to the listeners, unless they have it already."""
-        if html == self.html:
+    async def publish(self, view: View) -> None:
+        """Take the newest view, and wake the readers if it differs."""
+        old, following = self._view, self.version + 1
+        parts = [name for name, html in view.parts.items() if old.parts.get(name) != html]
+        rows, frame = view.rows != old.rows, view.frame != old.frame
+        if self.version and not (parts or rows or frame or self._problem):
             return
+        self._since = {name: self._since.get(name, 0) for name in view.parts}
+        self._since |= dict.fromkeys(parts, following)
+        self._rows_since = following if rows else self._rows_since
+        self._frame_since = following if frame else self._frame_since
+        if self._problem:
+            self._problem, self._problem_since = "", following
+        self._view, self.digest = view, view.digest
+        await self._advance(following)
+
+    async def fail(self, problem: str) -> None:
+        """Tell the readers why there is no newer view."""
+        if problem != self._problem:
+            self._problem, self._problem_since = problem, self.version + 1
+            await self._advance(self.version + 1)
+
+    async def _advance(self, version: int) -> None:
         async with self.changed:
-            self.html = html
-            self.version += 1
+            self.version = version
             self.changed.notify_all()
+
+    def seen(self, known: str) -> int:
+        """Return which version a reader has that names what it has seen; 0: none of them."""
+        token, _, version = known.partition(".")
+        if token == self.token and version.isdecimal() and len(version) < len("1" * 12):
+            return min(int(version), self.version)
+        return self.version if self.digest and known == self.digest else 0
+
+    def news(self, seen: int) -> dict[str, Any]:
+        """Return what differs from a version."""
+        found: dict[str, Any] = {
+            "parts": {name: self._view.parts[name] for name, at in self._since.items() if at > seen}
+        }
+        if self._rows_since > seen:
+            found["rows"] = self._view.rows
+        if self._frame_since > seen > 0:
+            found["frame"] = True
+        if self._problem_since > seen:
+            found["problem"] = self._problem
+        return found
 
 
 class Feed:
-    """Polls while somebody listens, renders each topic once, and fans it out."""
+    """Reads each page that somebody follows once a period, and sends readers what has changed."""
 
     def __init__(
         self,
-        fragments: Mapping[str, Fragment],
         *,
         broken: Callable[[Exception], str],
         period: timedelta = PERIOD,
         heartbeat: timedelta = HEARTBEAT,
         max_clients: int = MAX_CLIENTS,
     ) -> None:
-        self._topics = {name: _Topic(fragment) for name, fragment in fragments.items()}
+        self._pages: dict[str, _Page] = {}
         self._broken = broken
         self._period = period.total_seconds()
         self._heartbeat = heartbeat.total_seconds()
@@ -68,7 +128,7 @@ class Feed:
     @property
     def clients(self) -> int:
         """Open streams."""
-        return sum(topic.listeners for topic in self._topics.values())
+        return sum(page.listeners for page in self._pages.values())
 
     @property
     def polling(self) -> bool:
@@ -77,71 +137,87 @@ class Feed:
 
     async def run(self) -> None:
         """Poll until cancelled; run one such task for the life of the process."""
+        loop = asyncio.get_running_loop()
         while True:
             await self._wanted.wait()
             self.polls += 1
-            for topic in self._topics.values():
-                if topic.listeners:
-                    await topic.publish(await self._read(topic))
+            for page in [*self._pages.values()]:
+                if page.listeners and page.due <= loop.time():
+                    begun = loop.time()
+                    await self._read(page)
+                    took = loop.time() - begun
+                    page.due = begun + min(took * _SHARE, LONGEST_PAUSE.total_seconds())
             await asyncio.sleep(self._period)
-            if not self.clients:
+            self._pages = {name: page for name, page in self._pages.items() if page.listeners}
+            if not self._pages:
                 self._wanted.clear()
 
-    async def _read(self, topic: _Topic) -> str:
-        """Render a topic, or what is wrong; the next round tries again."""
+    async def _read(self, page: _Page) -> None:
+        """Read a page, or what is wrong; the next round tries again."""
         try:
-            return await topic.fragment()
+            view = await page.followed.read()
+        except NotFoundError as error:
+            await page.fail(f"{str(error)[:1].upper()}{str(error)[1:]}.")
         except Exception as error:  # noqa: BLE001
             # The edge of the process: one failed reading must not end the updates of all pages.
-            return self._broken(error)
+            await page.fail(self._broken(error))
+        else:
+            await page.publish(view)
 
     async def close(self) -> None:
         """End every stream, so that a server that stops need not wait for them."""
         self._closed = True
-        for topic in self._topics.values():
-            async with topic.changed:
-                topic.changed.notify_all()
+        for page in self._pages.values():
+            async with page.changed:
+                page.changed.notify_all()
 
-    async def stream(self, request: Request) -> Response:
-        """Answer with the topic's HTML, now and whenever it changes."""
-        topic = self._topics.get(request.path_params["topic"])
-        if topic is None:
-            raise HTTPException(404)
-        if self._closed or self.clients >= self._max_clients:
+    def follow(self, source: Source) -> Callable[[Request], Awaitable[Response]]:
+        """Return the handler that answers with what changes of a page."""
+
+        async def stream(request: Request) -> Response:
+            return self._stream(source(request), request.query_params.get(SEEN, ""))
+
+        return stream
+
+    def _stream(self, followed: Followed, seen: str) -> Response:
+        page = self._pages.get(followed.address)
+        full = page is None and len(self._pages) >= MAX_VIEWS
+        if self._closed or full or self.clients >= self._max_clients:
             raise HTTPException(
                 503, "Too many open pages; reload this one to update it.", {"Retry-After": "30"}
             )
+        if page is None:
+            page = self._pages[followed.address] = _Page(followed)
         # Counted here and not once it is read: many that come at once must not all pass.
-        fresh = not topic.listeners
-        topic.listeners += 1
-        return _Stream(self._events(topic, fresh=fresh), ended=lambda: self._left(topic))
+        page.listeners += 1
+        self._wanted.set()
+        return _Stream(self._events(page, seen), ended=lambda: self._left(page))
 
     @staticmethod
-    def _left(topic: _Topic) -> None:
-        topic.listeners -= 1
+    def _left(page: _Page) -> None:
+        page.listeners -= 1
 
-    async def _events(self, topic: _Topic, *, fresh: bool) -> AsyncIterator[str]:
-        if fresh:
-            topic.html = ""  # What was read for the last listener may be hours old.
-        # Another one listens: the page may have been rendered before the change they have seen.
-        seen = topic.version if not topic.html else -1
-        self._wanted.set()
+    async def _events(self, page: _Page, known: str) -> AsyncIterator[str]:
         yield "retry: 1000\n\n"
+        has: int | None = None
         while not self._closed:
-            if await self._news(topic, seen):
-                seen = topic.version
-                yield _event(topic.html, seen)
-            elif not self._closed:
-                yield ": keep-alive\n\n"
+            if not await self._newer(page, has or 0):
+                if not self._closed:
+                    yield ": keep-alive\n\n"
+                continue
+            if has is None:
+                has = page.seen(known)
+            news, has = page.news(has), page.version
+            yield _event(news, f"{page.token}.{has}")
 
-    async def _news(self, topic: _Topic, seen: int) -> bool:
+    async def _newer(self, page: _Page, has: int) -> bool:
         """Wait for a newer version; False when a heartbeat is due first, or the feed closed."""
         try:
-            async with asyncio.timeout(self._heartbeat), topic.changed:
-                await topic.changed.wait_for(lambda: topic.version != seen or self._closed)
+            async with asyncio.timeout(self._heartbeat), page.changed:
+                await page.changed.wait_for(lambda: page.version > has or self._closed)
         except TimeoutError:
             return False
-        return topic.version != seen
+        return page.version > has
 
 
 class _Stream(StreamingResponse):
@@ -162,9 +238,7 @@ class _Stream(StreamingResponse):
             self._ended()
 
 
-def _event(html: str, version: int) -> str:
-    """Return one message of the SSE format."""
-    # Bare carriage returns end a line too: text from a payload must not start a field.
-    lines = encodable(html.replace("\r", "")).split("\n")
-    body = "\n".join(f"data: {line}" for line in lines)
-    return f"id: {version}\n{body}\n\n"
+def _event(news: dict[str, Any], version: str) -> str:
+    """Return one message of the SSE format: JSON has no line ends of its own."""
+    text = encodable(json.dumps(news, ensure_ascii=False, separators=(",", ":")))
+    return f"id: {version}\ndata: {text}\n\n"

@@ -19,9 +19,13 @@ from duly.runtime.monitor_settings import MonitorSettings
 from duly_monitor import wording
 from duly_monitor.permissions import Permission, current
 from duly_monitor.redaction import pretty, shorten
+from duly_monitor.views import View, view_of
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
+_AGE = Markup('<time data-age datetime="{}" title="{}">{}</time>')
+_SEEN = 'data-seen=""'
+"""Where a page says what it shows: its live updates begin with what differs from that."""
 
 
 class Renderer:
@@ -46,6 +50,7 @@ class Renderer:
             logs_out=settings.access in ("basic", "oidc"),
             may=lambda name: Permission(name) in current().permissions,
             release=__version__,
+            live=False,
         )
         self._environment.filters.update(
             bytes=wording.size,
@@ -70,6 +75,10 @@ class Renderer:
         when = _When(now)
         return self._environment.get_template(template).render(now=now, when=when, **values)
 
+    def view(self, template: str, **values: Any) -> View:  # noqa: ANN401 - what a template reads
+        """Return what may change of a page, as anybody sees it: without what permissions add."""
+        return view_of(self.text(template, live=True, **values))
+
     def page(
         self,
         template: str,
@@ -79,6 +88,8 @@ class Renderer:
     ) -> HTMLResponse:
         """Return a rendered page. Lone surrogates, legal in JSON, become question marks."""
         text = self.text(template, **values)
+        if _SEEN in text:
+            text = text.replace(_SEEN, f'data-seen="{view_of(text).digest}"', 1)
         return HTMLResponse(text.encode("utf-8", "replace"), status_code=status)
 
 
@@ -99,7 +110,7 @@ class _When:
         exact = wording.iso(at)
         shown = f"{at:%Y-%m-%d %H:%M:%S} UTC"
         words = wording.relative(at, self.now)
-        return Markup('<time datetime="{}" title="{}">{}</time>').format(exact, shown, words)
+        return _AGE.format(exact, shown, words)
 
     def since(self, at: datetime | None) -> Markup | str:
         """Say for how long, without `ago`."""
@@ -107,7 +118,7 @@ class _When:
             return wording.NOTHING
         words = wording.duration(max(self.now - at, timedelta(0)))
         exact = wording.iso(at)
-        return Markup('<time datetime="{}" title="since {}">{}</time>').format(exact, exact, words)
+        return _AGE.format(exact, f"since {exact}", words)
 
 
 @dataclass(frozen=True, slots=True)

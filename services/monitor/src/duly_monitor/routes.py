@@ -16,7 +16,7 @@ from duly_monitor.audit import Endpoint
 from duly_monitor.bulk import BulkRunner
 from duly_monitor.guarded import Guarded
 from duly_monitor.links import Links
-from duly_monitor.live import Feed, Fragment
+from duly_monitor.live import Feed
 from duly_monitor.metrics import Vitals
 from duly_monitor.pages.audit import AuditPages
 from duly_monitor.pages.bulk import BulkPages
@@ -81,13 +81,9 @@ class Pages:
             AuditPages(inspector, renderer),
         )
 
-    def fragments(self) -> dict[str, Fragment]:
-        """Return the regions that update themselves, by topic."""
-        return {
-            "queues": self.queues.overview_fragment,
-            "schedules": self.schedules.fragment,
-            "servers": self.servers.fragment,
-        }
+    def forget(self) -> None:
+        """Have pages read anew what they share: something was changed."""
+        self.failures.forget()
 
 
 def routes(
@@ -121,7 +117,7 @@ def routes(
         to.view(f"{at}/failures", pages.failures.failures),
         to.view(f"{at}/search", pages.search.search),
         to.view(f"{at}/audit", pages.audit.audit, permission=Permission.VIEW_AUDIT),
-        to.view(f"{at}/live/{{topic}}", feed.stream),
+        *_live_routes(f"{at}/live", to, pages, feed),
         *_queue_routes(at, to, pages),
         *_bulk_routes(at, to, pages.bulk),
         *_task_routes(at, to, pages.tasks),
@@ -137,6 +133,18 @@ def routes(
         *([] if login is None else login_routes(at, login, to)),
         *page_routes,
         *([to.view(at, queues.overview), Route("/", _to(f"{at}/"))] if at else []),
+    ]
+
+
+def _live_routes(at: str, to: Guarded, pages: Pages, feed: Feed) -> list[Route]:
+    """Return the streams of the pages that update themselves."""
+    return [
+        to.view(f"{at}/queues", feed.follow(pages.queues.followed)),
+        to.view(f"{at}/queues/{{name}}", feed.follow(pages.queue.followed)),
+        to.view(f"{at}/tasks/{{queue}}/{{task_id:path}}", feed.follow(pages.tasks.followed)),
+        to.view(f"{at}/failures", feed.follow(pages.failures.followed)),
+        to.view(f"{at}/schedules", feed.follow(pages.schedules.followed)),
+        to.view(f"{at}/servers", feed.follow(pages.servers.followed)),
     ]
 
 

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from functools import partial
+from typing import Any, Final
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,11 +15,10 @@ from duly.engine.inspection.inspector import Inspector
 from duly.engine.inspection.shared_reading import SharedReading
 from duly.errors import NotFoundError
 from duly_monitor.bounds import asked
-from duly_monitor.forms import address_of
 from duly_monitor.pages.flash import flash
 from duly_monitor.pages.queries import FailureQuery
-from duly_monitor.permissions import identity_of
 from duly_monitor.render import Renderer
+from duly_monitor.views import Followed, View
 
 COOKIE: Final = "duly_looked"
 _COOKIE_SECONDS: Final = 90 * 86_400
@@ -71,29 +72,47 @@ class FailurePages:
     async def failures(self, request: Request) -> Response:
         """Show what fails, the most frequent cause first."""
         query = asked(FailureQuery, request)
-        survey = await self._surveys.get((query.queue, query.window))
-        reports = (await self._inspector.overview.recent()).queues
         looked = Looked.of(request.cookies.get(COOKIE, "")).now(self._renderer.clock.now())
-        causes = [_cause(group, looked.before, query.queue) for group in survey.groups]
         response = self._renderer.page(
             "failures.html",
             flash=flash(request),
-            survey=survey,
-            causes=causes,
-            wider=_wider(survey, query.window),
-            looked=looked.before,
-            news=sum(bool(cause.news) for cause in causes),
-            queue=query.queue,
-            queues=[each for each in reports if each.archived + each.quarantined],
-            dropped=sum(each.archive_dropped for each in reports),
-            permissions=identity_of(request).permissions,
-            back=address_of(request),
+            **await self._read(query, looked.before),
         )
         response.set_cookie(
             COOKIE, looked.cookie, max_age=_COOKIE_SECONDS, path=f"{self._renderer.prefix}/",
             httponly=True, samesite="lax", secure=request.url.scheme == "https",
         )  # fmt: skip
         return response
+
+    def followed(self, request: Request) -> Followed:
+        """Return the page as one that is followed."""
+        query = asked(FailureQuery, request)
+        return Followed(_address(query), partial(self._view, query))
+
+    def forget(self) -> None:
+        """Have the failures grouped anew: something was changed."""
+        self._surveys.forget()
+
+    async def _view(self, query: FailureQuery) -> View:
+        return self._renderer.view("failures.html", **await self._read(query, None))
+
+    async def _read(self, query: FailureQuery, before: datetime | None) -> dict[str, Any]:
+        """Return what the page shows to somebody who looked last at an instant."""
+        survey = await self._surveys.get((query.queue, query.window))
+        reports = (await self._inspector.overview.recent()).queues
+        causes = [_cause(group, before, query.queue) for group in survey.groups]
+        return {
+            "survey": survey,
+            "causes": causes,
+            "wider": _wider(survey, query.window),
+            "looked": before,
+            "news": sum(bool(cause.news) for cause in causes),
+            "queue": query.queue,
+            "queues": [each for each in reports if each.archived + each.quarantined],
+            "dropped": sum(each.archive_dropped for each in reports),
+            "address": _address(query),
+            "back": f"{self._renderer.prefix}/{_address(query)}",
+        }
 
     async def _survey(self, asked_for: tuple[str, int]) -> Survey:
         """Group the failures of a queue, "" for all, within a window.
@@ -124,6 +143,12 @@ def _cause(group: FailureGroup, before: datetime | None, queue: str) -> Cause:
         news = "new" if group.first > before else "again"
     where = f"queue:{queue} " if queue else ""
     return Cause(group, news, f"{where}state:archived,quarantined cause:{group.fingerprint}")
+
+
+def _address(query: FailureQuery) -> str:
+    """Return the page's address below the prefix, the same for all who ask for the same."""
+    asked_for = urlencode(query.model_dump(exclude_defaults=True))
+    return f"failures?{asked_for}" if asked_for else "failures"
 
 
 def _wider(survey: Survey, window: int) -> int:

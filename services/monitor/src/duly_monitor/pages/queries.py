@@ -1,7 +1,7 @@
 """What the addresses of pages may say, within bounds."""
 
 import re
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
 
@@ -13,7 +13,15 @@ from duly_monitor.search_words import MOST_CHARACTERS
 
 _COLUMN = re.compile(r"[^\s,:\"]{1,80}")
 _MOST_COLUMNS = 6
+SHOWN_QUEUES: Final = 100
+"""Queues on a page of the overview."""
 Words = Annotated[str, Field(max_length=MOST_CHARACTERS)]
+
+
+class OverviewQuery(Query):
+    """Which page of the queues."""
+
+    page: int = Field(1, ge=1, le=10_000)
 
 
 class FailureQuery(Query):

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -23,8 +25,9 @@ from duly_monitor.pages.minutes import finished, read_minutes
 from duly_monitor.pages.queries import QueueQuery
 from duly_monitor.pages.rows import Rows
 from duly_monitor.permissions import identity_of
-from duly_monitor.render import Renderer
+from duly_monitor.render import Renderer, segment
 from duly_monitor.search_words import SearchSyntaxError, said, understand
+from duly_monitor.views import Followed, View
 
 _MOST_RELEVANT = (
     TaskState.ARCHIVED,
@@ -63,29 +66,47 @@ class QueuePage:
         report = await self._inspector.queues.get(name)
         if "state" not in request.query_params:
             query = query.model_copy(update={"state": _initial_state(report)})
-        listed = await self._listed(name, query, report)
-        part = listed["part"]
+        shown = await self._read(name, query, report)
         return self._renderer.page(
             "queue.html",
-            status=400 if listed["problem"] else 200,
-            **listed,
+            status=400 if shown["problem"] else 200,
+            **shown,
             flash=flash(request),
-            queue=report,
-            health=health.of_queue(report, self._renderer.clock.now()),
-            minutes=finished([await read_minutes(self._inspector, name)])[0],
-            states=[(each, getattr(report, each.value)) for each in TaskState],
-            state=query.state,
-            query=query,
-            rows=await self._rows.of(part.tasks, query.shown_columns),
-            actions=[
-                (each, label(each, query.state), PERMISSIONS[each].value)
-                for each in ALLOWED[query.state]
-            ],
-            turned=_turned(query),
-            others=await self._inspector.queues.names(),
             permissions=identity_of(request).permissions,
             back=address_of(request),
         )
+
+    def followed(self, request: Request) -> Followed:
+        """Return the page as one that is followed."""
+        name, query = addressed(QueuePath, request).name, asked(QueueQuery, request)
+        return Followed(_followed_address(name, query), partial(self._view, name, query))
+
+    async def _view(self, name: str, query: QueueQuery) -> View:
+        shown = await self._read(name, query, await self._inspector.queues.get(name))
+        return self._renderer.view("queue.html", **shown, permissions=(), back="")
+
+    async def _read(self, name: str, query: QueueQuery, report: QueueReport) -> dict[str, Any]:
+        """Return what the page shows to everybody."""
+        listed, now = await self._listed(name, query, report), self._renderer.clock.now()
+        oldest = report.oldest_waiting
+        return {
+            **listed,
+            "queue": report,
+            "waits_since": None if oldest is None else _whole_second(now - oldest),
+            "health": health.of_queue(report, now),
+            "minutes": finished([await read_minutes(self._inspector, name)])[0],
+            "states": [(each, getattr(report, each.value)) for each in TaskState],
+            "state": query.state,
+            "query": query,
+            "rows": await self._rows.of(listed["part"].tasks, query.shown_columns),
+            "actions": [
+                (each, label(each, query.state), PERMISSIONS[each].value)
+                for each in ALLOWED[query.state]
+            ],
+            "turned": _turned(query),
+            "others": await self._inspector.queues.names(),
+            "address": _followed_address(name, query),
+        }
 
     async def pause(self, request: Request) -> Response:
         """Pause the queue for a reason, and show where one was."""
@@ -192,6 +213,18 @@ class QueuePage:
             next=_address(same, cursor=following, at=end) if following else "",
             last=_address(same, last=1) if following and end < total else "",
         )  # fmt: skip
+
+
+def _followed_address(name: str, query: QueueQuery) -> str:
+    """Return the page's address below the prefix, the same for all who ask for the same."""
+    asked_for = query.model_dump(mode="json", exclude_defaults=True)
+    asked_for["state"] = query.state.value
+    return f"queues/{segment(name)}?{urlencode(sorted(asked_for.items()))}"
+
+
+def _whole_second(at: datetime) -> datetime:
+    """Round an instant, which is reckoned anew each second, so that it does not tremble."""
+    return datetime.fromtimestamp(round(at.timestamp()), UTC)
 
 
 def _turned(query: QueueQuery) -> str:

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -12,9 +13,12 @@ from duly.engine.inspection.inspector import Inspector
 from duly.engine.inspection.overview import Snapshot
 from duly.engine.storage.reports import MinuteReport, QueueReport
 from duly_monitor import health
+from duly_monitor.bounds import asked
 from duly_monitor.pages.flash import flash
 from duly_monitor.pages.minutes import finished
+from duly_monitor.pages.queries import SHOWN_QUEUES, OverviewQuery
 from duly_monitor.render import Renderer
+from duly_monitor.views import Followed, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,8 @@ class QueueRow:
     report: QueueReport
     health: health.Health
     minutes: Sequence[MinuteReport]
+    waits_since: datetime | None = None
+    """When its oldest waiting task was added."""
 
 
 class QueuePages:
@@ -33,27 +39,47 @@ class QueuePages:
         self._inspector, self._renderer = inspector, renderer
 
     async def overview(self, request: Request) -> Response:
-        """Show every queue."""
-        return self._renderer.page("queues.html", flash=flash(request), **await self._read())
+        """Show the queues, a hundred a page."""
+        number = asked(OverviewQuery, request).page
+        return self._renderer.page("queues.html", flash=flash(request), **await self._read(number))
 
-    async def overview_fragment(self) -> str:
-        """Return the part of the overview that updates itself."""
-        return self._renderer.text("_queues.html", **await self._read())
+    def followed(self, request: Request) -> Followed:
+        """Return the overview as a page that is followed."""
+        number = asked(OverviewQuery, request).page
+        return Followed(f"queues?page={number}", partial(self._view, number))
 
-    async def _read(self) -> dict[str, Any]:
+    async def _view(self, number: int) -> View:
+        return self._renderer.view("_queues.html", **await self._read(number))
+
+    async def _read(self, number: int) -> dict[str, Any]:
         snapshot, now = await self._inspector.overview.recent(), self._renderer.clock.now()
         facts = health.around(snapshot.entries, snapshot.servers, snapshot.brokers, now)
-        shown = _overview(_rows(snapshot, now))
-        return shown | {"facts": facts, "overall": health.with_facts(shown["overall"], facts)}
+        rows = _rows(snapshot, now)
+        shown = _overview(rows)
+        last = max(1, -(-len(rows) // SHOWN_QUEUES))
+        start = (min(number, last) - 1) * SHOWN_QUEUES
+        return shown | {
+            "facts": facts,
+            "overall": health.with_facts(shown["overall"], facts),
+            "rows": rows[start : start + SHOWN_QUEUES],
+            "start": start,
+            "total": len(rows),
+            "number": min(number, last),
+            "last": last,
+        }
 
 
 def _rows(snapshot: Snapshot, now: datetime) -> list[QueueRow]:
     """Return every queue, by name: a row that needs attention is marked, and stays in place."""
     minutes = finished([snapshot.minutes[report.name] for report in snapshot.queues])
     return [
-        QueueRow(report, health.of_queue(report, now), each)
+        QueueRow(report, health.of_queue(report, now), each, _since(snapshot, report))
         for report, each in zip(snapshot.queues, minutes, strict=True)
     ]
+
+
+def _since(snapshot: Snapshot, report: QueueReport) -> datetime | None:
+    return None if report.oldest_waiting is None else snapshot.at - report.oldest_waiting
 
 
 def _overview(rows: list[QueueRow]) -> dict[str, Any]:
@@ -69,9 +95,7 @@ def _overview(rows: list[QueueRow]) -> dict[str, Any]:
             "archived": sum(row.report.archived for row in rows),
             "processed": sum(row.report.processed_per_minute for row in rows),
             "failed": sum(row.report.failed_per_minute for row in rows),
-            "oldest": max(
-                (row.report.oldest_waiting or timedelta(0) for row in rows), default=timedelta(0)
-            ),
+            "waits_since": min((row.waits_since for row in rows if row.waits_since), default=None),
         },
     }
 

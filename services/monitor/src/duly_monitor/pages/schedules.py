@@ -17,6 +17,7 @@ from duly_monitor.bounds import EntryPath, addressed
 from duly_monitor.pages.flash import flash, redirect
 from duly_monitor.reads import read_all
 from duly_monitor.render import Renderer
+from duly_monitor.views import Followed, View
 
 SHOWN_TICKS = 12
 """Ticks shown for each entry."""
@@ -59,9 +60,12 @@ class SchedulePages:
         rows = await self._rows()
         return self._renderer.page("schedules.html", flash=flash(request), rows=rows)
 
-    async def fragment(self) -> str:
-        """Return the part that updates itself."""
-        return self._renderer.text("_schedules.html", rows=await self._rows())
+    def followed(self, _request: Request) -> Followed:
+        """Return the page as one that is followed."""
+        return Followed("schedules", self._view)
+
+    async def _view(self) -> View:
+        return self._renderer.view("_schedules.html", rows=await self._rows())
 
     async def trigger(self, request: Request) -> Response:
         """Enqueue an entry's task now, beside its ticks."""

@@ -7,6 +7,7 @@ from duly.engine.inspection.inspector import Inspector
 from duly_monitor.bounds import ServerPath, addressed
 from duly_monitor.pages.flash import flash, redirect
 from duly_monitor.render import Renderer
+from duly_monitor.views import Followed, View
 
 
 class ServerPages:
@@ -20,10 +21,13 @@ class ServerPages:
         servers = (await self._inspector.overview.recent()).servers
         return self._renderer.page("servers.html", flash=flash(request), servers=servers)
 
-    async def fragment(self) -> str:
-        """Return the part that updates itself."""
+    def followed(self, _request: Request) -> Followed:
+        """Return the page as one that is followed."""
+        return Followed("servers", self._view)
+
+    async def _view(self) -> View:
         servers = (await self._inspector.overview.recent()).servers
-        return self._renderer.text("_servers.html", servers=servers)
+        return self._renderer.view("_servers.html", servers=servers)
 
     async def quiet(self, request: Request) -> Response:
         """Have a worker take no more tasks."""

@@ -1,6 +1,7 @@
 """One task: what happened to it, and everything that can be done about it."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -31,6 +32,7 @@ from duly_monitor.permissions import identity_of
 from duly_monitor.problems import other_methods
 from duly_monitor.render import Renderer, segment
 from duly_monitor.timeline import deadline_of, ended_at, enqueued_at, events_of, most_runs, runs_of
+from duly_monitor.views import Followed, View
 
 _OPTIONS = frozenset({
     "max_attempts", "timeout_ms", "deadline_ms", "retention_ms", "unique_ms", "lock", "headers",
@@ -60,27 +62,10 @@ class TaskPages:
             return self._renderer.page(
                 "task_gone.html", status=404, flash=flash(request), path=path
             )
-        policy = (await self._rows.policies()).get(task.kind, {})
-        running = None
-        if task.server:
-            running = (await self._rows.running()).get((task.queue, task.id))
-        now = self._renderer.clock.now()
         return self._renderer.page(
             "task.html",
+            **await self._read(task),
             flash=flash(request),
-            task=task,
-            running=running,
-            events=events_of(task, running, policy),
-            policy=policy,
-            runs=runs_of(task),
-            most=most_runs(task, policy),
-            enqueued=enqueued_at(task),
-            ended=ended_at(task, policy),
-            deadline=deadline_of(task),
-            options=_options(task, policy),
-            others={name: value for name, value in task.labels.items() if name not in _OPTIONS},
-            links=self._links,
-            log_link=self._links.logs(task, None, now),
             actions=[(each, label(each, task.state), PERMISSIONS[each].value)
                      for each in ALLOWED[task.state]],
             outcomes=OUTCOMES,
@@ -91,6 +76,41 @@ class TaskPages:
             permissions=identity_of(request).permissions,
             back=address_of(request),
         )  # fmt: skip
+
+    def followed(self, request: Request) -> Followed:
+        """Return the page as one that is followed."""
+        path = addressed(TaskPath, request)
+        address = f"tasks/{segment(path.queue)}/{segment(path.task_id)}"
+        return Followed(address, partial(self._view, path))
+
+    async def _view(self, path: TaskPath) -> View:
+        task = await self._inspector.tasks.get(path.queue, path.task_id)
+        return self._renderer.view(
+            "task.html", **await self._read(task), actions=(), outcomes=(), editable=False,
+            rerunnable=False, typed="", queues=(), permissions=(), back="",
+        )  # fmt: skip
+
+    async def _read(self, task: Task) -> dict[str, Any]:
+        """Return what the page shows to everybody."""
+        policy = (await self._rows.policies()).get(task.kind, {})
+        running = None
+        if task.server:
+            running = (await self._rows.running()).get((task.queue, task.id))
+        return {
+            "task": task,
+            "running": running,
+            "events": events_of(task, running, policy),
+            "policy": policy,
+            "runs": runs_of(task),
+            "most": most_runs(task, policy),
+            "enqueued": enqueued_at(task),
+            "ended": ended_at(task, policy),
+            "deadline": deadline_of(task),
+            "options": _options(task, policy),
+            "others": {name: value for name, value in task.labels.items() if name not in _OPTIONS},
+            "links": self._links,
+            "log_link": self._links.logs(task, None, self._renderer.clock.now()),
+        }
 
     async def raw(self, request: Request) -> Response:
         """Show the bytes of a task's message, escaped and bounded."""

@@ -20,13 +20,13 @@
     if (document.hidden) return;
     // The server's clock goes on by what has passed here: this one may be wrong.
     const now = began + performance.now() - loaded;
-    for (const each of document.querySelectorAll("time[datetime]")) {
+    for (const each of document.querySelectorAll("time[data-age]")) {
       const old = each.textContent;
       const distance = (Date.parse(each.dateTime) - now) / 1000;
       const seconds = Math.floor(Math.abs(distance));
       let text = old;
-      if (each.title.startsWith("since ")) text = distance < -1 ? spell(seconds, 2) : old;
-      else if (/^(now|in .*|.* ago)$/.test(old)) {
+      if (each.title.startsWith("since ")) text = distance < -1 || !old ? spell(seconds, 2) : old;
+      else {
         const words = spell(seconds, seconds >= 600 ? 1 : 2);
         text = seconds < 1 ? "now" : distance > 0 ? `in ${words}` : `${words} ago`;
       }
@@ -35,5 +35,6 @@
   };
 
   setInterval(age, 1000);
+  document.addEventListener("duly:live", age);
   document.addEventListener("visibilitychange", age);
 })();

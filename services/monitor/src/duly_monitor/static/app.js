@@ -1,4 +1,4 @@
-// Enhances pages that work without it: the chart, the live indicator, a flash message that shows once.
+// Enhances pages that work without it: the chart, a flash message that shows once.
 "use strict";
 (() => {
   const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -76,14 +76,6 @@
     }).observe(plot);
   };
 
-  const mark = (on) => {
-    const live = document.getElementById("live");
-    if (!live) return;
-    live.hidden = false;
-    live.classList.toggle("off", !on);
-    live.textContent = on ? "Live" : "Reconnecting";
-  };
-
   const forgetFlash = () => {
     const address = new URL(location.href);
     if (!address.searchParams.has("done")) return;
@@ -91,9 +83,7 @@
     history.replaceState(null, "", address);
   };
 
-  document.addEventListener("htmx:sse:after:connection", () => mark(true));
-  document.addEventListener("htmx:sse:error", () => mark(false));
-  document.addEventListener("htmx:sse:after:message", () => { mark(true); draw(); });
+  document.addEventListener("duly:live", draw);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => chart?.redraw());
   forgetFlash();
   draw();

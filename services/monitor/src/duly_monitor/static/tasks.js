@@ -5,21 +5,23 @@
   const lists = () => {
     for (const form of document.querySelectorAll("form[data-list]")) {
       const all = form.querySelector("[data-select-all]");
-      const boxes = [...form.querySelectorAll("input[name=task]")];
+      const each = () => [...form.querySelectorAll("input[name=task]")];
       const box = all.querySelector("input");
       const shown = form.querySelector("[data-selected]");
       const count = () => {
-        const ticked = boxes.filter((each) => each.checked).length;
+        const boxes = each();
+        const ticked = boxes.filter((box) => box.checked).length;
         shown.textContent = ticked ? `${ticked} selected` : "";
-        box.checked = ticked === boxes.length;
+        box.checked = ticked > 0 && ticked === boxes.length;
         box.indeterminate = ticked > 0 && ticked < boxes.length;
       };
       all.hidden = false;
       box.addEventListener("change", () => {
-        boxes.forEach((each) => { each.checked = box.checked; });
+        each().forEach((other) => { other.checked = box.checked; });
         count();
       });
       form.addEventListener("change", (event) => { if (event.target.name === "task") count(); });
+      document.addEventListener("duly:rows", count);
       count();
     }
   };
