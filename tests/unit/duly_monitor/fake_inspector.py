@@ -21,6 +21,7 @@ from duly.engine.storage.reports import (
     AuditPage,
     BrokerReport,
     EntryReport,
+    GroupReport,
     KindReport,
     LockPage,
     MinuteReport,
@@ -147,8 +148,12 @@ class FakeInspector(Inspector):
         """What was done to servers and schedules: (operation, id)."""
 
         self.queues.days = lambda name, count: self._of(name, [])
-        self.groups = self.joins = SimpleNamespace(list=lambda name: self._of(name, []))
-        self.locks = SimpleNamespace(list=lambda name: self._of(name, LockPage(locks=())))
+        self.waiting_joins = samples.sample_joins(now)
+        self.groups = SimpleNamespace(
+            list=self._groups, get=self._group, tasks=self._group_tasks
+        )  # fmt: skip
+        self.joins = SimpleNamespace(list=self._joins, cancel=self._cancel_join)
+        self.locks = SimpleNamespace(list=self._locks)
         self.kinds = SimpleNamespace(list=self._kinds, find=self._kind, job=self._job)
         self.audited = []
         self.audit = SimpleNamespace(append=self._append, list=self._audit)
@@ -161,6 +166,54 @@ class FakeInspector(Inspector):
     async def _of(self, queue, answer):
         await self._queue(queue)
         return answer
+
+    async def _groups(self, queue):
+        await self._queue(queue)
+        waiting = [task for task in self.held if task.state is TaskState.AGGREGATING]
+        found = {}
+        for task in waiting:
+            if task.queue == queue and isinstance(task.labels.get("group"), list):
+                found.setdefault(str(task.labels["group"][0]), []).append(task)
+        return [
+            GroupReport(
+                kind=group.partition(":")[0], name=group.partition(":")[2], queue=queue,
+                size=len(tasks), oldest=min(task.enqueued_at for task in tasks),
+                due=self.at + timedelta(seconds=40), tries=2,
+            )
+            for group, tasks in found.items()
+        ]  # fmt: skip
+
+    async def _group(self, queue, kind, name):
+        for report in await self._groups(queue):
+            if (report.kind, report.name) == (kind, name):
+                return report
+        raise NotFoundError("group", f"{kind}:{name}", f"queue {queue}")
+
+    async def _group_tasks(self, queue, kind, name, *, limit=30, cursor=None, newest=True):
+        await self._queue(queue)
+        found = [
+            task
+            for task in self.held
+            if task.queue == queue and (task.labels.get("group") or [""])[0] == f"{kind}:{name}"
+        ]
+        start = 0 if cursor is None else int(cursor)
+        found = found if newest else found[::-1]
+        more = str(start + limit) if len(found) > start + limit else None
+        return TaskPage(tasks=tuple(found[start : start + limit]), next_cursor=more)
+
+    async def _joins(self, queue):
+        await self._queue(queue)
+        return [join for join in self.waiting_joins if join.queue == queue]
+
+    async def _cancel_join(self, queue, join):
+        left = [each for each in self.waiting_joins if (each.queue, each.id) != (queue, join)]
+        if left == self.waiting_joins:
+            raise NotFoundError("join", join, f"queue {queue}")
+        self.waiting_joins = left
+
+    async def _locks(self, queue):
+        await self._queue(queue)
+        return LockPage(locks=samples.sample_locks(self.at) if queue == "default" else ())
 
     async def _append(self, record, *, most, age):
         if self.down:

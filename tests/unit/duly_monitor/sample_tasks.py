@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from duly.engine.storage.reports import JoinReport, LockReport
 from duly.task import Attempt, AttemptOutcome, Task, TaskState
 
 XSS = "<img src=x onerror=alert(1)>"
@@ -123,6 +124,26 @@ def sample_tasks(now):
         for index in range(40)
     ]
     return failed + others + waiting
+
+
+def sample_joins(now):
+    """Return joins of flows, one of them by a stranger."""
+    return [
+        JoinReport(
+            id="01JZ0000000000000000000001.2", queue="default", since=now - timedelta(minutes=12),
+            members=40, awaited=(3, 17), task_id="01JZ0000000000000000000001.3",
+            kind="send_report",
+        ),
+        JoinReport(id=f"{XSS}/..", queue="critical", since=now.replace(year=1970)),
+    ]  # fmt: skip
+
+
+def sample_locks(now):
+    """Return unique locks, one with the nastiest of names."""
+    return (
+        LockReport(digest="9c1f" * 8, task_id="9f2c41d8e0b70", expires_at=now + timedelta(hours=1)),
+        LockReport(digest=XSS, task_id=f"{XSS}/..", expires_at=now + timedelta(hours=2)),
+    )
 
 
 def archived(task_id, kind, ended, error, *, attempts, queue="default"):

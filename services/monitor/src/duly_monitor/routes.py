@@ -20,6 +20,7 @@ from duly_monitor.live import Feed
 from duly_monitor.metrics import Vitals
 from duly_monitor.pages.audit import AuditPages
 from duly_monitor.pages.bulk import BulkPages
+from duly_monitor.pages.contents import ContentsPages
 from duly_monitor.pages.enqueue import EnqueuePages
 from duly_monitor.pages.failures import FailurePages
 from duly_monitor.pages.login import LoginPages
@@ -47,6 +48,7 @@ class Pages:
 
     queues: QueuePages
     queue: QueuePage
+    contents: ContentsPages
     tasks: TaskPages
     failures: FailurePages
     search: SearchPages
@@ -71,6 +73,7 @@ class Pages:
         return cls(
             QueuePages(inspector, renderer),
             QueuePage(inspector, renderer, rows),
+            ContentsPages(inspector, renderer, rows),
             TaskPages(inspector, renderer, rows, links),
             FailurePages(inspector, renderer),
             SearchPages(inspector, renderer, rows),
@@ -168,9 +171,15 @@ def login_routes(at: str, login: LoginPages | OidcPages, to: Guarded) -> list[Ro
 def _queue_routes(at: str, to: Guarded, pages: Pages) -> list[Route]:
     """Return the map of one queue."""
     queue, page, enqueue = f"{at}/queues/{{name}}", pages.queue, pages.enqueue
+    contents, cancels = pages.contents, Permission.CANCEL_TASKS
     pauses, removes = Permission.PAUSE_QUEUES, Permission.REMOVE_QUEUES
     return [
         to.view(queue, page.queue),
+        to.view(f"{queue}/groups", contents.groups),
+        to.view(f"{queue}/group", contents.group),
+        to.view(f"{queue}/joins", contents.joins),
+        to.act(f"{queue}/joins/cancel", contents.cancel_join, cancels, "cancel_join"),
+        to.view(f"{queue}/locks", contents.locks),
         to.act(f"{queue}/pause", page.pause, pauses, "pause_queue"),
         to.act(f"{queue}/resume", page.resume, pauses, "resume_queue"),
         to.view(f"{queue}/remove", page.ask_removal, permission=removes),

@@ -13,7 +13,18 @@ from duly.runtime.durations import parse_duration
 from duly.task import TaskState
 
 MOST_CHARACTERS: Final = 1_000
-KEYS: Final = ("queue", "kind", "state", "id", "error", "args.…", "since", "until", "cause")
+KEYS: Final = (
+    "queue",
+    "kind",
+    "state",
+    "id",
+    "error",
+    "group",
+    "args.…",
+    "since",
+    "until",
+    "cause",
+)
 _TOKEN = re.compile(r'(?:[^\s"]|"[^"]*(?:"|$))+')
 _KEYED = re.compile(r"([a-z_]+(?:\.[^:\"]+)?):(.*)", re.DOTALL | re.IGNORECASE)
 _NAME = re.compile(NAME_PATTERN)
@@ -77,6 +88,7 @@ def understand(text: str, now: datetime) -> Search:
         kind=once.get("kind", ""),
         error=once.get("error", ""),
         cause=once.get("cause", ""),
+        group=once.get("group", ""),
         text=" ".join(heard.bare),
         fields=heard.fields,
         since=once.get("since"),
@@ -155,6 +167,7 @@ _ONCE: Final[Mapping[str, Callable[[str, str, datetime], Any]]] = {
     "kind": _text,
     "id": _text,
     "error": _text,
+    "group": _text,
     "cause": _cause,
     "since": _instant,
     "until": _instant,

@@ -30,7 +30,7 @@ class SearchQuery(Query):
         "",
         max_length=MOST_CHARACTERS,
         description="such as `kind:send_invoice error:timeout since:2h`; keys: queue, kind, state, "
-        "id, error, args.…, since, until, cause",
+        "id, error, group, args.…, since, until, cause",
     )
     limit: int = Field(100, ge=1, le=200, description="most tasks")
 

@@ -13,6 +13,7 @@ _TEXTS = {
     "cancel-archive": "Cancellation requested: the task is archived once its handler has ended.",
     "cancel-retry": "Cancellation requested: the task is retried once its handler has ended.",
     "cancel-delete": "Cancellation requested: the task is deleted once its handler has ended.",
+    "cancel-join": "Join cancelled: nothing follows its members. They run on.",
     "archive": "Task archived. It does not run again unless you retry it.",
     "delete": "Task deleted.",
     "pause": "Queue paused. Running tasks finish; no new ones start.",

@@ -71,6 +71,27 @@ class QueueQuery(_Listed):
         return self.state in ENDED if not self.order else self.order == "newest"
 
 
+class GroupQuery(Query):
+    """Which part of which group of a queue."""
+
+    kind: Annotated[str, Field(max_length=256)]
+    group: Annotated[str, Field(max_length=1_024)] = ""
+    order: Literal["", "newest", "oldest"] = ""
+    limit: int = Field(30, ge=1, le=200)
+    cursor: Annotated[str, Field(max_length=2_048)] | None = None
+    at: int = Field(0, ge=0, le=10**12)
+
+    @property
+    def newest(self) -> bool:
+        """Whether the newest come first: only when asked for."""
+        return self.order == "newest"
+
+    @property
+    def shown_columns(self) -> list[str]:
+        """Fields of payloads that are columns: none."""
+        return []
+
+
 class BulkQuery(Query):
     """An operation on all tasks that match."""
 

@@ -37,6 +37,8 @@ class Query:
     """Part of the last attempt's error, in whatever case."""
     cause: str = ""
     """Fingerprint of the last failure: those of one group."""
+    group: str = ""
+    """Group that the task waits in, as `kind:name`."""
     text: str = ""
     """Part of the id, the kind or the last attempt's error, in whatever case."""
     fields: Mapping[str, str] = field(default_factory=dict)
@@ -47,6 +49,8 @@ class Query:
     def matches(self, task: Task) -> bool:
         """Tell whether a task is one of those."""
         if self.kind and task.kind != self.kind:
+            return False
+        if self.group and _group(task) != self.group:
             return False
         if not self._matches_failure(task):
             return False
@@ -87,6 +91,12 @@ def size_of(task: Task) -> int:
 
 def _contains(text: str, part: str) -> bool:
     return part.casefold() in text.casefold()
+
+
+def _group(task: Task) -> str:
+    """Return the group that a task has joined; "" where it has none, or a stranger wrote it."""
+    label = task.labels.get("group")
+    return str(label[0]) if isinstance(label, list) and label else ""
 
 
 def _value(payload: Mapping[str, Any], path: str) -> str | None:
