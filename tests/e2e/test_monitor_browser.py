@@ -53,6 +53,7 @@ PAGES = [
     "/tasks/default/9f2c41d8e0b70",
     "/schedules",
     "/servers",
+    "/broker",
 ]
 SERVED = "/monitoring"
 PATIENCE_MS = 120_000

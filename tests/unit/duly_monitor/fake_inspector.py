@@ -15,6 +15,7 @@ from duly.engine.inspection.bulk import Bulk
 from duly.engine.inspection.failures import Failures
 from duly.engine.inspection.inspector import Inspector
 from duly.engine.inspection.overview import Snapshot
+from duly.engine.inspection.node_info import node_report
 from duly.engine.inspection.removal import QueueInUseError
 from duly.engine.inspection.tasks import Tasks
 from duly.engine.storage.reports import (
@@ -142,8 +143,10 @@ class FakeInspector(Inspector):
             pause=partial(self._note, "pause"),
             resume=partial(self._note, "resume"),
         )
-        self.brokers = SimpleNamespace(list=self._brokers)
+        self.brokers = SimpleNamespace(list=self._brokers, nodes=self._nodes)
         self.overview = SimpleNamespace(recent=self._overview, forget=lambda: None)
+        self.said = dict(samples.INFO)
+        """What the broker's node says of itself."""
         self.noted = []
         """What was done to servers and schedules: (operation, id)."""
 
@@ -482,6 +485,10 @@ class FakeInspector(Inspector):
                 memory_limit_bytes=100 << 20, clients=12, queues=("default",), slots={},
             )
         ]  # fmt: skip
+
+    async def _nodes(self):
+        (report,) = await self._brokers()
+        return [node_report(report, self.said, timedelta(milliseconds=0.42))]
 
     async def _schedules(self):
         self._answer()

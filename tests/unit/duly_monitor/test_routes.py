@@ -19,6 +19,7 @@ PAGES = [
     "/monitoring/queues/default/joins",
     "/monitoring/queues/critical/joins",
     "/monitoring/queues/default/locks",
+    "/monitoring/broker",
     "/monitoring/failures",
     "/monitoring/tasks/default/0f1e2d3c4b5a6978",
     "/monitoring/tasks/critical/c0c0c0c000000001",

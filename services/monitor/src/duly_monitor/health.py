@@ -155,7 +155,7 @@ def _memory(broker: BrokerReport) -> Iterable[Fact]:
         return
     level = Level.BAD if used >= limit * FULL_SHARE else Level.WARN
     words = f"broker {broker.address} uses {size(used)} of {size(limit)}; full, it refuses tasks"
-    yield Fact(Health(level, words), "/")
+    yield Fact(Health(level, words), "/broker")
 
 
 def _named(names: Sequence[str]) -> str:

@@ -61,6 +61,7 @@ class Renderer:
             duration_ms=wording.duration_ms,
             instant=from_unix_ms,
             iso_duration=wording.iso_duration,
+            milliseconds=wording.milliseconds,
             overlap=wording.overlap,
             pretty=pretty,
             segment=segment,

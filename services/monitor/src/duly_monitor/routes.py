@@ -19,6 +19,7 @@ from duly_monitor.links import Links
 from duly_monitor.live import Feed
 from duly_monitor.metrics import Vitals
 from duly_monitor.pages.audit import AuditPages
+from duly_monitor.pages.brokers import BrokerPages
 from duly_monitor.pages.bulk import BulkPages
 from duly_monitor.pages.contents import ContentsPages
 from duly_monitor.pages.enqueue import EnqueuePages
@@ -56,6 +57,7 @@ class Pages:
     enqueue: EnqueuePages
     schedules: SchedulePages
     servers: ServerPages
+    brokers: BrokerPages
     audit: AuditPages
 
     @classmethod
@@ -81,6 +83,7 @@ class Pages:
             EnqueuePages(inspector, renderer, client),
             SchedulePages(inspector, renderer),
             ServerPages(inspector, renderer),
+            BrokerPages(inspector, renderer),
             AuditPages(inspector, renderer),
         )
 
@@ -119,6 +122,7 @@ def routes(
         to.view(f"{at}/", queues.overview),
         to.view(f"{at}/failures", pages.failures.failures),
         to.view(f"{at}/search", pages.search.search),
+        to.view(f"{at}/broker", pages.brokers.brokers),
         to.view(f"{at}/audit", pages.audit.audit, permission=Permission.VIEW_AUDIT),
         *_live_routes(f"{at}/live", to, pages, feed),
         *_queue_routes(at, to, pages),

@@ -55,6 +55,14 @@ def duration(value: timedelta | None) -> str:
     return "0 s"
 
 
+def milliseconds(value: timedelta | None) -> str:
+    """Return a short time with the digits that matter, `0.42 ms`; a dash for None."""
+    if value is None:
+        return NOTHING
+    amount = value / timedelta(milliseconds=1)
+    return f"{amount:.2f} ms" if amount < 10 else f"{amount:,.0f} ms"  # noqa: PLR2004 - two digits
+
+
 def relative(at: datetime, now: datetime) -> str:
     """Return `3 min 5 s ago`, `in 5 s` or `now`; from ten minutes on only the larger unit."""
     distance = at - now

@@ -18,6 +18,24 @@ async def test_a_broker_tells_its_version_memory_and_clients(broker, request):
     assert (report.queues, report.slots) == (("low",), {})
 
 
+@pytest.mark.parametrize("broker", ["valkey", "redis"])
+async def test_a_node_says_how_it_is(broker, request):
+    server = request.getfixturevalue(f"{broker}_server")
+    async with Store.open(server.settings()) as store:
+        (node,) = await Inspector(store).brokers.nodes()
+
+    assert (node.role, node.loading, node.aof_failed, node.save_failed) == ("master",) + (
+        False,
+    ) * 3
+    assert node.eviction == "noeviction"
+    assert None not in (
+        node.answered_in, node.uptime, node.memory_peak_bytes, node.memory_resident_bytes,
+        node.evicted, node.clients_limit, node.clients_blocked, node.clients_rejected,
+        node.commands_per_second, node.aof, node.saved_at, node.changes,
+    )  # fmt: skip
+    assert node.raw["used_memory"] == str(node.broker.memory_bytes)
+
+
 async def test_the_masters_of_a_cluster_share_the_queues(cluster_server):
     cluster_server.flush()
     async with Store.open(cluster_server.settings()) as store:
