@@ -41,7 +41,7 @@ $$install --require-hashes --requirement requirements/$(1).txt \
     || { echo "setting up $(VENV) failed (see pip's output above); try again, or run: make clean" >&2; exit 1; }
 endef
 
-.PHONY: help up test lint fmt types bench docs soak lock version packages clean
+.PHONY: help up test lint fmt types bench docs soak alerts lock version packages clean
 
 help: ## show this list
 	@echo "make up      run the whole system here: http://127.0.0.1:8080/monitoring/ (Ctrl-C stops it)"
@@ -78,11 +78,14 @@ fmt: $(VENV)/.dev ## format the code and apply automatic fixes
 bench: $(VENV)/.dev ## measure throughput and latency against stock taskiq-redis
 	@$(BIN)/python tests/bench $(ARGS)
 
-docs: $(VENV)/.dev ## write docs/reference.md and the tables of docs/reliability.md
-	@$(BIN)/python docs/generate.py && $(BIN)/python docs/faults.py
+docs: $(VENV)/.dev ## write docs/reference.md, and the tables of docs/reliability.md and docs/telemetry.md
+	@$(BIN)/python docs/generate.py && $(BIN)/python docs/faults.py && $(BIN)/python docs/alerts.py
 
 soak: $(VENV)/.dev ## inject faults under load, replayable by a seed (ARGS="--minutes 60 --seed 7")
 	@$(BIN)/python tests/soak $(ARGS)
+
+alerts: $(VENV)/.dev ## provoke every alert on real services (needs prometheus and prometheus-alertmanager)
+	@$(BIN)/python tests/alerts $(ARGS)
 
 lock: $(VENV)/.dev ## refresh the locks in requirements/ (to the newest versions: ARGS=--upgrade)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" requirements/lock $(ARGS)
