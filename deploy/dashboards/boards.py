@@ -32,6 +32,7 @@ OVERVIEW = Dashboard(
                     [((f"sum(increase(duly_ticks_met_total{{}}[$__range])) / "
                       f"sum(increase({DUE}[$__range]))"), "met")],
                     "stat", 6, most=1,
+                    thresholds=(0.95, 0.99), colors=("red", "yellow", "green"),
                 ),
                 Panel(
                     "Budget spent",
@@ -259,7 +260,7 @@ BROKER = Dashboard(
                 Panel("Memory", "Memory of each node.", "bytes",
                       [("max by (node) (duly_broker_memory_bytes{})", "{{node}}")]),
                 Panel("Limit of memory", "maxmemory of each node; 0: none.", "bytes",
-                      [("max by (node) (duly_broker_memory_limit_bytes{})", "{{node}}")], "stat"),
+                      [("max by (node) (duly_broker_memory_limit_bytes{})", "{{node}}")], "stat", zero="none"),
                 Panel("Connections", "Clients of each node.", "short",
                       [("max by (node) (duly_broker_clients{})", "{{node}}")]),
                 Panel("Queues that can be read", "0: a key of the queue holds what is not duly's.", "short",

@@ -9,6 +9,16 @@ WIDTH: Final = 24
 OURS: Final = 'namespace=~"$namespace",release=~"$release"'
 QUEUE: Final = f'{OURS},queue=~"$queue"'
 _TAG: Final = "duly"
+_LEGEND: Final = {
+    "displayMode": "table",
+    "placement": "bottom",
+    "showLegend": True,
+    "calcs": ["max"],
+    "sortBy": "Max",
+    "sortDesc": True,
+}
+"""Of thirty queues, those that matter come first."""
+_TOOLTIP: Final = {"mode": "multi", "sort": "desc", "hideZeros": True}
 
 
 @dataclass(frozen=True)
@@ -30,27 +40,34 @@ class Panel:
     stacked: bool = False
     thresholds: Sequence[float] = ()
     """From where on a number is yellow, and from where on red."""
+    colors: Sequence[str] = ("green", "yellow", "red")
+    """Of what is below the first threshold, and from each on: reversed where less is worse."""
+    zero: str = ""
+    """What stands for 0; empty: the number."""
     most: float | None = None
     """The top of the axis."""
 
     def built(self, number: int, place: dict[str, int]) -> dict[str, Any]:
         """Return the panel as Grafana stores it."""
-        colors = ("green", "yellow", "red")
         steps = [
             {"color": color, "value": value}
-            for color, value in zip(colors, (None, *self.thresholds), strict=False)
+            for color, value in zip(self.colors, (None, *self.thresholds), strict=False)
         ]
         defaults: dict[str, Any] = {"unit": self.unit, "min": 0, "thresholds": {"steps": steps}}
         if self.most is not None:
             defaults["max"] = self.most
+        if self.zero:
+            defaults["mappings"] = [{"type": "value", "options": {"0": {"text": self.zero}}}]
         options: dict[str, Any] = {"reduceOptions": {"calcs": ["lastNotNull"]}}
         if self.kind == "timeseries":
             defaults["custom"] = {
                 "fillOpacity": 10,
                 "showPoints": "never",
                 "stacking": {"mode": "normal" if self.stacked else "none"},
+                # Without a style of their own, thresholds of a graph are invisible.
+                "thresholdsStyle": {"mode": "dashed" if self.thresholds else "off"},
             }
-            options = {"legend": {"placement": "bottom"}, "tooltip": {"mode": "multi"}}
+            options = {"legend": _LEGEND, "tooltip": _TOOLTIP}
         return {
             "id": number,
             "type": self.kind,

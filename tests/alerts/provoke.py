@@ -14,7 +14,7 @@ FACTOR = 60
 """What times of the rules are divided by: an hour is a minute."""
 
 
-async def provoke(folder, provocations, *, factor=FACTOR, workers=None, say=print):
+async def provoke(folder, provocations, *, factor=FACTOR, workers=None, say=print, look=None):
     """Provoke alerts; return alert → (seconds until it fired, until it was resolved, how).
 
     An alert that did not fire, or did not end, is told of and left out.
@@ -25,13 +25,15 @@ async def provoke(folder, provocations, *, factor=FACTOR, workers=None, say=prin
         factor: What times of the rules are divided by.
         workers: Names of those that are needed; None: all.
         say: Called with a line for each alert.
+        look: Called at the end, with the port of Prometheus and the seconds of the run.
     """
     found, began = {}, monotonic()
     async with fleet(folder, workers) as services:
         with alerting(folder, scaled(shipped(), factor), services.targets) as (heard, port):
             wanted = [labels for one in provocations for labels in one.wanted().values()]
             await asyncio.to_thread(wait_for_silence, port, services.targets, wanted)
-            say(f"{monotonic() - began:.0f} s: everything is scraped, and none of the alerts fires")
+            scraped = monotonic()
+            say(f"{scraped - began:.0f} s: everything is scraped, and none of the alerts fires")
 
             async def one(provocation):
                 try:
@@ -47,10 +49,10 @@ async def provoke(folder, provocations, *, factor=FACTOR, workers=None, say=prin
                     )
 
             async with asyncio.TaskGroup() as group:
-                for provocation in provocations:
-                    if not provocation.alone:
-                        group.create_task(one(provocation))
-            for provocation in provocations:
-                if provocation.alone:
-                    await one(provocation)
+                for provocation in (each for each in provocations if not each.alone):
+                    group.create_task(one(provocation))
+            for provocation in (each for each in provocations if each.alone):
+                await one(provocation)
+            if look is not None:
+                await asyncio.to_thread(look, port, int(monotonic() - scraped))
     return found
