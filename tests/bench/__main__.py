@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import measures
 from footprint import SERVICES, footprint
 from measures import DULY, STOCK
+from scrape import scrape
 from sweep import sweep
 
 from duly.testing.servers import BrokerServer
@@ -31,8 +32,12 @@ def main() -> None:
         if options.clients:
             report_clients(measures.single_calls(client))
             return
+        if options.scrape:
+            scrape(client)
+            return
         if not options.idle:
             compare(client, options)
+            scrape(client)
         idle_services(client)
         if options.flat:
             flat(client)
@@ -49,6 +54,9 @@ def _options() -> argparse.Namespace:
     )
     arguments.add_argument(
         "--clients", action="store_true", help="only one task a call, beside the bare script call"
+    )
+    arguments.add_argument(
+        "--scrape", action="store_true", help="only the metrics of twenty queues"
     )
     arguments.add_argument(
         "--flat", action="store_true", help="also with a million tasks waiting, and archived"
