@@ -54,6 +54,8 @@ PAGES = [
     "/schedules",
     "/servers",
     "/broker",
+    "/throughput?span=72h",
+    "/queues/default?span=90d",
 ]
 SERVED = "/monitoring"
 PATIENCE_MS = 120_000

@@ -21,6 +21,7 @@ from duly.engine.inspection.tasks import Tasks
 from duly.engine.storage.reports import (
     AuditPage,
     BrokerReport,
+    DayReport,
     EntryReport,
     GroupReport,
     KindReport,
@@ -150,7 +151,7 @@ class FakeInspector(Inspector):
         self.noted = []
         """What was done to servers and schedules: (operation, id)."""
 
-        self.queues.days = lambda name, count: self._of(name, [])
+        self.queues.days = self._days
         self.waiting_joins = samples.sample_joins(now)
         self.groups = SimpleNamespace(
             list=self._groups, get=self._group, tasks=self._group_tasks
@@ -166,9 +167,14 @@ class FakeInspector(Inspector):
             raise NotFoundError("server", server)
         self.noted.append((operation, server))
 
-    async def _of(self, queue, answer):
-        await self._queue(queue)
-        return answer
+    async def _days(self, name, *, count=90):
+        await self._queue(name)
+        today = self.at.replace(hour=0, minute=0, second=0, microsecond=0)
+        days = [today - timedelta(days=back) for back in reversed(range(count))]
+        return [
+            DayReport(at=day, processed=1_000 + index * 10, failed=index % 7, crashed=0)
+            for index, day in enumerate(days)
+        ]
 
     async def _groups(self, queue):
         await self._queue(queue)

@@ -20,6 +20,7 @@ PAGES = [
     "/monitoring/queues/critical/joins",
     "/monitoring/queues/default/locks",
     "/monitoring/broker",
+    "/monitoring/throughput",
     "/monitoring/failures",
     "/monitoring/tasks/default/0f1e2d3c4b5a6978",
     "/monitoring/tasks/critical/c0c0c0c000000001",

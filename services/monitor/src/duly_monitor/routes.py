@@ -33,6 +33,7 @@ from duly_monitor.pages.schedules import SchedulePages
 from duly_monitor.pages.search import SearchPages
 from duly_monitor.pages.servers import ServerPages
 from duly_monitor.pages.tasks import TaskPages
+from duly_monitor.pages.throughput import ThroughputPages
 from duly_monitor.permissions import Permission
 from duly_monitor.render import STATIC, Renderer
 from duly_monitor.security import LOG_IN, LOG_OUT, START
@@ -58,6 +59,7 @@ class Pages:
     schedules: SchedulePages
     servers: ServerPages
     brokers: BrokerPages
+    throughput: ThroughputPages
     audit: AuditPages
 
     @classmethod
@@ -84,6 +86,7 @@ class Pages:
             SchedulePages(inspector, renderer),
             ServerPages(inspector, renderer),
             BrokerPages(inspector, renderer),
+            ThroughputPages(inspector, renderer),
             AuditPages(inspector, renderer),
         )
 
@@ -122,6 +125,7 @@ def routes(
         to.view(f"{at}/", queues.overview),
         to.view(f"{at}/failures", pages.failures.failures),
         to.view(f"{at}/search", pages.search.search),
+        to.view(f"{at}/throughput", pages.throughput.throughput),
         to.view(f"{at}/broker", pages.brokers.brokers),
         to.view(f"{at}/audit", pages.audit.audit, permission=Permission.VIEW_AUDIT),
         *_live_routes(f"{at}/live", to, pages, feed),

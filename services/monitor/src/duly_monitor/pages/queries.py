@@ -9,6 +9,7 @@ from duly.job import NAME_PATTERN
 from duly.task import ENDED, TaskState
 from duly_monitor.bounds import Cursor, Query
 from duly_monitor.operations import Operation
+from duly_monitor.pages.throughput import Span
 from duly_monitor.search_words import MOST_CHARACTERS
 
 _COLUMN = re.compile(r"[^\s,:\"]{1,80}")
@@ -64,6 +65,8 @@ class QueueQuery(_Listed):
     before: Cursor | None = None
     at: int = Field(0, ge=0, le=10**12)
     last: bool = False
+    span: Span = Span.HOUR
+    """How far back the chart goes."""
 
     @property
     def newest(self) -> bool:

@@ -24,6 +24,7 @@ from duly_monitor.pages.flash import flash, redirect
 from duly_monitor.pages.minutes import finished, read_minutes
 from duly_monitor.pages.queries import QueueQuery
 from duly_monitor.pages.rows import Rows
+from duly_monitor.pages.throughput import Series, Span, read_series
 from duly_monitor.permissions import identity_of
 from duly_monitor.render import Renderer, segment
 from duly_monitor.search_words import SearchSyntaxError, said, understand
@@ -94,7 +95,9 @@ class QueuePage:
             "queue": report,
             "waits_since": None if oldest is None else _whole_second(now - oldest),
             "health": health.of_queue(report, now),
-            "minutes": finished([await read_minutes(self._inspector, name)])[0],
+            "minutes": await self._chart(name, query.span),
+            "span": query.span.value,
+            "spans": _address({"state": query.state.value, "q": query.q}) + "&span=",
             "states": [(each, getattr(report, each.value)) for each in TaskState],
             "state": query.state,
             "query": query,
@@ -147,6 +150,12 @@ class QueuePage:
                 "remove_queue.html", status=409, queue=report, problem=problem
             )
         return redirect(f"{self._renderer.prefix}/", "remove")
+
+    async def _chart(self, name: str, span: Span) -> Series:
+        """Return the points of the queue's chart."""
+        if span is Span.HOUR:
+            return finished([await read_minutes(self._inspector, name)])[0]
+        return await read_series(self._inspector, name, span)
 
     def _back(self, name: str, back: str, done: str) -> Response:
         prefix = self._renderer.prefix
@@ -203,6 +212,7 @@ class QueuePage:
         end = start + len(tasks)
         same: dict[str, object] = {
             "state": query.state.value, "order": query.order, "columns": query.columns,
+            "span": "" if query.span is Span.HOUR else query.span.value,
         }  # fmt: skip
         if "limit" in query.model_fields_set:
             same["limit"] = query.limit

@@ -18,6 +18,33 @@
     ];
   };
 
+  /** The zone of the viewer; days are days of UTC wherever one is. */
+  const zone = (span) => (span === "90d" ? "UTC" : Intl.DateTimeFormat().resolvedOptions().timeZone);
+  const clock = (seconds, span) => new Intl.DateTimeFormat("en-GB", {
+    timeZone: zone(span),
+    ...(span === "1h" ? {} : { day: "numeric", month: "short" }),
+    ...(span === "90d" ? {} : { hour: "2-digit", minute: "2-digit" }),
+  }).format(new Date(seconds * 1000));
+
+  /** The hour, and the day where a new one begins. */
+  const instants = (span) => (u, ticks) => ticks.map((tick) => {
+    const at = u.series[0].time === false ? null : window.uPlot.tzDate(new Date(tick * 1000), zone(span));
+    const midnight = at && at.getHours() === 0 && at.getMinutes() === 0;
+    return clock(tick, span === "90d" || (span !== "1h" && midnight) ? "90d" : "1h");
+  });
+
+  const nameZone = (plot) => {
+    const { span } = plot.dataset;
+    const data = document.getElementById("plot-data");
+    for (const row of data.querySelectorAll("tbody tr")) {
+      const cell = row.cells[0];
+      if (!cell.title) cell.title = `${new Date(row.dataset.at * 1000).toISOString().slice(0, 16).replace("T", " ")} UTC`;
+      const text = clock(Number(row.dataset.at), span);
+      if (cell.textContent !== text) cell.textContent = text;
+    }
+    data.querySelector("[data-zone-name]").textContent = `(${zone(span).replaceAll("_", " ")})`;
+  };
+
   const tooltip = (plot) => {
     const tip = document.createElement("div");
     tip.className = "tip";
@@ -29,7 +56,7 @@
           const index = u.cursor.idx;
           tip.hidden = index == null;
           if (index == null) return;
-          const at = new Date(u.data[0][index] * 1000).toISOString().slice(11, 16);
+          const at = clock(u.data[0][index], plot.dataset.span);
           tip.textContent = `${at} · ${u.data[1][index]} processed · ${u.data[2][index]} failed`;
           const left = u.valToPos(u.data[0][index], "x");
           const flip = left > plot.clientWidth / 2;
@@ -44,6 +71,7 @@
   const draw = () => {
     const plot = document.getElementById("plot");
     if (!plot || !window.uPlot) return;
+    nameZone(plot);
     if (chart && chart.root.isConnected) {
       chart.setData(figures());
       return;
@@ -61,11 +89,11 @@
     });
     chart = new window.uPlot({
       width: plot.clientWidth, height: plot.clientHeight,
-      tzDate: (seconds) => window.uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
+      tzDate: (seconds) => window.uPlot.tzDate(new Date(seconds * 1000), zone(plot.dataset.span)),
       legend: { show: false }, cursor: { y: false, drag: { x: false, y: false } },
       scales: { y: { range: (_, __, most) => [0, Math.max(4, most * 1.1)] } },
       axes: [
-        { ...axis, size: 30, values: "{HH}:{mm}", grid: { show: false }, space: 70 },
+        { ...axis, size: 30, values: instants(plot.dataset.span), grid: { show: false }, space: 70 },
         { ...axis, size: 44, incrs: steps, values: (_, ticks) => ticks.map(short.format) },
       ],
       series: [{}, line("processed", "--done-line", true), line("failed", "--failed-line", false)],
