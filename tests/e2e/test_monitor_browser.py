@@ -54,6 +54,8 @@ PAGES = [
     "/schedules",
     "/servers",
     "/broker",
+    "/audit",
+    "/settings",
     "/throughput?span=72h",
     "/queues/default?span=90d",
 ]
@@ -300,6 +302,53 @@ def test_ages_grow_while_one_looks(browse, address):
     wait_until(lambda: page.evaluate(shown) != first)
 
     assert re.fullmatch(r"\d+ s|\d+ min.*", page.evaluate(shown))
+    assert page.wrong == []
+
+
+def test_keys_lead_from_page_to_page_and_from_row_to_row(browse, address):
+    page = browse()
+    page.goto(f"{address}/")
+    page.keyboard.press("?")
+    assert page.locator("dialog#keys").is_visible()
+    page.keyboard.press("Escape")
+    assert not page.locator("dialog#keys").is_visible()
+
+    for key, path in (("f", "/failures"), ("w", "/servers"), ("s", "/schedules"), ("q", "/")):
+        page.keyboard.press("g")
+        page.keyboard.press(key)
+        page.wait_for_url(f"{address}{path}")
+
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    assert page.evaluate("document.activeElement.textContent") == "default"
+    page.keyboard.press("k")
+    assert page.evaluate("document.activeElement.textContent") == "critical"
+    page.keyboard.press("/")
+    page.keyboard.type("g?jk")
+    assert page.locator("#search").input_value() == "g?jk"
+    assert page.wrong == []
+
+
+def test_what_one_chooses_holds_on_every_page(browse, address):
+    page = browse(color_scheme="light", timezone_id="Europe/Berlin")
+    page.goto(f"{address}/settings")
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(ground)
+    page.select_option("[name=theme]", "dark")
+    page.select_option("[name=contrast]", "more")
+    dark = page.evaluate(ground)
+    page.goto(f"{address}/servers")
+
+    assert page.evaluate(ground) == dark != light
+    assert page.evaluate("document.documentElement.dataset.contrast") == "more"
+    titles = page.locator("time[title$=UTC]").evaluate_all("all => all.map(each => each.title)")
+    assert any("04:30:17 (Europe/Berlin), 2026-11-25 03:30:17 UTC" in title for title in titles)
+    assert page.locator("[data-zone-note]").text_content() == "Europe/Berlin"
+
+    page.goto(f"{address}/settings")
+    page.select_option("[name=zone]", "UTC")
+    page.goto(f"{address}/servers")
+    assert page.locator("[data-zone-note]").text_content() == "UTC"
     assert page.wrong == []
 
 

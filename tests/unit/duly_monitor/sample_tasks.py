@@ -20,7 +20,7 @@ INFO = {
     "evicted_keys": "0", "connected_clients": "12", "maxclients": "10000", "blocked_clients": "3",
     "rejected_connections": "0", "instantaneous_ops_per_sec": "1874", "loading": "0",
     "aof_enabled": "1", "aof_last_write_status": "ok", "aof_last_bgrewrite_status": "ok",
-    "rdb_last_save_time": "1764041200", "rdb_last_bgsave_status": "ok",
+    "rdb_last_save_time": "1795577000", "rdb_last_bgsave_status": "ok",
     "rdb_changes_since_last_save": "4711", "connected_slaves": "1", "master_repl_offset": "1000",
     "slave0": "ip=10.0.0.7,port=6379,state=online,offset=990,lag=1", "os": XSS,
 }  # fmt: skip

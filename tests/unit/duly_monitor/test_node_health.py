@@ -8,7 +8,7 @@ from duly.engine.storage.reports import BrokerReport
 from duly_monitor.health import Level
 from duly_monitor.node_health import of_node
 
-NOW = datetime(2025, 11, 25, 3, 30, 17, tzinfo=UTC)
+NOW = datetime(2026, 11, 25, 3, 30, 17, tzinfo=UTC)
 
 
 def wrong(took=timedelta(milliseconds=1), **changes):
@@ -45,7 +45,7 @@ def test_nothing_is_wrong_with_a_healthy_node():
         ({"aof_last_write_status": "err"}, Level.BAD, "cannot write its log of writes"),
         ({"aof_enabled": "0"}, Level.NOTE, "there is no AOF"),
         (
-            {"aof_enabled": "0", "rdb_last_save_time": "1764030000"},
+            {"aof_enabled": "0", "rdb_last_save_time": "1795566000"},
             Level.WARN, "would lose 4,711 writes of 3 h 10 min",
         ),
         ({"role": "slave"}, Level.BAD, "is a replica: it takes no writes"),

@@ -20,6 +20,8 @@ PAGES = [
     "/monitoring/queues/critical/joins",
     "/monitoring/queues/default/locks",
     "/monitoring/broker",
+    "/monitoring/audit",
+    "/monitoring/settings",
     "/monitoring/throughput",
     "/monitoring/failures",
     "/monitoring/tasks/default/0f1e2d3c4b5a6978",

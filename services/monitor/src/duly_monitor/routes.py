@@ -26,6 +26,7 @@ from duly_monitor.pages.enqueue import EnqueuePages
 from duly_monitor.pages.failures import FailurePages
 from duly_monitor.pages.login import LoginPages
 from duly_monitor.pages.oidc import OidcPages
+from duly_monitor.pages.preferences import PreferencePages
 from duly_monitor.pages.queue import QueuePage
 from duly_monitor.pages.queues import QueuePages
 from duly_monitor.pages.rows import Rows
@@ -60,6 +61,7 @@ class Pages:
     servers: ServerPages
     brokers: BrokerPages
     throughput: ThroughputPages
+    preferences: PreferencePages
     audit: AuditPages
 
     @classmethod
@@ -87,6 +89,7 @@ class Pages:
             ServerPages(inspector, renderer),
             BrokerPages(inspector, renderer),
             ThroughputPages(inspector, renderer),
+            PreferencePages(renderer),
             AuditPages(inspector, renderer),
         )
 
@@ -126,6 +129,7 @@ def routes(
         to.view(f"{at}/failures", pages.failures.failures),
         to.view(f"{at}/search", pages.search.search),
         to.view(f"{at}/throughput", pages.throughput.throughput),
+        to.view(f"{at}/settings", pages.preferences.preferences),
         to.view(f"{at}/broker", pages.brokers.brokers),
         to.view(f"{at}/audit", pages.audit.audit, permission=Permission.VIEW_AUDIT),
         *_live_routes(f"{at}/live", to, pages, feed),

@@ -19,7 +19,7 @@
   };
 
   /** The zone of the viewer; days are days of UTC wherever one is. */
-  const zone = (span) => (span === "90d" ? "UTC" : Intl.DateTimeFormat().resolvedOptions().timeZone);
+  const zone = (span) => (span === "90d" || document.documentElement.dataset.zone === "UTC" ? "UTC" : Intl.DateTimeFormat().resolvedOptions().timeZone);
   const clock = (seconds, span) => new Intl.DateTimeFormat("en-GB", {
     timeZone: zone(span),
     ...(span === "1h" ? {} : { day: "numeric", month: "short" }),
@@ -113,6 +113,7 @@
 
   document.addEventListener("duly:live", draw);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => chart?.redraw());
+  document.addEventListener("duly:preferences", () => chart?.redraw());
   forgetFlash();
   draw();
 })();
