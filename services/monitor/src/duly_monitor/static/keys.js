@@ -6,7 +6,7 @@
   const places = Object.fromEntries(
     [...dialog.querySelectorAll("a[data-key]")].map((link) => [link.dataset.key, link.href]),
   );
-  let waiting = 0;
+  let led = false;
 
   /** The links that name what a page lists, in their order. */
   const rows = () => [...document.querySelectorAll("tbody th[scope=row] a:first-of-type, .failure .cause a:first-of-type")]
@@ -24,10 +24,10 @@
   document.addEventListener("keydown", (event) => {
     const typing = event.target.closest?.("input, textarea, select, [contenteditable]");
     if (typing || dialog.open || event.ctrlKey || event.metaKey || event.altKey) return;
-    const led = waiting && performance.now() - waiting < 1500;
-    waiting = 0;
-    if (led && places[event.key]) location.assign(places[event.key]);
-    else if (event.key === "g") waiting = performance.now();
+    const leads = led && places[event.key];
+    led = event.key === "g";
+    if (leads) location.assign(leads);
+    else if (led) { /* The next key says where to. */ }
     else if (event.key === "?") dialog.showModal();
     else if (event.key === "j") step(1);
     else if (event.key === "k") step(-1);
