@@ -17,6 +17,7 @@ from footprint import SERVICES, footprint
 from measures import DULY, STOCK
 from scrape import scrape
 from sweep import sweep
+from traces import traces
 
 from duly.testing.servers import BrokerServer
 
@@ -29,6 +30,9 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder, BrokerServer.valkey(Path(folder)) as server:
         client = redis.Redis(port=server.port)
+        if options.traces:
+            traces(client, options.rounds, options.jobs)
+            return
         if options.clients:
             report_clients(measures.single_calls(client))
             return
@@ -57,6 +61,9 @@ def _options() -> argparse.Namespace:
     )
     arguments.add_argument(
         "--scrape", action="store_true", help="only the metrics of twenty queues"
+    )
+    arguments.add_argument(
+        "--traces", action="store_true", help="only what traces cost: off, 0, 10 and 100 %% kept"
     )
     arguments.add_argument(
         "--flat", action="store_true", help="also with a million tasks waiting, and archived"

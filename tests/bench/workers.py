@@ -9,11 +9,14 @@ from typing import Any
 
 from duly.engine.middleware.log import LogTasks
 from duly.engine.middleware.metrics import CountTasks
+from duly.engine.middleware.tracing import tracing
 from duly.engine.worker.server import Server, ServerOptions
 from duly.job import Job
 from duly.runtime import service
+from duly.runtime.exporting import exporting
 from duly.runtime.metrics import new_registry
 from duly.runtime.settings import ArchiveSettings, RedisSettings
+from duly.runtime.tracing_settings import TracingSettings
 from duly.task import TaskContext
 
 CONCURRENCY = 100
@@ -51,11 +54,16 @@ def duly_worker(port: int, stamps_path: str = "") -> None:
         # The bound of the archive is out of the way: what is measured has it full.
         archive = ArchiveSettings(max_count=10_000_000)
         options = ServerOptions(queues={"default": 1}, concurrency=CONCURRENCY, archive=archive)
-        middlewares = (LogTasks(), CountTasks(new_registry("worker")))
-        settings = RedisSettings(port=port)
-        async with Server.open(settings, options, middlewares=middlewares) as server:
-            server.handle(Noop, noop)
-            await server.run(stop)
+        registry, settings = new_registry("worker"), RedisSettings(port=port)
+        traced = TracingSettings(
+            endpoint=os.environ.get("BENCH_ENDPOINT", ""),
+            sample_ratio=float(os.environ.get("BENCH_RATIO", "0")),
+        )
+        async with exporting(traced, registry, service="worker"):
+            middlewares = (*tracing(), LogTasks(), CountTasks(registry))
+            async with Server.open(settings, options, middlewares=middlewares) as server:
+                server.handle(Noop, noop)
+                await server.run(stop)
         stamps.write()
         return 0
 
