@@ -50,7 +50,15 @@ process can read a file again: a new password reaches it without a restart.
 {{- if .monitor -}}
 {{- $found = concat $found (include "duly.monitor.secrets" .root | fromYamlArray) -}}
 {{- end -}}
+{{- if and (include "duly.tracing" .) $values.tracing.headers.existingSecret -}}
+{{- $found = append $found (dict "file" "tracing-headers" "secret" $values.tracing.headers.existingSecret "key" $values.tracing.headers.secretKey) -}}
+{{- end -}}
 {{- toYaml $found -}}
+{{- end -}}
+
+{{/* Whether a component sends spans. (dict "root" $ "component" "worker") */}}
+{{- define "duly.tracing" -}}
+{{- if and .root.Values.tracing.endpoint (has .component (list "scheduler" "worker")) }}true{{ end -}}
 {{- end -}}
 
 {{- define "duly.monitor.open" -}}

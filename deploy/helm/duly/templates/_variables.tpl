@@ -35,7 +35,7 @@ A container's variables, each once. A component's extraEnv wins over the applica
 {{- if .role -}}
 {{- $all = concat $all (include "duly.env.broker" . | fromYamlArray) -}}
 {{- end -}}
-{{- $names := dict "redis-password" "DULY_REDIS__PASSWORD_FILE" "sentinel-password" "DULY_REDIS__SENTINEL__PASSWORD_FILE" "database-url" "DULY_DATABASE__URL_FILE" "replica-url" "DULY_ORDERS__REPLICA_URL_FILE" "orders-token" "DULY_ORDERS__HTTP__TOKEN_FILE" "monitor-password" "DULY_MONITOR__PASSWORD_FILE" "monitor-session-keys" "DULY_MONITOR__SESSION__KEYS_FILE" "monitor-oidc-secret" "DULY_MONITOR__OIDC__CLIENT_SECRET_FILE" -}}
+{{- $names := dict "redis-password" "DULY_REDIS__PASSWORD_FILE" "sentinel-password" "DULY_REDIS__SENTINEL__PASSWORD_FILE" "database-url" "DULY_DATABASE__URL_FILE" "replica-url" "DULY_ORDERS__REPLICA_URL_FILE" "orders-token" "DULY_ORDERS__HTTP__TOKEN_FILE" "monitor-password" "DULY_MONITOR__PASSWORD_FILE" "monitor-session-keys" "DULY_MONITOR__SESSION__KEYS_FILE" "monitor-oidc-secret" "DULY_MONITOR__OIDC__CLIENT_SECRET_FILE" "tracing-headers" "DULY_TRACING__HEADERS_FILE" -}}
 {{- range include "duly.secrets" . | fromYamlArray -}}
 {{- if hasKey $names .file -}}
 {{- $all = append $all (dict "name" (get $names .file) "value" (printf "/etc/duly/secrets/%s" .file)) -}}
@@ -50,6 +50,10 @@ A container's variables, each once. A component's extraEnv wins over the applica
 {{- $all = append $all (dict "name" "DULY_LOG__FORMAT" "value" $values.log.format) -}}
 {{- if include "duly.log.levels" . -}}
 {{- $all = append $all (dict "name" "DULY_LOG__LEVELS_FILE" "value" "/etc/duly/log/levels") -}}
+{{- end -}}
+{{- if include "duly.tracing" . -}}
+{{- $all = append $all (dict "name" "DULY_TRACING__ENDPOINT" "value" $values.tracing.endpoint) -}}
+{{- $all = append $all (dict "name" "DULY_TRACING__SAMPLE_RATIO" "value" (toJson $values.tracing.sampleRatio)) -}}
 {{- end -}}
 {{- $all = concat $all (.more | default "" | fromYamlArray) -}}
 {{- range $name, $value := $values.settings -}}

@@ -115,7 +115,7 @@
 
   const start = () => {
     stop();
-    if (document.hidden) return;
+    if (document.hidden || document.documentElement.dataset.live === "off") return;
     const address = new URL(region.dataset.live, location.href);
     if (seen) address.searchParams.set("_seen", seen);
     source = new EventSource(address);
@@ -130,12 +130,19 @@
   };
 
   document.addEventListener("visibilitychange", () => {
-    if (!document.hidden) { if (!source) start(); return; }
+    if (!document.hidden) { follow(); return; }
     stop();
     mark(false, "Paused");
   });
   region.addEventListener("pointerleave", () => arrange(false));
   region.addEventListener("focusout", () => setTimeout(() => arrange(false)));
   addEventListener("pagehide", stop);
-  start();
+  /** What one has chosen (preferences.js) also holds for a page that is open already. */
+  const follow = () => {
+    if (document.documentElement.dataset.live !== "off") { if (!source) start(); return; }
+    stop();
+    mark(false, "Updates are off");
+  };
+  document.addEventListener("duly:preferences", follow);
+  follow();
 })();

@@ -50,18 +50,11 @@
     });
   };
 
-  /** Without updates a page stays as it was loaded. This runs before htmx looks at the document. */
-  const hold = () => {
-    if (chosen("live") === "on") return;
-    for (const each of document.querySelectorAll("[hx-sse\\:connect]")) each.removeAttribute("hx-sse:connect");
-  };
-
   apply();
   document.addEventListener("readystatechange", () => {
     if (document.readyState !== "interactive") return;
-    hold();
     exact();
     settings();
   });
-  document.addEventListener("htmx:sse:after:message", exact);
+  document.addEventListener("duly:live", exact);
 })();
