@@ -18,6 +18,8 @@ FILLED = {
     "run_id": "0" * 16,
 }
 BODIES = {
+    "pause_queue": {"reason": "a bad release"},
+    "cancel_task": {"outcome": "retry", "reason": "a bad release"},
     "enqueue_task": {"kind": "send_invoice", "payload": {"order_id": 7}},
     "enqueue_tasks": {"tasks": [{"kind": "send_invoice", "payload": {"order_id": 7}}]},
     "rerun_task": {"changes": {}},

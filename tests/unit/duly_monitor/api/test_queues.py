@@ -19,3 +19,13 @@ async def test_queues_tell_counts_and_health(client):
 @pytest.mark.parametrize("query", ["count=0", "count=1441", "count=-1", "count=x"])
 async def test_minutes_are_bounded(client, query):
     assert (await client.get(f"{API}/queues/default/minutes?{query}")).status_code == 400
+
+
+async def test_pausing_takes_a_reason(client, inspector):
+    answer = await client.post(f"{API}/queues/default/pause", json={"reason": "a bad release"})
+
+    assert answer.status_code == 200
+    assert inspector.pauses["default"] == {"paused_by": "local", "pause_reason": "a bad release"}
+    assert inspector.audited[0].reason == "a bad release"
+    shown = (await client.get(f"{API}/queues/default")).json()
+    assert (shown["paused_by"], shown["pause_reason"]) == ("local", "a bad release")

@@ -47,3 +47,21 @@ async def test_what_can_not_be_done_is_a_problem(client, path, status):
 
     assert answer.status_code == answer.json()["status"] == status
     assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    ("body", "outcome"), [(b"", "archive"), (b"{}", "archive"), (b'{"outcome": "retry"}', "retry")]
+)
+async def test_cancelling_has_an_outcome(client, inspector, body, outcome):
+    answer = await client.post(f"{API}/tasks/9f2c41d8e0b70/cancel", content=body)
+
+    assert answer.status_code == 200
+    assert inspector.cancelled == [("9f2c41d8e0b70", outcome)]
+
+
+@pytest.mark.parametrize("body", [b'{"outcome": "burn"}', b"[]", b"{", b'{"reasons": ""}'])
+async def test_an_outcome_that_is_none_cancels_nothing(client, inspector, body):
+    answer = await client.post(f"{API}/tasks/9f2c41d8e0b70/cancel", content=body)
+
+    assert answer.status_code == 400
+    assert inspector.cancelled == []

@@ -79,10 +79,12 @@ def tagged(handler: Callable[[Request], Awaitable[Response]]) -> Callable[..., A
 async def read_body(model: type[_Body], request: Request) -> _Body:
     """Return the body as a model.
 
+    No body stands for an empty object, where every part may be left out.
+
     Raises:
         HTTPException: 400, naming the part, when it is not one.
     """
     try:
-        return model.model_validate_json(await request.body())
+        return model.model_validate_json(await request.body() or b"{}")
     except ValidationError as error:
         raise HTTPException(400, explained(error)) from error

@@ -51,6 +51,8 @@ class QueueAnswer(Answer):
     servers: int
     concurrency: int
     paused_since: datetime | None
+    paused_by: str = Field(description="who paused it; empty: not paused, or not known")
+    pause_reason: str = Field(description="why, in that person's words")
     archive_dropped: int
     error: str = Field(description="why the queue cannot be read; empty: it can")
 

@@ -107,7 +107,8 @@ def _asks(model: type[BaseModel] | None) -> dict[str, Any]:
         return {}
     reference = {"$ref": _REFERENCE.format(model=model.__name__)}
     content = {"application/json": {"schema": reference}}
-    return {"requestBody": {"required": True, "content": content}}
+    required = any(field.is_required() for field in model.model_fields.values())
+    return {"requestBody": {"required": required, "content": content}}
 
 
 def _answer(text: str, model: type[BaseModel], media_type: str) -> dict[str, Any]:

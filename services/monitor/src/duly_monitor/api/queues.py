@@ -1,5 +1,6 @@
 """Queues as JSON."""
 
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -9,7 +10,7 @@ from duly.engine.inspection.inspector import Inspector
 from duly.engine.inspection.removal import QueueInUseError
 from duly.engine.storage.reports import QueueReport
 from duly_monitor import health
-from duly_monitor.api.described import described, reply
+from duly_monitor.api.described import described, read_body, reply
 from duly_monitor.api.models import (
     MinuteAnswer,
     MinuteListAnswer,
@@ -20,6 +21,14 @@ from duly_monitor.api.models import (
 from duly_monitor.audit import act_of
 from duly_monitor.bounds import MinutesQuery, QueuePath, addressed, asked
 from duly_monitor.permissions import identity_of
+
+
+class NewPause(BaseModel):
+    """Why a queue is paused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    reason: str = Field("", max_length=500, description="shown with the queue, and in the audit")
 
 
 class QueueApi:
@@ -54,12 +63,15 @@ class QueueApi:
         minutes = await self._inspector.queues.minutes(name, count=query.count)
         return reply(MinuteListAnswer(minutes=[MinuteAnswer.of(minute) for minute in minutes]))
 
-    @described("Pause a queue", ReceiptAnswer, path=QueuePath, errors=(403, 404))
+    @described(
+        "Pause a queue", ReceiptAnswer, path=QueuePath, body=NewPause, errors=(400, 403, 404, 413)
+    )
     async def pause(self, request: Request) -> Response:
         """Stop workers from taking tasks of the queue."""
-        name = addressed(QueuePath, request).name
+        name, wanted = addressed(QueuePath, request).name, await read_body(NewPause, request)
+        act_of(request).reason = wanted.reason
         await self._inspector.queues.get(name)
-        await self._inspector.queues.pause(name, by=identity_of(request).user)
+        await self._inspector.queues.pause(name, by=identity_of(request).user, reason=wanted.reason)
         return reply(ReceiptAnswer(operation="pause", queue=name))
 
     @described("Resume a queue", ReceiptAnswer, path=QueuePath, errors=(403, 404))

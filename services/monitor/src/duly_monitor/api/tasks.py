@@ -13,7 +13,7 @@ from duly_monitor.api.described import described, read_body, reply
 from duly_monitor.api.models import ReceiptAnswer, TaskAnswer, TaskListAnswer
 from duly_monitor.audit import act_of
 from duly_monitor.bounds import ListQuery, QueuePath, TaskIdPath, addressed, asked, listed
-from duly_monitor.operations import Operation, operate
+from duly_monitor.operations import CancelOutcome, Operation, operate
 
 
 class NewRerun(BaseModel):
@@ -25,6 +25,17 @@ class NewRerun(BaseModel):
         default_factory=dict, description="fields of the payload that are to be different"
     )
     queue: str | None = Field(None, description="where the new task runs; null: in the same queue")
+    reason: str = Field("", max_length=500, description="why, for the audit")
+
+
+class NewCancel(BaseModel):
+    """How a task is cancelled."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    outcome: CancelOutcome = Field(
+        "archive", description="what becomes of the task once its handler has ended"
+    )
     reason: str = Field("", max_length=500, description="why, for the audit")
 
 
@@ -73,11 +84,18 @@ class TaskApi:
         return await self._operate(request, Operation.DELETE)
 
     @described(
-        "Cancel an active task; it is archived", ReceiptAnswer, path=TaskIdPath, errors=(404, 409)
+        "Cancel an active task; it is archived, deleted or retried",
+        ReceiptAnswer,
+        path=TaskIdPath,
+        body=NewCancel,
+        errors=(400, 404, 409, 413),
     )
     async def cancel(self, request: Request) -> Response:
         """Cancel the task."""
-        return await self._operate(request, Operation.CANCEL)
+        wanted = await read_body(NewCancel, request)
+        act = act_of(request)
+        act.reason, act.detail = wanted.reason, f"outcome: {wanted.outcome}"
+        return await self._operate(request, Operation.CANCEL, wanted.outcome)
 
     @described(
         "Run an ended, scheduled or retry task once more, as a new one",
@@ -101,8 +119,10 @@ class TaskApi:
         )  # fmt: skip
         return reply(TaskAnswer.of(new))
 
-    async def _operate(self, request: Request, operation: Operation) -> Response:
+    async def _operate(
+        self, request: Request, operation: Operation, outcome: CancelOutcome = "archive"
+    ) -> Response:
         task_id = addressed(TaskIdPath, request).task_id
         queue = (await self._inspector.tasks.find(task_id)).queue
-        await operate(self._inspector, operation, queue=queue, task_id=task_id)
+        await operate(self._inspector, operation, queue=queue, task_id=task_id, outcome=outcome)
         return reply(ReceiptAnswer(operation=operation.value, queue=queue, task_id=task_id))
