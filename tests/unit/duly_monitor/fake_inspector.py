@@ -14,8 +14,8 @@ from duly.described_job import described_job
 from duly.engine.inspection.bulk import Bulk
 from duly.engine.inspection.failures import Failures
 from duly.engine.inspection.inspector import Inspector
-from duly.engine.inspection.overview import Snapshot
 from duly.engine.inspection.node_info import node_report
+from duly.engine.inspection.overview import Snapshot
 from duly.engine.inspection.removal import QueueInUseError
 from duly.engine.inspection.tasks import Tasks
 from duly.engine.storage.reports import (
