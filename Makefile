@@ -53,7 +53,7 @@ up: $(VENV)/.up
 	@exec $(BIN)/duly up $(ARGS)
 
 test: lint ## check everything: lint, types, contracts, all tests (a part: PYTEST_ARGS='-k ticks')
-	@for need in redis-server chromium prometheus; do \
+	@for need in redis-server chromium prometheus prometheus-alertmanager; do \
 	    command -v $$need >/dev/null || echo "note: $$need not found: its tests are skipped"; done; \
 	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null \
 	    || echo "note: PostgreSQL server not found: its tests are skipped"
