@@ -74,6 +74,16 @@ async def test_every_route_asks_for_its_permission(connect, build, inspector, us
                 assert inspector.calls == calls, (method, path)
 
 
+async def test_without_a_session_no_route_is_open(connect, build, inspector, oidc):
+    table = list(guarded(build(**oidc)))
+    async with connect(**oidc) as client:
+        for method, path, _permission in table:
+            assert (await client.request(method, path)).status_code == 401, (method, path)
+        assert (await client.post("/monitoring/logout")).status_code == 401
+
+    assert inspector.calls == 0
+
+
 async def test_read_only_refuses_changes_to_everybody(connect, build):
     async with connect(**BASIC, read_only=True, headers=basic("anna", "a-pass")) as client:
         for method, path, permission in guarded(build()):

@@ -227,3 +227,13 @@ async def test_a_redirect_url_that_is_set_is_the_one_the_provider_sees(connect, 
 
 async def test_there_is_no_form_to_guess_passwords_with(browser):
     assert (await browser.post(LOGIN, data={"username": "x", "password": "y"})).status_code == 405
+
+
+async def test_another_site_cannot_log_somebody_out(connect, oidc, provider):
+    async with connect(**oidc, headers=PAGE) as browser:
+        await log_in(browser, provider)
+        kept = dict(browser.cookies)
+    async with connect(**oidc, headers={**PAGE, "Sec-Fetch-Site": "cross-site"}) as browser:
+        browser.cookies.update(kept)
+        assert (await browser.post("/monitoring/logout")).status_code == 403
+        assert (await browser.get("/monitoring/")).status_code == 200
