@@ -11,11 +11,13 @@ import importlib.util
 import shutil
 import sys
 import threading
+from datetime import timedelta
 from pathlib import Path
 from queue import SimpleQueue
 
 from playwright.sync_api import sync_playwright
 
+from duly.engine.storage.reports import AuditRecord
 from duly.runtime.settings import MonitorSettings, Settings
 from duly_monitor.app import build_app
 from duly_monitor.serving import listen, serve
@@ -38,6 +40,12 @@ PAGES = {
     "broker": "/broker",
     "audit": "/audit",
 }
+ACTS = (
+    ("grace", "operator", "run_task", "done", "queue=default task_id=a1b2c3d4e5f60718", ""),
+    ("linus", "viewer", "pause_queue", "refused", "name=default", ""),
+    ("ada", "operator", "pause_queue", "done", "name=low", "the gateway is down"),
+)
+"""What the audit shows, oldest first: user, role, action, result, target, reason."""
 DESK, PHONE = {"width": 1240, "height": 800}, {"width": 390, "height": 844}
 LOOKS = {
     "": {"viewport": DESK},
@@ -69,7 +77,16 @@ def take(folder: Path, only: list[str]) -> None:
     """Write the pictures of all pages, or of those that are named."""
     fake, loops = _fake(), SimpleQueue()
     settings = Settings(monitor=MonitorSettings(access="local", environment="staging"))
-    app = build_app(settings, fake.FakeInspector(), fake.FakeClient(), fake.FrozenClock())
+    inspector = fake.FakeInspector()
+    inspector.audited = [
+        AuditRecord(
+            user=user, role=role, action=action, result=result, target=target, reason=reason,
+            peer="10.0.4.17", request_id="7f3a90", id=f"{number}-0",
+            at=fake.NOW - timedelta(minutes=30 - number),
+        )
+        for number, (user, role, action, result, target, reason) in enumerate(ACTS, 1)
+    ]  # fmt: skip
+    app = build_app(settings, inspector, fake.FakeClient(), fake.FrozenClock())
     with listen("127.0.0.1", 0) as listener, sync_playwright() as playwright:
         thread = threading.Thread(target=_serve, args=(listener, app, loops))
         thread.start()
