@@ -1,4 +1,4 @@
-"""A tracer of OpenTelemetry's API whose spans cost little: a tenth of those of the SDK.
+"""A tracer of OpenTelemetry's API whose spans cost less than those of the SDK.
 
 What is asked of a tracer here is less than what the SDK offers: spans go to one sink, and are
 sampled by their parent, else by the id of their trace. It is bounded in what a span may hold, and
