@@ -46,6 +46,8 @@ WAYS = (
     ("rows", "INFO", "logfmt"),
     ("duly", "INFO", "logfmt"),
     ("duly", "INFO", "json"),
+    ("changes", "INFO", "logfmt"),
+    ("sample", "INFO", "logfmt"),
     ("usual", "INFO", "logfmt"),
     ("rows", "DEBUG", "logfmt"),
     ("duly", "DEBUG", "logfmt"),
@@ -82,15 +84,37 @@ async def _insert(connection: AsyncConnection, count: int) -> None:
         )
 
 
-def measure(way: tuple[str, str, str], url: str, folder: Path) -> Figures:
+def _used_by(server: PostgresServer | None) -> float:
+    """Return the CPU seconds of a database and its sessions so far."""
+    if server is None or server.process is None:
+        return 0.0
+    used = 0.0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            # After the name: the parent is the second field, the process's times follow ten later.
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:  # It has ended.
+            continue
+        if int(stat.parent.name) == server.process.pid:  # With what ended sessions took.
+            used += sum(map(int, fields[11:15]))
+        elif int(fields[1]) == server.process.pid:
+            used += sum(map(int, fields[11:13]))
+    return used / os.sysconf("SC_CLK_TCK")
+
+
+def measure(
+    way: tuple[str, str, str], url: str, folder: Path, server: PostgresServer | None
+) -> Figures:
     """Run one way in a process of its own, its lines into a file."""
     side, level, form = way
     program = [sys.executable, _HERE / "sweep_sides.py", side, url, level, form]
     log = folder / "lines.log"
+    used = _used_by(server)
     with log.open("wb") as lines:
         done = subprocess.run(program, stdout=lines, stderr=subprocess.PIPE, check=True, text=True)
     log.unlink()
     figures: Figures = json.loads(done.stderr.splitlines()[-1])
+    figures["database"] = _used_by(server) - used
     return figures
 
 
@@ -102,13 +126,15 @@ def sweep(rounds: int, largest: int) -> None:
         PostgresServer(folder=Path(folder)) as server,
     ):
         for size in sizes:
-            _compare("PostgreSQL", server.create_database(), size, rounds)
+            _compare("PostgreSQL", server.create_database(), size, rounds, server)
     for size in sizes:
         with tempfile.TemporaryDirectory() as folder:
             _compare("SQLite", f"sqlite+aiosqlite:///{folder}/orders.db", size, rounds)
 
 
-def _compare(name: str, url: str, size: int, rounds: int) -> None:
+def _compare(
+    name: str, url: str, size: int, rounds: int, server: PostgresServer | None = None
+) -> None:
     print(f"{name}, {size:,} orders: filling …", file=sys.stderr, flush=True)
     asyncio.run(fill(url, size))
     ways = [
@@ -120,7 +146,7 @@ def _compare(name: str, url: str, size: int, rounds: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(rounds):
             for way in ways:
-                found[way].append(measure(way, url, Path(folder)))
+                found[way].append(measure(way, url, Path(folder), server))
     _report(name, size, found)
 
 
@@ -129,7 +155,7 @@ def _report(name: str, size: int, found: dict[tuple[str, str, str], list[Figures
     print(f"\n{name}, {size:,} pending orders; medians; load average {load:.1f}\n")
     print(
         f"{'':24}{'orders/s':>11}{'CPU s':>9}{'orders/CPU s':>14}{'of rows':>9}"
-        f"{'RSS, MiB':>10}{'stall p99, ms':>15}{'max':>7}"
+        f"{'database CPU s':>16}{'RSS, MiB':>10}{'stall p99, ms':>15}{'max':>7}"
     )
     for (side, level, form), rounds in found.items():
         middle = {key: median(each[key] for each in rounds) for key in rounds[0]}
@@ -137,9 +163,10 @@ def _report(name: str, size: int, found: dict[tuple[str, str, str], list[Figures
         blocks = side in {"rows", "copy"}
         p99, longest = f"{middle['stall_p99']:.1f}", f"{middle['stall_max']:.0f}"
         stalls = ("", "") if blocks else (p99, longest)
+        database = f"{middle['database']:.2f}" if name == "PostgreSQL" else ""
         print(
             f"{f'{side}, {level}, {form}':24}{size / middle['wall']:>11,.0f}{middle['cpu']:>9.2f}"
             f"{size / middle['cpu']:>14,.0f}{middle['cpu'] / limit:>8.2f}x"
-            f"{middle['grown']:>+10.1f}{stalls[0]:>15}{stalls[1]:>7}",
+            f"{database:>16}{middle['grown']:>+10.1f}{stalls[0]:>15}{stalls[1]:>7}",
             flush=True,
         )

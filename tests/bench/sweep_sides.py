@@ -11,6 +11,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,13 +72,18 @@ async def measured(run: Callable[[], Awaitable[None]]) -> dict[str, float]:
     }
 
 
-async def duly(url: str, level: str, form: str) -> dict[str, float]:
-    """Run the check itself, with the log that a worker has."""
+async def duly(url: str, level: str, form: str, policy: str = "every") -> dict[str, float]:
+    """Run the check itself, with the log that a worker has.
+
+    With another policy than `every`, what is measured is the second check: nothing has changed.
+    """
     from duly.jobs.orders import CheckPendingOrders
     from duly.orders.check import PendingOrdersCheck
     from duly.orders.database import OrdersDatabase
+    from duly.orders.policies import policy_of
     from duly.runtime import logs
     from duly.runtime.lines import LineWriter
+    from duly.runtime.order_settings import OrdersSettings
     from duly.runtime.settings import DatabaseSettings, LogSettings
     from duly.task import TaskContext
 
@@ -85,7 +91,10 @@ async def duly(url: str, level: str, form: str) -> dict[str, float]:
     context = TaskContext(id="bench", queue="default", kind=CheckPendingOrders.kind)
     async with OrdersDatabase.open(DatabaseSettings(url=url)) as orders:
         await orders.engine()
-        check = PendingOrdersCheck(orders, LineWriter())
+        chosen = policy_of(OrdersSettings.model_validate({"log": policy}))
+        check = PendingOrdersCheck(orders, LineWriter(), policy=chosen)
+        if policy != "every":
+            await check(CheckPendingOrders(), context)
 
         async def run() -> None:
             await check(CheckPendingOrders(), context)
@@ -185,7 +194,14 @@ async def copy(url: str, *_: str) -> dict[str, float]:
     return figures
 
 
-SIDES = {"duly": duly, "usual": usual, "rows": rows, "copy": copy}
+SIDES = {
+    "duly": duly,
+    "changes": partial(duly, policy="changes"),
+    "sample": partial(duly, policy="sample"),
+    "usual": usual,
+    "rows": rows,
+    "copy": copy,
+}
 
 
 def main() -> None:
