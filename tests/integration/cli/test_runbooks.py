@@ -179,5 +179,20 @@ async def test_every_command_works_as_the_toolbox_runs_it(as_role, duly):
     assert len(tried) >= 30
 
 
+async def test_who_only_looks_can_ask_before_a_queue_goes(as_role, duly, tmp_path):
+    (tmp_path / "queues").write_text('{"low": {}, "old": {}}', encoding="utf-8")
+    line = "duly queues drained --declared-before queues"
+    async with (
+        Client.connect(as_role("producer"), create_queues=True) as client,
+        Inspector.connect(as_role("monitor")) as inspector,
+    ):
+        task = await client.enqueue(Invoice(order_id=1), queue="old", delay=timedelta(hours=1))
+        code, said = await duly(line, "viewer")
+        assert (code, said.split(":")[1]) == (1, " queue old holds 1 task (1 scheduled)")
+
+        await inspector.tasks.delete("old", task.id)
+        assert await duly(line, "viewer") == (0, "queue old is drained\n")
+
+
 def test_no_fragment_is_out_of_date():
     assert set(commands()) >= FRAGMENTS
