@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import measures
 from footprint import SERVICES, footprint
 from measures import DULY, STOCK
+from monitor import QUEUES, monitor
 from scrape import scrape
 from sweep import sweep
 from traces import traces
@@ -32,6 +33,9 @@ def main() -> None:
         client = redis.Redis(port=server.port)
         if options.traces:
             traces(client, options.rounds, options.jobs)
+            return
+        if options.monitor:
+            monitor(client, queues=options.queues, tasks=options.tasks)
             return
         if options.clients:
             report_clients(measures.single_calls(client))
@@ -74,6 +78,16 @@ def _options() -> argparse.Namespace:
     arguments.add_argument(
         "--orders", type=int, default=1_000_000, help="the largest size of --sweep (1000000)"
     )
+    arguments.add_argument(
+        "--monitor", action="store_true", help="only the pages and the streams of the monitor"
+    )
+    arguments.add_argument(
+        "--queues", type=int, default=QUEUES, help=f"queues of --monitor ({QUEUES})"
+    )
+    arguments.add_argument(
+        "--tasks", type=int, default=1_000_000,
+        help="tasks of --monitor that wait, and as many archived ones (1000000)",
+    )  # fmt: skip
     return arguments.parse_args()
 
 
