@@ -7,12 +7,12 @@ import re
 import shutil
 import sys
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from duly.runtime.settings import MonitorSettings, Settings
+from duly.task import Task
 from duly.testing.environment import in_ci
 from duly.testing.waiting import wait_until
 from duly_monitor.app import build_app
@@ -224,7 +224,8 @@ def test_no_row_moves_while_somebody_is_at_the_list(browse, address, inspector, 
 
     (old,) = [task for task in inspector.held if f"task-default-{task.id}" == first]
     inspector.held.remove(old)
-    inspector.held.insert(0, replace(old, id="another"))
+    new = Task(id="another", queue="default", kind=old.kind, state=old.state)
+    inspector.held.insert(0, new)
     page.get_by_text("The list has changed: 1 came, 1 went.").wait_for()
     assert rows.count() == count
     assert rows.first.get_attribute("id") == first
