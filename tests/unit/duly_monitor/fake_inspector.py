@@ -340,7 +340,10 @@ class FakeInspector(Inspector):
     async def _overview(self):
         before = self.calls
         queues = await self.queues.list()
-        minutes = {each.name: await self.queues.minutes(each.name, count=61) for each in queues}
+        minutes = {
+            each.name: () if each.error else await self.queues.minutes(each.name, count=61)
+            for each in queues
+        }
         found = Snapshot(
             at=self.at, queues=queues, minutes=minutes, servers=await self.servers.list(),
             entries=await self.schedules.list(), brokers=await self.brokers.list(),
