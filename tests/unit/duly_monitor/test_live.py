@@ -166,19 +166,21 @@ async def test_a_task_that_is_gone_is_told(build, inspector, hurried):
 
 
 async def test_a_reader_that_comes_back_gets_what_it_has_missed(build, inspector, hurried):
-    async with serving(build()) as (client, _, _):
-        # The page is followed all the while: one that nobody follows is forgotten.
-        async with client.stream("GET", "/monitoring/live/queues") as other:
-            stream = events(other)
-            await told(stream)
-            async with client.stream("GET", "/monitoring/live/queues") as response:
-                lines = [line async for line in until_data(response)]
-            version = next(line for line in lines if line.startswith("id: ")).removeprefix("id: ")
-            await inspector.queues.pause("critical")
-            await told(stream)
-            again = f"/monitoring/live/queues?{live.SEEN}={version}"
-            async with client.stream("GET", again) as response:
-                missed = await told(events(response))
+    # The page is followed all the while: one that nobody follows is forgotten.
+    async with (
+        serving(build()) as (client, _, _),
+        client.stream("GET", "/monitoring/live/queues") as other,
+    ):
+        stream = events(other)
+        await told(stream)
+        async with client.stream("GET", "/monitoring/live/queues") as response:
+            lines = [line async for line in until_data(response)]
+        version = next(line for line in lines if line.startswith("id: ")).removeprefix("id: ")
+        await inspector.queues.pause("critical")
+        await told(stream)
+        again = f"/monitoring/live/queues?{live.SEEN}={version}"
+        async with client.stream("GET", again) as response:
+            missed = await told(events(response))
 
     assert "queue-critical" in missed["parts"]
     assert "queue-low" not in missed["parts"]
