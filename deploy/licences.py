@@ -25,6 +25,7 @@ NAMES = {
 }
 """What older metadata calls a licence."""
 REVIEWED = {
+    "certifi": "MPL-2.0: a list of authorities, shipped unmodified; httpx brings it",
     "psycopg": "LGPL-3.0-only: imported unmodified, and replaceable in /opt/duly",
     "psycopg-binary": "LGPL-3.0-only: as psycopg",
     "taskiq-dependencies": "MIT: said by the LICENSE of its repository, not by its metadata",
