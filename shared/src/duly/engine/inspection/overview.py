@@ -37,6 +37,7 @@ from duly.engine.storage.reports import (
     ServerReport,
     ServerStatus,
 )
+from duly.engine.transport.errors import NoPermissionError
 from duly.errors import BrokerDownError, BrokerError, DulyError, NotFoundError
 
 SHOWN_MINUTES: Final = 61
@@ -83,6 +84,7 @@ class Overview:
         self._over: dict[str, _Counts] = {}
         self._read_in = 0
         """The minute in which those were read."""
+        self._may_run_scripts = True
 
     async def recent(self) -> Snapshot:
         """Return a snapshot that is about a second old at most, shared by all who ask.
@@ -139,15 +141,19 @@ class Overview:
 
     async def _chunk(self, keys: Sequence[QueueKeys], now_ms: int, *, whole: bool) -> list[_Part]:
         """Read some queues at once, and those that the script cannot read each by itself."""
+        answers: Sequence[Any] = [None] * len(keys)
         try:
-            answers = await self._store.run(scripts.survey(keys, now_ms=now_ms, whole=whole))
+            if self._may_run_scripts:
+                answers = await self._store.run(scripts.survey(keys, now_ms=now_ms, whole=whole))
         except BrokerDownError as error:
             if self._store.connection.cluster is None:
                 raise
             # One node that does not answer hides no queue of another.
             return [_Part(QueueReport(name=each.name, error=str(error)), {}) for each in keys]
-        except BrokerError:  # a user may have no right to run scripts
-            answers = [None] * len(keys)
+        except BrokerError as error:
+            # A viewer has no right to run scripts. It is tried once: each refusal is an entry in
+            # the broker's log of what was denied, where operators look for intruders.
+            self._may_run_scripts = not isinstance(error.__cause__, NoPermissionError)
         parts = []
         for each, answer in zip(keys, answers, strict=True):
             try:

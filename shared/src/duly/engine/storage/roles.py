@@ -114,7 +114,7 @@ ROLES: Final = {
             ),
             scripts=(
                 *(*_ENQUEUES, "operate", "cancel", "edit", "rerun", "signal_server", "trigger"),
-                *("cancel_join", "claim_slot"),
+                *("cancel_join", "claim_slot", "survey"),
             ),
         ),
         Role(
