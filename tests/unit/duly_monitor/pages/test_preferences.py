@@ -6,7 +6,7 @@ async def test_settings_are_a_form_that_says_so_without_javascript(client):
 
     assert '<form class="stack" data-preferences hidden>' in text
     assert "JavaScript, which is off here" in text
-    for name in ("theme", "contrast", "zone", "live"):
+    for name in ("theme", "contrast", "zone", "updates"):
         assert f'<select name="{name}">' in text
 
 

@@ -115,7 +115,7 @@
 
   const start = () => {
     stop();
-    if (document.hidden || document.documentElement.dataset.live === "off") return;
+    if (document.hidden || document.documentElement.dataset.updates === "off") return;
     const address = new URL(region.dataset.live, location.href);
     if (seen) address.searchParams.set("_seen", seen);
     source = new EventSource(address);
@@ -139,7 +139,7 @@
   addEventListener("pagehide", stop);
   /** What one has chosen (preferences.js) also holds for a page that is open already. */
   const follow = () => {
-    if (document.documentElement.dataset.live !== "off") { if (!source) start(); return; }
+    if (document.documentElement.dataset.updates !== "off") { if (!source) start(); return; }
     stop();
     mark(false, "Updates are off");
   };

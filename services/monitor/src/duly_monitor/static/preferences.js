@@ -6,7 +6,7 @@
     theme: ["system", "light", "dark"],
     contrast: ["system", "more"],
     zone: ["browser", "UTC"],
-    live: ["on", "off"],
+    updates: ["on", "off"],
   };
 
   /** A browser may refuse to keep anything: then the defaults hold. */
