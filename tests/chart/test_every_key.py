@@ -18,7 +18,7 @@ OF_HELM = {"enabled"}
 SAMPLES = (
     *("other", "7s", "/other", "a:b", "shop.jobs:app", "77", "17%", "sha256:" + "a" * 64, "7Gi"),
     "a" * 64,
-    *("0.0.0.1", "other:1", "a.b"),
+    *("0.0.0.1", "other:1", "a.b", "https://other"),
 )
 OBJECTS = (
     {"name": "other", "mountPath": "/other"},
@@ -152,6 +152,7 @@ BASES: dict[str, dict[str, Any]] = {
     r"^orders\.logAge": {"orders.log": "changes"},
     r"^orders\.logShare": {"orders.log": "sample"},
     r"^orders\.replica": {"orders.replica.existingSecret": "replica"},
+    r"^tracing\.headers": {"tracing.endpoint": "https://t", "tracing.headers.existingSecret": "t"},
     r"^monitor\.auth\.(existingSecret|secretKey)": {"monitor.auth.existingSecret": "mine"},
     r"^monitor\.users": {"monitor.users.low": {"existingSecret": "u"}},
     r"^monitor\.tokens\.low\.sha256": {},  # two digests look like two passwords of Helm's
