@@ -37,7 +37,11 @@ class Schedules:
         return sorted(found, key=lambda report: report.id)
 
     async def of_queue(self, keys: QueueKeys) -> Sequence[EntryReport]:
-        """Report the entries that enqueue to one queue."""
+        """Report the entries that enqueue to one queue.
+
+        Args:
+            keys: Those of the queue.
+        """
         entries, counts = await self._store.connection.many(
             [("HGETALL", keys.entries), ("HGETALL", keys.ticks)]
         )
