@@ -206,7 +206,7 @@ class Runner:
 
     async def _work(self, running: RunningAttempt, spec: HandlerSpec) -> None:
         """Run one task to its end, whatever that is. Raises nothing."""
-        ATTEMPT.set(running.context)  # of this asyncio task, until the next one sets another
+        token = ATTEMPT.set(running.context)
         self._hooks.began(running.context)
         alarm: asyncio.TimerHandle | None = None
         if 0 < running.timeout < _PRECISE_BELOW:
@@ -230,6 +230,10 @@ class Runner:
             running.task = None
             del self._running[running]
             self._holdings.slot_freed()
+            # What is left in the context keeps the next one from sharing this asyncio task. A
+            # coroutine that is closed from elsewhere has another context.
+            with contextlib.suppress(ValueError):
+                ATTEMPT.reset(token)
 
     def _time_out(self, running: RunningAttempt) -> None:
         if running.task is not None and not running.timed_out:
