@@ -184,14 +184,16 @@ async def test_middlewares_are_called_as_by_taskiq(broker, run):
     async with run(broker):
         said.clear()
         await result_of(await greet.kiq(False))
-        assert said[:4] == ["a:pre_send", "b:pre_send", "b:post_send", "a:post_send"]
-        assert said[4:] == [
+        # The worker may begin before the sender has its answer: each has an order of its own.
+        sent = [word for word in said if word.endswith("_send")]
+        assert sent == ["a:pre_send", "b:pre_send", "b:post_send", "a:post_send"]
+        assert [word for word in said if word not in sent] == [
             "a:pre_execute", "b:pre_execute", "run",
             "b:post_execute NoneType", "a:post_execute NoneType", "b:post_save", "a:post_save",
         ]  # fmt: skip
         said.clear()
         await result_of(await greet.kiq(True))
-        assert said[4:] == [
+        assert [word for word in said if word not in sent] == [
             "a:pre_execute", "b:pre_execute", "run", "b:on_error no", "a:on_error no",
             "b:post_execute ValueError", "a:post_execute ValueError", "b:post_save", "a:post_save",
         ]  # fmt: skip
