@@ -29,6 +29,19 @@ async def test_it_is_done_and_recorded(inspector, until):
     assert not any(task.state is TaskState.WAITING for task in inspector.held)
 
 
+async def test_what_was_read_meanwhile_is_forgotten_before_its_end_is_seen(inspector, until):
+    """Who sees that it has ended reads on the next page what it did, not what was before."""
+    running = []
+    runner = BulkRunner(
+        inspector, lambda: running.append(inspector.runs[run_id].state is BulkRunState.RUNNING)
+    )
+    async with runner.running():
+        run_id = await runner.order(await ordered(inspector))
+        await until(ended(inspector, run_id))
+
+    assert running == [True]
+
+
 async def test_it_is_stopped_between_chunks(inspector, until):
     runner = BulkRunner(inspector)
     run_id = await runner.order(await ordered(inspector, per_second=1))

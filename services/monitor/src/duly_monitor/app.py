@@ -96,15 +96,15 @@ def build_app(
     renderer = Renderer(settings.monitor, clock)
     audit = Audit(inspector.audit, settings.monitor.audit, clock)
     incidents = Incidents()
-    runner = BulkRunner(inspector)
-    links = Links(settings.monitor.links)
-    pages = Pages.over(inspector, renderer, client=client, runner=runner, links=links)
-    problems = Problems(renderer, incidents)
 
     def changed() -> None:
         inspector.overview.forget()
         pages.forget()
 
+    runner = BulkRunner(inspector, changed)
+    links = Links(settings.monitor.links)
+    pages = Pages.over(inspector, renderer, client=client, runner=runner, links=links)
+    problems = Problems(renderer, incidents)
     to = Guarded(audit, changed)
 
     def broken(error: Exception) -> str:

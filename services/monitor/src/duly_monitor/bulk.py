@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Final
@@ -46,10 +46,15 @@ class BulkOrder:
 
 
 class BulkRunner:
-    """Runs bulk operations. Their records are in the broker, where every replica finds them."""
+    """Runs bulk operations. Their records are in the broker, where every replica finds them.
 
-    def __init__(self, inspector: Inspector) -> None:
-        self._inspector = inspector
+    Args:
+        inspector: Reads and operates.
+        changed: Called before the end of each is recorded: what was read meanwhile is old.
+    """
+
+    def __init__(self, inspector: Inspector, changed: Callable[[], None] = lambda: None) -> None:
+        self._inspector, self._changed = inspector, changed
         self._orders = asyncio.Queue[tuple[BulkOrder, BulkRunReport]]()
         self._under_way = 0
 
@@ -116,6 +121,7 @@ class BulkRunner:
             self._under_way -= 1
             final = replace(latest[0], state=state, error=error, updated_ms=runs.now_ms())
             _note(final)
+            self._changed()
             try:
                 async with asyncio.timeout(_SECONDS_TO_SAVE):
                     await runs.save(final)
