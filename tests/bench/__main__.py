@@ -13,6 +13,7 @@ import redis
 sys.path.insert(0, str(Path(__file__).parent))
 
 import measures
+from clients import SIDES
 from footprint import SERVICES, footprint
 from measures import DULY, STOCK
 from monitor import QUEUES, monitor
@@ -143,12 +144,14 @@ def report(found: dict[str, float], commands: float, share: float) -> None:
 
 def report_clients(found: dict[str, float]) -> None:
     """Print what a client adds to the script call that it sends."""
-    print(f"\n{'one task a call':34}{'raw':>12}{'duly':>12}{'ratio':>9}")
+    sides = "".join(f"{side:>11}" for side in SIDES)
+    print(f"\n{'one task a call':20}{sides}{'of raw':>9}{'of made':>9}{'of redis-py':>13}")
     for title, name in (("awaited", "awaited"), ("without a loop", "blocking")):
-        raw, duly = found[f"raw {name}"], found[f"duly {name}"]
-        print(f"{f'{title}, /s':34}{raw:>12,.0f}{duly:>12,.0f}{duly / raw:>8.2f}x")
-        raw, duly = found[f"raw {name} cpu"], found[f"duly {name} cpu"]
-        print(f"{f'{title}, CPU µs':34}{raw:>12,.1f}{duly:>12,.1f}{duly / raw:>8.2f}x")
+        for unit, end, shape in (("/s", "", ",.0f"), ("CPU µs", " cpu", ",.1f")):
+            figures = [found[f"{side} {name}{end}"] for side in SIDES]
+            shown = "".join(f"{figure:>11{shape}}" for figure in figures)
+            raw, made, other = (figures[-1] / figure for figure in figures[:-1])
+            print(f"{f'{title}, {unit}':20}{shown}{raw:>8.2f}x{made:>8.2f}x{other:>12.2f}x")
 
 
 def idle_services(client: redis.Redis) -> None:

@@ -1,7 +1,12 @@
-"""One task a call, beside the same script call without a client: in turns, in one process.
+"""One task a call, beside the same script call made in other ways: in turns, in one process.
 
 `python clients.py PORT` prints what it measured as JSON. Turns of 200 calls meet the same noise, so
-the ratio of their medians says something on a busy machine too.
+the ratio of their medians says something on a busy machine too. The sides:
+
+- raw: commands that were made and packed beforehand, on a bare connection: the limit;
+- made: the same, where each command is made when it is sent, as every client has to;
+- redis-py: commands that were made beforehand, sent by redis-py with hiredis;
+- duly: `Client.enqueue` and `BlockingClient.enqueue`.
 """
 
 import json
@@ -14,6 +19,8 @@ from contextlib import contextmanager
 from statistics import median
 
 import hiredis
+import redis
+import redis.asyncio
 import uvloop
 from workers import Noop
 
@@ -27,6 +34,8 @@ from duly.runtime.settings import RedisSettings
 
 HOST = "127.0.0.1"
 CALLS = 200
+SIDES = ("raw", "made", "redis-py", "duly")
+Command = tuple[bytes | str | int | float, ...]
 Figures = dict[str, float]
 
 
@@ -45,42 +54,46 @@ class Stopwatch:
         self._cpu[side].append((time.process_time() - before) / CALLS)
 
     def figures(self, name: str) -> Figures:
-        """Return calls a second, CPU in µs a call, and the ratio of both sides."""
-        raw, ours = median(self._seconds["raw"]), median(self._seconds["duly"])
-        return {
-            f"raw {name}": 1 / raw,
-            f"duly {name}": 1 / ours,
-            f"raw {name} cpu": median(self._cpu["raw"]) * 1e6,
-            f"duly {name} cpu": median(self._cpu["duly"]) * 1e6,
-        }
+        """Return calls a second and CPU in µs a call, by side."""
+        rates = {f"{side} {name}": 1 / median(self._seconds[side]) for side in SIDES}
+        return rates | {f"{side} {name} cpu": median(self._cpu[side]) * 1e6 for side in SIDES}
 
 
-def script_calls() -> list[tuple[object, ...]]:
-    """Return the commands that a client sends for some tasks."""
-    keys, commands = queue_keys("default"), []
-    for _ in range(CALLS):
-        new = prepare(Request(job=Noop()), 0, {}).new
-        call = scripts.add(keys, [new], max_length=10**9, whole=False)
-        commands.append(("EVALSHA", call.script.sha, len(call.keys), *call.keys, *call.args))
-    return commands
+def made() -> Command:
+    """Return a command that adds a new task."""
+    new = prepare(Request(job=Noop()), 0, {}).new
+    call = scripts.add(queue_keys("default"), [new], max_length=10**9, whole=False)
+    return ("EVALSHA", call.script.sha, len(call.keys), *call.keys, *call.args)
 
 
 def blocking(port: int, turns: int) -> Figures:
-    """Measure `BlockingClient.enqueue` beside a plain socket with hiredis."""
+    """Measure `BlockingClient.enqueue` beside plain sockets with hiredis."""
     watch, job, reader = Stopwatch(), Noop(), hiredis.Reader(notEnoughData=None)
     with (
         BlockingClient(RedisSettings(port=port)) as client,
         socket.create_connection((HOST, port)) as plain,
+        redis.Redis(port=port) as other,
     ):
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+        def send(packed: bytes) -> None:
+            plain.sendall(packed)
+            while reader.gets() is None:
+                reader.feed(plain.recv(16_384))
+
         client.enqueue(job)
         for _ in range(turns):
-            commands = script_calls()
+            packed = [hiredis.pack_command(made()) for _ in range(CALLS)]
             with watch.turn("raw"):
+                for each in packed:
+                    send(each)
+            with watch.turn("made"):
+                for _ in range(CALLS):
+                    send(hiredis.pack_command(made()))
+            commands = [made() for _ in range(CALLS)]
+            with watch.turn("redis-py"):
                 for command in commands:
-                    plain.sendall(hiredis.pack_command(command))
-                    while reader.gets() is None:
-                        reader.feed(plain.recv(16_384))
+                    other.execute_command(*command)
             with watch.turn("duly"):
                 for _ in range(CALLS):
                     client.enqueue(job)
@@ -88,16 +101,26 @@ def blocking(port: int, turns: int) -> Figures:
 
 
 async def awaited(port: int, turns: int) -> Figures:
-    """Measure `Client.enqueue` beside the connection of the transport."""
+    """Measure `Client.enqueue` beside the connection of the transport, and beside redis-py."""
     watch, job = Stopwatch(), Noop()
     wire = await connect(Endpoint(host=HOST, port=port), 10.0)
-    async with Client.connect(RedisSettings(port=port)) as client:
+    async with (
+        Client.connect(RedisSettings(port=port)) as client,
+        redis.asyncio.Redis(port=port) as other,
+    ):
         await client.enqueue(job)
         for _ in range(turns):
-            commands = script_calls()
+            commands = [made() for _ in range(CALLS)]
             with watch.turn("raw"):
                 for command in commands:
                     await wire.call(command)
+            with watch.turn("made"):
+                for _ in range(CALLS):
+                    await wire.call(made())
+            commands = [made() for _ in range(CALLS)]
+            with watch.turn("redis-py"):
+                for command in commands:
+                    await other.execute_command(*command)
             with watch.turn("duly"):
                 for _ in range(CALLS):
                     await client.enqueue(job)
