@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from functools import lru_cache
 from typing import Any, Final, Self
 from uuid import UUID
 
@@ -13,8 +12,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from duly.engine.middleware.tracing import child
+from duly.orders.packing import NOT_UTF_8, packing, unpacked
 from duly.orders.view import View
-from duly.runtime.packed import AFTER_FIELD, AFTER_ROW, Kind, PackedRows
+from duly.runtime.packed import Kind, PackedRows
 
 _LAG = (
     "SELECT CASE WHEN pg_is_in_recovery() THEN CASE "
@@ -22,7 +22,6 @@ _LAG = (
     "ELSE extract(epoch FROM now() - pg_last_xact_replay_timestamp()) END END"
 )
 """A replica that has replayed all that it received is not behind, however old that is."""
-_FIELDS: Final = "abcd"
 _KINDS: Final[dict[int, Kind]] = {
     **dict.fromkeys((20, 21, 23), int),  # bigint, smallint, integer
     **dict.fromkeys((25, 1043), str),  # text, varchar
@@ -47,7 +46,7 @@ class Reader:
         self._driver = driver
         self.dialect: Dialect = connection.dialect
         self._about = _about(connection)
-        self._packs = driver is not None
+        self._packs = True
 
     async def kinds(self, statement: str, values: Any) -> tuple[Kind, ...]:  # noqa: ANN401 - as of `raw`
         """Return those of the columns of a statement, if its rows may be packed: else none."""
@@ -70,24 +69,39 @@ class Reader:
             statement: In the words of the driver, ordered, and limited to one row more than a page.
             values: For its placeholders.
             size: Rows of a page.
-            kinds: Those of the columns, if the rows may be packed; they are where the database can
-                do it, and no text holds a separator or is missing.
+            kinds: Those of the columns, if the rows may be packed; they are where no text holds a
+                separator or is missing.
 
         Raises:
             TimeoutError: The database is silent.
             sqlalchemy.exc.DBAPIError: It failed.
         """
         if kinds and self._packs:
-            _, (packed,) = await self.raw(_packing(statement, tuple(kinds)), values)
-            if not packed[0]:
+            packed = await self._packed(statement, values, tuple(kinds))
+            if packed is not None and not packed[0]:
                 return [], False
-            if (page := _unpacked(packed, size, kinds)) is not None:
+            if packed is not None and (page := unpacked(packed, size, kinds)) is not None:
                 return page
             self._packs = False  # Other pages would hardly be different.
         _, rows = await self.raw(statement, values)
         more = len(rows) > size
         del rows[size:]
         return rows, more
+
+    async def _packed(
+        self,
+        statement: str,
+        values: Any,  # noqa: ANN401 - as of `raw`
+        kinds: tuple[Kind, ...],
+    ) -> Sequence[Any] | None:
+        """Return the only row of a packed page; None: it holds what is no text."""
+        try:
+            _, (packed,) = await self.raw(packing(self.dialect.name, statement, kinds), values)
+        except DBAPIError as error:
+            if NOT_UTF_8 in str(error.orig):
+                return None
+            raise
+        return tuple(packed)
 
     async def rows(self, statement: Select[Any], bounds: Mapping[str, Any]) -> list[Any]:
         """Return the rows of a statement with these values bound.
@@ -254,41 +268,6 @@ async def reading(engine: AsyncEngine, view: View) -> AsyncIterator[Reader]:
         yield Reader(connection, view.silence, driver)
         if view.consistent:
             await connection.exec_driver_sql("COMMIT")
-
-
-@lru_cache(maxsize=16)
-def _packing(statement: str, kinds: tuple[Kind, ...]) -> str:
-    """Return a statement whose only row has the rows of another one in a text of PostgreSQL's.
-
-    Before it stand their number, the number of values that each column has, and whether a text is
-    empty.
-    """
-    names = _FIELDS[: len(kinds)]
-    fields = [f"{name}::text" for name in names]
-    for place, separator in enumerate(AFTER_FIELD[: len(kinds) - 1]):
-        fields[place] += f" || chr({ord(separator)})"
-    counts = ", ".join(f"count({name})" for name in names)
-    empty = [f"{name} = ''" for name, kind in zip(names, kinds, strict=True) if kind is str]
-    return (
-        f"SELECT count(*), {counts}, bool_or({' OR '.join(empty) or 'false'}), "  # noqa: S608 - of constants
-        f"string_agg({' || '.join(fields)}, chr({ord(AFTER_ROW)})) "
-        f"FROM ({statement}) AS page ({', '.join(names)})"
-    )
-
-
-def _unpacked(
-    packed: Sequence[Any], size: int, kinds: Sequence[Kind]
-) -> tuple[PackedRows, bool] | None:
-    """Return the page in a row of `_packing`; None: its text is not all of it."""
-    count, *known, has_empty, text = packed
-    more = count > size
-    if set(known) != {count} or not isinstance(text, str):
-        return None
-    text = text.rpartition(AFTER_ROW)[0] if more else text
-    try:
-        return PackedRows(text, count - more, kinds, has_empty=has_empty), more
-    except ValueError:
-        return None
 
 
 def _compiled(statement: Select[Any], dialect: Dialect) -> Any:  # noqa: ANN401 - SQLAlchemy's own

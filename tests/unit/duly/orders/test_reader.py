@@ -81,6 +81,67 @@ async def test_a_page_that_cannot_be_packed_comes_in_rows(reader, written, name,
     assert last_id(rows) == expected[-1][0]
 
 
+@pytest.fixture
+async def sqlite_reader(tmp_path):
+    given = DatabaseSettings(url=SecretStr(f"sqlite+aiosqlite:///{tmp_path}/orders.db"))
+    async with open_engine(given) as engine, reading(engine, View()) as reader:
+        yield reader
+
+
+OF_SQLITE = """
+SELECT * FROM (SELECT 1 AS a, 'ann' AS b, 'a@b' AS c UNION ALL SELECT 2, {}, 'c@d'
+UNION ALL SELECT 3, 'eve', 'e@f') ORDER BY a LIMIT ?
+"""
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+async def test_a_page_of_sqlite_comes_packed(sqlite_reader, size):
+    rows, more = await sqlite_reader.page(OF_SQLITE.format("'böb'"), (size + 1,), size, KINDS)
+
+    expected = [(1, "ann", "a@b"), (2, "böb", "c@d"), (3, "eve", "e@f")][:size]
+    assert isinstance(rows, PackedRows)
+    assert (list(rows), more) == (expected, size < 3)
+    assert last_id(rows) == expected[-1][0]
+    assert not rows.has_empty
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("NULL", None),
+        ("char(28)", "\x1c"),
+        ("'a' || char(31) || 'b'", "a\x1fb"),
+        ("char(31) || '7' || char(28) || 'mallory' || char(29)", "\x1f7\x1cmallory\x1d"),
+        ("'a' || char(0) || 'b'", "a\x00b"),
+        ("x'ff00'", b"\xff\x00"),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 2, 5])
+async def test_what_sqlite_cannot_pack_comes_in_rows(sqlite_reader, written, name, size):
+    rows, more = await sqlite_reader.page(OF_SQLITE.format(written), (size + 1,), size, KINDS)
+
+    expected = [(1, "ann", "a@b"), (2, name, "c@d"), (3, "eve", "e@f")][:size]
+    assert ([tuple(row) for row in rows], more) == (expected, size < 3)
+    assert last_id(rows) == expected[-1][0]
+
+
+@pytest.mark.parametrize("names", [("''", "'a@b'"), ("'ann'", "''"), ("''", "''")])
+@pytest.mark.parametrize("ids", [(1,), (1, 2), (2, 1)])
+async def test_an_empty_text_of_sqlite_is_told(sqlite_reader, names, ids):
+    """In the first row, in the last one, and next to the end of a row."""
+    one = f"SELECT {ids[0]} AS a, {names[0]} AS b, {names[1]} AS c"
+    other = "".join(f" UNION ALL SELECT {each}, 'bob', 'c@d'" for each in ids[1:])
+    statement = f"SELECT * FROM ({one}{other}) ORDER BY a LIMIT ?"
+    rows, _ = await sqlite_reader.page(statement, (4,), 3, KINDS)
+
+    assert isinstance(rows, PackedRows)
+    assert rows.has_empty
+
+
+async def test_no_rows_of_sqlite_are_no_page(sqlite_reader):
+    assert await sqlite_reader.page("SELECT 1, 'a', 'b' LIMIT 0", (), 3, KINDS) == ([], False)
+
+
 async def test_an_empty_text_is_told(reader):
     rows, _ = await reader.page(THREE.format("''"), (4,), 3, KINDS)
 
