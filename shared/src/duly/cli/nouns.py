@@ -3,9 +3,11 @@
 from collections.abc import Iterable
 from datetime import timedelta
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+from typing_extensions import override
 
 from duly.errors import DulyError, NotFoundError
 from duly.runtime.durations import parse_duration
@@ -13,6 +15,7 @@ from duly.runtime.durations import parse_duration
 if TYPE_CHECKING:
     from duly.task import TaskState
 
+_LONGEST_SENTENCE = 1_000
 Json = Annotated[
     bool,
     typer.Option("--json", help="Print JSON: instants in ISO 8601 (UTC), durations in seconds."),
@@ -23,9 +26,26 @@ class MisuseError(DulyError):
     """The arguments of the command are wrong; nothing was done."""
 
 
+class Noun(TyperGroup):
+    """The commands of one noun. Their list says each command's first sentence whole."""
+
+    @override
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        known = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [
+            (name, command.get_short_help_str(_LONGEST_SENTENCE))
+            for name, command in known
+            if command is not None and not command.hidden
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
 def noun(help_text: str, examples: str) -> typer.Typer:
     """Return the group of commands of one noun."""
     return typer.Typer(
+        cls=Noun,
+        add_completion=False,
         help=help_text,
         epilog="Examples:\n\n" + "\n\n".join(f"  {line}" for line in examples.splitlines()),
         no_args_is_help=True,

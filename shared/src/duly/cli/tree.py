@@ -82,11 +82,8 @@ class Tree(TyperGroup):
 
     @override
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        width = formatter.width - 6 - max(map(len, COMMANDS))
         with formatter.section("Commands"):
-            formatter.write_dl(
-                [(name, _shortened(source.summary, width)) for name, source in COMMANDS.items()]
-            )
+            formatter.write_dl([(name, source.summary) for name, source in COMMANDS.items()])
 
 
 class Commands(MutableMapping[str, Any]):
@@ -130,7 +127,3 @@ def _load(name: str, source: Source) -> Any:  # noqa: ANN401 - typer exports no 
     settings = getattr(module, "CONTEXT_SETTINGS", None)
     alone.command(name, epilog=module.EPILOG, context_settings=settings)(getattr(module, name))
     return get_command(alone)
-
-
-def _shortened(text: str, width: int) -> str:
-    return text if len(text) <= width else f"{text[: width - 3].rpartition(' ')[0]}..."

@@ -76,10 +76,24 @@ def test_the_list_of_commands_says_of_each_what_its_own_help_says():
     assert wrong == {}
 
 
-def test_the_list_of_commands_has_every_command(duly):
-    listed = duly("--help").out.partition("Commands:\n")[2]
+def listed(duly, *words):
+    """Return the lines of the list of commands."""
+    found = duly(*words, "--help").out.partition("Commands:\n")[2].partition("\n\n")[0]
+    return found.splitlines()
 
-    assert [line.split()[0] for line in listed.splitlines()[: len(COMMANDS)]] == list(COMMANDS)
+
+def test_the_list_of_commands_has_every_command(duly):
+    names = [line.split()[0] for line in listed(duly) if not line.startswith("   ")]
+
+    assert names == list(COMMANDS)
+
+
+NOUNS = [(), *((name,) for name, source in COMMANDS.items() if source.module.endswith(f".{name}"))]
+
+
+@pytest.mark.parametrize("words", NOUNS, ids=" ".join)
+def test_no_sentence_of_the_list_is_cut_off(duly, words):
+    assert not [line for line in listed(duly, *words) if line.endswith("...")]
 
 
 @pytest.mark.parametrize("module", ["duly_shop", "duly.cli.nothing"])
