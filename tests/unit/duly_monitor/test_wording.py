@@ -64,13 +64,6 @@ def test_size(size, words):
     assert wording.size(size) == words
 
 
-@pytest.mark.parametrize(
-    ("number", "words"), [(0, "0 crashes"), (1, "1 crash"), (1_240, "1,240 crashes")]
-)
-def test_plural(number, words):
-    assert wording.plural(number, "crash", "crashes") == words
-
-
 def test_iso_is_utc_to_the_millisecond():
     assert wording.iso(NOW) == "2026-11-25T12:00:00.000Z"
 

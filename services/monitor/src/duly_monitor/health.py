@@ -12,7 +12,8 @@ from duly.engine.storage.reports import (
     ServerReport,
     ServerStatus,
 )
-from duly_monitor.wording import duration, plural, sentence, size
+from duly.plurals import plural
+from duly_monitor.wording import duration, sentence, size
 
 PATIENCE = timedelta(minutes=1)
 """A task that has waited longer than this means the queue is behind."""

@@ -5,8 +5,9 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from duly.engine.inspection.node_info import NodeReport
+from duly.plurals import plural
 from duly_monitor.health import FULL_SHARE, NEARLY_FULL_SHARE, Health, Level
-from duly_monitor.wording import duration, plural, size
+from duly_monitor.wording import duration, size
 
 SLOW: Final = timedelta(milliseconds=100)
 """A node that takes longer to answer slows every worker down."""

@@ -15,6 +15,7 @@ from starlette.responses import HTMLResponse
 from duly import __version__
 from duly.clock import Clock, from_unix_ms
 from duly.engine.storage.reports import MinuteReport
+from duly.plurals import plural
 from duly.runtime.monitor_settings import MonitorSettings
 from duly_monitor import wording
 from duly_monitor.permissions import Permission, current
@@ -45,7 +46,7 @@ class Renderer:
             prefix=settings.prefix,
             badge=_badge(settings.environment),
             version=_version(),
-            plural=wording.plural,
+            plural=plural,
             identity=current,
             logs_out=settings.access in ("basic", "oidc"),
             may=lambda name: Permission(name) in current().permissions,

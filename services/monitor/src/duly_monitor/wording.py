@@ -90,11 +90,6 @@ def iso(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def plural(number: int, singular: str, several: str = "") -> str:
-    """Return the number with its noun: `1 task`, `1,240 tasks`."""
-    return f"{number:,} {singular if number == 1 else several or singular + 's'}"
-
-
 def sentence(text: str) -> str:
     """Return a text with a capital letter at its beginning, and the rest as it is."""
     return text[:1].upper() + text[1:]

@@ -14,6 +14,7 @@ from duly.cli.views import TableView, View
 from duly.engine.inspection.inspector import Inspector
 from duly.engine.storage.reports import QueueReport
 from duly.errors import NotFoundError
+from duly.plurals import plural
 from duly.task import Task, TaskState
 
 _PAGE = 100
@@ -51,7 +52,9 @@ class QueuesView(TableView):
             }
         )
         held = sum(report.held for report in reports)
-        self.query_one("#title", Static).update(Text(f"{len(reports)} queues, {held:,} tasks"))
+        self.query_one("#title", Static).update(
+            Text(f"{plural(len(reports), 'queue')}, {plural(held, 'task')}")
+        )
 
     @override
     def open(self, key: str) -> None:

@@ -15,6 +15,7 @@ from duly.cli.completion import queues as queue_names
 from duly.cli.nouns import MisuseError, duration_of
 from duly.engine.inspection.inspector import Inspector
 from duly.errors import DulyError, NotFoundError
+from duly.plurals import plural
 from duly.runtime.durations import write_duration
 
 STATES = ("waiting", "active", "scheduled", "retry", "aggregating", "quarantined")
@@ -115,6 +116,5 @@ async def _work(inspector: Inspector, name: str) -> tuple[str, bool]:
     counts.append(("waiting for a group", joins))
     held = [f"{count} {state}" for state, count in counts if count]
     total = sum(count for _, count in counts)
-    tasks = "task" if total == 1 else "tasks"
-    text = f"{total} {tasks} ({', '.join(held)})" if held else ""
+    text = f"{plural(total, 'task')} ({', '.join(held)})" if held else ""
     return text, report.paused_since is not None

@@ -20,6 +20,7 @@ from duly.cli.selection import Selection, examined
 from duly.engine.inspection import bulk
 from duly.engine.inspection.inspector import Inspector
 from duly.errors import DulyError, DuplicateTaskError, IllegalTransitionError, NotFoundError
+from duly.plurals import plural
 from duly.task import ALLOWED, Task
 
 Ids = Annotated[
@@ -187,7 +188,8 @@ def fulfil(context: typer.Context, order: Order, planned: bulk.BulkPlan) -> None
     if planned.tasks and not order.options.dry_run:
         _print_plan(planned)
         consent(
-            f"{order.operation.capitalize()} {len(planned.tasks):,} tasks?", yes=order.options.yes
+            f"{order.operation.capitalize()} {plural(len(planned.tasks), 'task')}?",
+            yes=order.options.yes,
         )
         progress = _execute(access, order, planned)
     _print_outcome(order, planned, progress)
@@ -211,8 +213,8 @@ def _execute(access: Access, order: Order, planned: bulk.BulkPlan) -> bulk.BulkP
             )
     except KeyboardInterrupt:
         print(  # noqa: T201 - the command line's output
-            f"duly: interrupted: {reached.done:,} of {reached.total:,} tasks {order.done}, and "
-            "those of the batch that was under way; the same command does the rest",
+            f"duly: interrupted: {reached.done:,} of {plural(reached.total, 'task')} {order.done}, "
+            "and those of the batch that was under way; the same command does the rest",
             file=sys.stderr,
         )
         raise
@@ -226,7 +228,8 @@ def _print_plan(planned: bulk.BulkPlan) -> None:
         if planned.ineligible
         else ""
     )
-    print(f"{len(planned.tasks):,} tasks match{passed}; {bound}", file=sys.stderr)  # noqa: T201
+    matching = plural(len(planned.tasks), "task matches", "tasks match")
+    print(f"{matching}{passed}; {bound}", file=sys.stderr)  # noqa: T201
 
 
 def _print_outcome(order: Order, planned: bulk.BulkPlan, progress: bulk.BulkProgress) -> None:
@@ -259,11 +262,10 @@ def _print_outcome(order: Order, planned: bulk.BulkPlan, progress: bulk.BulkProg
             if progress.gone
             else ""
         )
-        typer.echo(f"{progress.done:,} tasks {order.done}{skipped}")
+        typer.echo(f"{plural(progress.done, 'task')} {order.done}{skipped}")
     if progress.failed:
-        raise DulyError(
-            f"the broker refused the operation for {progress.failed:,} tasks: {progress.error}"
-        )
+        refused = plural(progress.failed, "task")
+        raise DulyError(f"the broker refused the operation for {refused}: {progress.error}")
 
 
 def _each(context: typer.Context, order: Order, ids: list[str], queue: str | None) -> None:

@@ -13,6 +13,7 @@ from duly.cli.nouns import Json, MisuseError, fail_unreadable, noun, with_sugges
 from duly.engine.inspection.inspector import Inspector
 from duly.engine.storage.reports import DayReport, LockPage, MinuteReport, QueueReport
 from duly.errors import NotFoundError
+from duly.plurals import plural
 
 app = noun(
     "Inspect queues and their history; pause, resume and remove them.",
@@ -208,12 +209,12 @@ def remove_queues(
     access = access_of(context)
     held = access.inspect(look)
     what = ", ".join(map(render.one_line, names))
-    consent(f"Remove {what} and {held} tasks?", yes=yes)
+    consent(f"Remove {what} and {plural(held, 'task')}?", yes=yes)
 
     async def act(inspector: Inspector) -> None:
         for name in names:
             gone = await inspector.queues.remove(name, force=force)
-            typer.echo(f"queue {render.one_line(name)} removed, with {gone} tasks")
+            typer.echo(f"queue {render.one_line(name)} removed, with {plural(gone, 'task')}")
 
     access.inspect(act)
 

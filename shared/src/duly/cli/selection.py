@@ -118,7 +118,7 @@ def instant_of(text: str, now: datetime, option: str, *, sign: int) -> datetime:
 def examined(scanned: int, total: int, *, complete: bool) -> str:
     """Return how many tasks were examined, and whether there may be more."""
     if complete:
-        return f"examined all {scanned:,} tasks"
+        return "examined the only task" if scanned == 1 else f"examined all {scanned:,} tasks"
     return f"examined {scanned:,} of {max(scanned, total):,} tasks: there may be more"
 
 

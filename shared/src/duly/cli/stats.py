@@ -10,6 +10,7 @@ from duly.cli.access import access_of
 from duly.cli.nouns import Json, fail_unreadable
 from duly.engine.inspection.inspector import Inspector
 from duly.engine.storage.reports import BrokerReport, QueueReport, ServerReport, ServerStatus
+from duly.plurals import plural
 from duly.task import TaskState
 
 EPILOG: Final = """Examples:
@@ -86,7 +87,7 @@ def _broker(report: BrokerReport) -> str:
         report.address,
         report.version or "version unknown",
         f"{render.size(report.memory_bytes)}{limit}",
-        f"{render.NOTHING if report.clients is None else report.clients} clients",
+        f"{render.NOTHING} clients" if report.clients is None else plural(report.clients, "client"),
     ]
     if report.slots:
         parts.append(", ".join(f"{name} (slot {slot})" for name, slot in report.slots.items()))

@@ -10,8 +10,8 @@ MANY = ("tasks", "run", "--queue", "default", "--state", "archived")
 def test_all_that_match_are_run(duly):
     outcome = duly(*MANY, "--kind", "check_pending_orders", "--yes")
 
-    assert (outcome.exit_code, outcome.out) == (0, "1 tasks re-queued, attempts reset\n")
-    assert "1 tasks match; examined all 1 tasks" in outcome.err
+    assert (outcome.exit_code, outcome.out) == (0, "1 task re-queued, attempts reset\n")
+    assert "1 task matches; examined the only task" in outcome.err
     assert duly.inspector.done == [("run", "default", "0198f00d")]
 
 
@@ -27,7 +27,7 @@ def test_without_a_terminal_a_yes_is_wanted(duly):
 
     assert outcome.exit_code == 2
     assert outcome.err.endswith(
-        "duly: Run 1 tasks? Not confirmed: stdin is not a terminal; use --yes\n"
+        "duly: Run 1 task? Not confirmed: stdin is not a terminal; use --yes\n"
     )
     assert duly.inspector.done == []
 
@@ -74,7 +74,7 @@ def test_what_matches_is_told_as_json(duly, words):
 
 
 def test_all_means_every_state_that_the_operation_applies_to(duly):
-    assert duly("tasks", "run", "--all", "--yes").out == "1 tasks re-queued, attempts reset\n"
+    assert duly("tasks", "run", "--all", "--yes").out == "1 task re-queued, attempts reset\n"
     assert duly("tasks", "archive", "--all", "--yes").out == "no matching tasks\n"
 
 
@@ -109,7 +109,7 @@ def test_search_shows_tasks_and_its_bound(duly):
     outcome = duly("tasks", "search", "default", "--error", "valueerror")
 
     assert "archived" in outcome.out
-    assert outcome.out.endswith("examined all 1 tasks\n")
+    assert outcome.out.endswith("examined the only task\n")
     assert duly("tasks", "search", "--kind", "other", "--json").json["tasks"] == []
 
 
@@ -133,4 +133,4 @@ def test_an_interruption_tells_how_far_it_came(duly):
     outcome = duly(*MANY, "--yes")
 
     assert outcome.exit_code == 130
-    assert "interrupted: 1 of 1 tasks re-queued, attempts reset" in outcome.err
+    assert "interrupted: 1 of 1 task re-queued, attempts reset" in outcome.err

@@ -6,6 +6,7 @@ from duly.engine.storage.keys import KIND_KEYS, QUEUES, QueueKeys, entry_claim_k
 from duly.engine.storage.limits import limited_kinds
 from duly.engine.storage.store import Store
 from duly.errors import DulyError
+from duly.plurals import plural
 
 _HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
 _HOURS_KEPT, _DAYS_KEPT = 74, 93
@@ -39,10 +40,13 @@ async def remove(store: Store, keys: QueueKeys, *, force: bool) -> int:
     if answer == b"served":
         raise QueueInUseError(keys.name, "is served by live workers: stop them first")
     if answer == b"active":
-        raise QueueInUseError(keys.name, f"has {count} active tasks: wait until they have ended")
+        raise QueueInUseError(
+            keys.name, f"has {plural(count, 'active task')}: wait until they have ended"
+        )
     if answer == b"held":
         raise QueueInUseError(
-            keys.name, f"holds {count} tasks: use force to delete them with it, or empty it first"
+            keys.name,
+            f"holds {plural(count, 'task')}: use force to remove it with its tasks, or empty it",
         )
     await _forget_claims(store, keys, entries)
     store.forget(keys.name)

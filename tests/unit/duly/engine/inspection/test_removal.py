@@ -49,7 +49,7 @@ async def test_nothing_of_a_removed_queue_is_left(client, ticks, inspector, valk
 async def test_a_queue_with_tasks_is_only_removed_by_force(client, inspector):
     await client.enqueue(Chore())
 
-    with pytest.raises(QueueInUseError, match="holds 1 tasks"):
+    with pytest.raises(QueueInUseError, match="holds 1 task"):
         await inspector.queues.remove("default")
 
     assert (await inspector.queues.get("default")).waiting == 1
