@@ -100,6 +100,25 @@ async def test_a_kept_task_is_kept_with_its_result(lane):
     assert await lane.score("completed") == lane.now + 60_000
 
 
+async def test_the_history_of_a_kept_task_begins_with_its_success(lane):
+    stream_id = await lane.active()
+    await lane.store.connection.command("HSET", lane.keys.history, "one", b'{"number":1}')
+
+    await lane.follow(
+        success(stream_id, task("next"), retention_ms=9, tries="1 0", attempt=b'{"number":2}')
+    )
+
+    assert await lane.map("history") == {"one": b'{"number":2}\n{"number":1}'}
+
+
+async def test_of_a_task_that_is_not_kept_no_attempt_is_written(lane):
+    stream_id = await lane.active()
+
+    await lane.follow(success(stream_id, task("next")))
+
+    assert await lane.map("history") == {}
+
+
 async def test_what_is_for_another_queue_lies_in_the_outbox(lane):
     stream_id = await lane.active()
     far = task("far", queue="else", delay_ms=5, lock="red", lock_ms=7)

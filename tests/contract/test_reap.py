@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from duly.engine.storage import scripts
-from duly.engine.storage.decoding import attempts_of
+from duly.engine.storage.attempts import attempts_of
 from duly.engine.storage.store import heartbeat_reply_of
 from duly.task import AttemptOutcome
 

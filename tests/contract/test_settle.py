@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from pydantic import SecretStr
 
-from duly.engine.storage.decoding import attempts_of
+from duly.engine.storage.attempts import attempts_of
 from duly.engine.storage.scripts import ATTEMPTS_KEPT, NewTask, Settlement
 from duly.engine.storage.store import Store
 from duly.errors import BrokerError

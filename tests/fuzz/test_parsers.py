@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from duly import ConfigError, Job, MalformedTaskError, RedisSettings, TaskState
 from duly.cadence import cadence_of
 from duly.engine.enqueue.flows import flow_of
-from duly.engine.storage import decoding
+from duly.engine.storage import attempts, decoding
 from duly.engine.storage.codec import decode, lock_in, lock_of, payload_reader, whole
 from duly.engine.storage.delivery import delivery_of
 from duly.engine.transport.endpoints import Endpoints
@@ -203,4 +203,4 @@ def test_depth_exhausts_no_parser(data):
     message = b'{"task_id":"t","task_name":"bill","kwargs":{"order_id":' + data
     only(MalformedTaskError, decode, message)
     assert decoding.result_of(data) is None or data.endswith(b"]")
-    assert decoding.attempts_of(data) == ()
+    assert attempts.attempts_of(data) == ()

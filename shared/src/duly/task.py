@@ -35,6 +35,8 @@ class TaskState(StrEnum):
 class AttemptOutcome(StrEnum):
     """How one run of a task ended."""
 
+    SUCCEEDED = "succeeded"
+    """Recorded of tasks that are kept after their success, and of no others."""
     FAILED = "failed"
     TIMED_OUT = "timed_out"
     CRASHED = "crashed"
@@ -51,7 +53,7 @@ class AttemptOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One run of a task that did not succeed, as kept in its history (newest first, bounded)."""
+    """One run of a task that has ended, as it is kept with the task."""
 
     number: int
     """1 for the first run. A crash keeps the number of the run that it ended."""
@@ -60,6 +62,8 @@ class Attempt:
     """When it ended."""
     started_at: datetime | None = None
     """When it started; None when that is not known, or when it never started."""
+    waiting_since: datetime | None = None
+    """When the task began to wait for it; None when that is not known."""
     duration: timedelta = timedelta(0)
     server: str = ""
     error: str = ""
@@ -101,9 +105,17 @@ class Task(msgspec.Struct, kw_only=True):
     server: str = ""
     """Active: the server that runs it."""
     history: tuple[Attempt, ...] = ()
+    """The attempts that did not succeed, newest first, bounded."""
+    success: Attempt | None = None
+    """Completed: the attempt that succeeded; None where an older release has recorded none."""
     result: Any = None
     progress: Progress | None = None
     """Active: what its handler reported, as of the last heartbeat of its server."""
+
+    @property
+    def ended_attempts(self) -> tuple[Attempt, ...]:
+        """The attempts that have ended, the success included, newest first, bounded."""
+        return self.history if self.success is None else (self.success, *self.history)
 
 
 LEGAL: dict[TaskState | None, frozenset[TaskState | None]] = {

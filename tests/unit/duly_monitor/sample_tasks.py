@@ -111,6 +111,15 @@ def sample_tasks(now):
             enqueued_at=now - timedelta(minutes=1),
             ended_at=now - timedelta(seconds=50),
             due_at=now + timedelta(hours=1),
+            success=Attempt(
+                number=1,
+                outcome=AttemptOutcome.SUCCEEDED,
+                at=now - timedelta(seconds=50),
+                started_at=now - timedelta(seconds=58),
+                waiting_since=now - timedelta(minutes=1),
+                duration=timedelta(seconds=8),
+                server="worker-mixed-58b7-q1zzv:1:4be2",
+            ),
         ),
         Task(
             id="ada0000000000001",

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -82,6 +83,30 @@ def test_what_waits_anew_was_not_enqueued_when_it_began_to():
 
     assert enqueued_at(again) is None
     assert enqueued_at(task(TaskState.WAITING, enqueued_at=NOON)) == NOON
+
+
+def test_where_the_first_attempt_says_since_when_it_waited_that_is_known():
+    first = replace(attempt(1, minutes(1)), waiting_since=minutes(0))
+    again = task(TaskState.WAITING, enqueued_at=minutes(9), history=(first,))
+
+    assert enqueued_at(again) == minutes(0)
+
+
+def test_a_success_has_its_line_with_its_server_and_its_time():
+    success = replace(
+        attempt(2, minutes(3)), outcome=AttemptOutcome.SUCCEEDED, server="w-1",
+        duration=timedelta(seconds=8),
+    )  # fmt: skip
+    completed = task(
+        TaskState.COMPLETED, due_at=minutes(60), success=success, history=(attempt(1, minutes(1)),)
+    )
+
+    *_, failed, done, removed = events_of(completed, None, {})
+
+    assert (failed.what, failed.tone) == ("attempt 1 failed", "bad")
+    assert (done.what, done.tone, done.at) == ("attempt 2 succeeded", "ok", minutes(3))
+    assert (done.server, done.took) == ("w-1", timedelta(seconds=8))
+    assert removed.at == minutes(60)
 
 
 def test_runs_count_the_one_that_runs_or_succeeded():

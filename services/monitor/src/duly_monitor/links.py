@@ -31,8 +31,9 @@ class Links:
         if attempt is not None:
             begin, end = attempt.started_at or attempt.at - attempt.duration, attempt.at
             server, trace_id = attempt.server, attempt.trace_id
-        elif task.history:
-            begin = task.history[-1].started_at or task.history[-1].at
+        elif task.ended_attempts:
+            first = task.ended_attempts[-1]
+            begin = first.started_at or first.at
         values = {
             "task_id": task.id,
             "queue": task.queue,

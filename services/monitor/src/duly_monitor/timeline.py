@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from duly.clock import from_unix_ms
 from duly.engine.storage.reports import RunningTask
-from duly.task import Attempt, Task, TaskState
+from duly.task import Attempt, AttemptOutcome, Task, TaskState
 
 _MOST_MS = 2**47
 _DURATION = TypeAdapter(timedelta)
@@ -55,11 +55,17 @@ def enqueued_at(task: Task) -> datetime | None:
     first = task.history[-1] if task.history else None
     if task.enqueued_at is None or first is None:
         return task.enqueued_at
+    if first.number == 1 and not task.crashes and first.waiting_since is not None:
+        return first.waiting_since
     return task.enqueued_at if task.enqueued_at <= (first.started_at or first.at) else None
 
 
 def ended_at(task: Task, policy: Mapping[str, Any]) -> datetime | None:
-    """Return when a task ended; of a completed one that is known by how long it is kept."""
+    """Return when a task ended.
+
+    Of a completed one whose success an older release has not recorded, that is known by how long
+    it is kept.
+    """
     if task.ended_at is not None or task.state is not TaskState.COMPLETED:
         return task.ended_at
     if task.due_at is None:
@@ -98,11 +104,10 @@ def most_runs(task: Task, policy: Mapping[str, Any]) -> int:
 
 
 def _ended(attempt: Attempt) -> Event:
-    words = attempt.outcome.value.replace("_", " ")
     return Event(
-        what=f"attempt {attempt.number} {words}",
+        what=f"attempt {attempt.number} {attempt.outcome.value.replace('_', ' ')}",
         at=attempt.at,
-        tone="bad" if words in {"failed", "timed out", "crashed"} else "warn",
+        tone=_TONES.get(attempt.outcome, "warn"),
         server=attempt.server,
         took=attempt.duration,
         detail=attempt.error,
@@ -129,6 +134,8 @@ def _now(task: Task, running: RunningTask | None, policy: Mapping[str, Any]) -> 
             events = [Event(what=what, at=task.due_at, tone="warn")]
         case TaskState.COMPLETED:
             done = Event(what="completed", at=ended_at(task, policy), tone="ok")
+            if task.success is not None:
+                done = _ended(task.success)
             events = [done, Event(what="removed", at=task.due_at)]
         case TaskState.ARCHIVED | TaskState.QUARANTINED:
             tone = "bad" if task.state is TaskState.ARCHIVED else "warn"
@@ -138,6 +145,12 @@ def _now(task: Task, running: RunningTask | None, policy: Mapping[str, Any]) -> 
     return events
 
 
+_TONES = {
+    AttemptOutcome.SUCCEEDED: "ok",
+    AttemptOutcome.FAILED: "bad",
+    AttemptOutcome.TIMED_OUT: "bad",
+    AttemptOutcome.CRASHED: "bad",
+}
 _WAITS = {
     TaskState.WAITING: "waiting for a worker",
     TaskState.SCHEDULED: "due",

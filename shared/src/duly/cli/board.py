@@ -237,7 +237,7 @@ def _whole(task: Task) -> str:
         ("result", render.NOTHING if task.result is None else render.compact(task.result)),
     ]
     lines = [f"{name:10}{render.one_line(value)}" for name, value in facts]
-    for attempt in task.history:
+    for attempt in task.ended_attempts:
         head = f"attempt {attempt.number} {attempt.outcome.value} {render.clock_time(attempt.at)}"
         lines += ["", head, render.one_line(attempt.error), render.block(attempt.traceback)]
     return "\n".join(lines)

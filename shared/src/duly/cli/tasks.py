@@ -176,7 +176,7 @@ def inspect_task(
         render.as_json(task)
         return
     render.facts(_facts(task))
-    for attempt in task.history:
+    for attempt in task.ended_attempts:
         typer.echo()
         render.facts(_attempt_facts(attempt))
 
@@ -300,7 +300,9 @@ def _header(text: str) -> tuple[str, str]:
 
 
 def _attempts(task: Task) -> str:
-    return f"{task.attempts}/{task.max_attempts}" if task.max_attempts else str(task.attempts)
+    """Return how many attempts have ended, of how many where the task says so."""
+    ended = task.attempts + (task.state is TaskState.COMPLETED)
+    return f"{ended}/{task.max_attempts}" if task.max_attempts else str(ended)
 
 
 def _when(task: Task) -> str:

@@ -26,6 +26,17 @@ async def test_tasks_of_every_state_can_be_listed(client, state):
     assert all(task["state"] == state.value for task in answer.json()["tasks"])
 
 
+async def test_a_completed_task_tells_its_attempts_as_they_were(client):
+    task = (await client.get(f"{API}/tasks/c0c0c0c000000001")).json()
+
+    assert (task["attempts"], task["crashes"]) == (1, 0)
+    assert task["enqueued_at"] < task["started_at"] < task["ended_at"] < task["due_at"]
+    assert task["duration_seconds"] == 8
+    (success,) = task["history"]
+    assert (success["outcome"], success["number"]) == ("succeeded", 1)
+    assert success["server"] == "worker-mixed-58b7-q1zzv:1:4be2"
+
+
 async def test_run_by_a_script_makes_the_task_wait(client, inspector):
     answer = await client.post(f"{API}/tasks/a1b2c3d4e5f60718/run")
 

@@ -72,6 +72,15 @@ async def test_task_offers_what_its_state_allows(client, path, present, absent):
     assert not any(f'{path}{operation}"' in text for operation in absent)
 
 
+async def test_a_completed_task_shows_when_it_ran_for_how_long_and_where(client):
+    text = (await client.get("/monitoring/tasks/critical/c0c0c0c000000001")).text
+
+    for shown in ("<dt>Attempts</dt><dd>1<", "<dt>Enqueued</dt>", "<dt>Ended</dt>", "succeeded"):
+        assert shown in text
+    assert re.search(r"attempt 1 succeeded</b>.*, after 8\.?0? s on", text)
+    assert "worker-mixed-58b7-q1zzv:1:4be2" in text
+
+
 @pytest.mark.parametrize("task_id", ["a/b", "a/run", "a b?c#d", "ü%20", "..", "<b>"])
 async def test_task_with_an_awkward_id_can_be_seen_and_deleted(client, inspector, task_id):
     inspector.held.append(Task(id=task_id, queue="low", kind="odd", state=TaskState.RETRY))

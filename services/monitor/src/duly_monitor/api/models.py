@@ -95,12 +95,13 @@ class MinuteListAnswer(Answer):
 
 
 class AttemptAnswer(Answer):
-    """One run of a task that did not succeed."""
+    """One run of a task that has ended."""
 
     number: int
     outcome: AttemptOutcome
-    at: datetime
+    at: datetime = Field(description="when it ended")
     started_at: datetime | None
+    waiting_since: datetime | None = Field(description="null: not recorded")
     duration_seconds: float
     server: str
     error: str
@@ -119,6 +120,7 @@ class AttemptAnswer(Answer):
             error=mask_text(attempt.error),
             traceback=mask_text(attempt.traceback),
             started_at=attempt.started_at,
+            waiting_since=attempt.waiting_since,
             trace_id=attempt.trace_id,
         )
 
@@ -139,14 +141,22 @@ class TaskAnswer(Answer):
     state: TaskState
     payload: dict[str, Any]
     labels: dict[str, Any]
-    attempts: int
+    attempts: int = Field(description="that have ended, the success included; a crash is none")
     crashes: int
-    max_attempts: int
+    max_attempts: int = Field(
+        description="as the call asked for; 0: the policy of its kind decides"
+    )
     enqueued_at: datetime | None
-    due_at: datetime | None
-    ended_at: datetime | None
-    server: str
-    history: list[AttemptAnswer] = Field(description="newest first")
+    due_at: datetime | None = Field(
+        description="scheduled, retry: when it waits; completed: when it is removed"
+    )
+    started_at: datetime | None = Field(description="of the newest attempt that has ended")
+    ended_at: datetime | None = Field(description="archived, completed, quarantined: since when")
+    duration_seconds: float | None = Field(description="of the newest attempt that has ended")
+    server: str = Field(description="that runs it; empty: it is not active")
+    history: list[AttemptAnswer] = Field(
+        description="the attempts that have ended, newest first; of a completed task its success"
+    )
     result: Any
     progress: ProgressAnswer | None = Field(description="null: none reported, or not active")
     operations: list[Operation] = Field(description="operations allowed in this state")
@@ -154,6 +164,7 @@ class TaskAnswer(Answer):
     @classmethod
     def of(cls, task: Task) -> Self:
         """Return the answer for a task."""
+        last = next(iter(task.ended_attempts), None)
         return cls(
             id=task.id,
             queue=task.queue,
@@ -161,14 +172,16 @@ class TaskAnswer(Answer):
             state=task.state,
             payload=mask(task.payload),
             labels=mask(task.labels),
-            attempts=task.attempts,
+            attempts=task.attempts + (task.state is TaskState.COMPLETED),
             crashes=task.crashes,
             max_attempts=task.max_attempts,
             enqueued_at=task.enqueued_at,
             due_at=task.due_at,
+            started_at=last.started_at if last else None,
             ended_at=task.ended_at,
+            duration_seconds=last.duration.total_seconds() if last else None,
             server=task.server,
-            history=[AttemptAnswer.of(attempt) for attempt in task.history],
+            history=[AttemptAnswer.of(attempt) for attempt in task.ended_attempts],
             result=mask(task.result),
             progress=ProgressAnswer.model_validate(task.progress) if task.progress else None,
             operations=list(ALLOWED[task.state]),

@@ -9,6 +9,7 @@ import msgspec
 from duly.cadence import cadence_of
 from duly.clock import from_unix_ms
 from duly.encodable import encodable
+from duly.engine.storage.attempts import attempts_of, first_wait, success_of
 from duly.engine.storage.codec import ID_LIMIT, Message, arguments_of, decode
 from duly.engine.storage.reports import (
     DeadLetter,
@@ -20,25 +21,10 @@ from duly.engine.storage.reports import (
     TickReport,
 )
 from duly.errors import ConfigError, MalformedTaskError
-from duly.task import NOTE_LIMIT, Attempt, AttemptOutcome, Progress, Task, TaskState
+from duly.task import NOTE_LIMIT, Progress, Task, TaskState
 
 _SLOTS_SHOWN = 5
-_TRACE_ID_LENGTH = 32
 _MS = timedelta(milliseconds=1)
-
-
-class AttemptRecord(msgspec.Struct):
-    """One line of a task's history, as the scripts write it."""
-
-    number: int
-    outcome: str
-    at: int
-    duration: int = 0
-    server: str = ""
-    error: str = ""
-    traceback: str = ""
-    started: int = 0
-    trace: str = ""
 
 
 class RunningRecord(msgspec.Struct):
@@ -127,8 +113,13 @@ def task_from(
     attempts, crashes = tries_of(tries)
     instant = from_unix_ms(score_ms) if score_ms is not None else None
     due = state in {TaskState.SCHEDULED, TaskState.RETRY, TaskState.COMPLETED}
-    ended = state in {TaskState.ARCHIVED, TaskState.QUARANTINED}
+    ended_at = instant if state in {TaskState.ARCHIVED, TaskState.QUARANTINED} else None
     limit = message.labels.get("max_attempts") if message else None
+    success, failures = success_of(attempts_of(history))
+    if enqueued_at is None and not crashes:
+        enqueued_at = first_wait(success, failures)
+    if success is not None and state is TaskState.COMPLETED:
+        ended_at = success.at
     return Task(
         id=task_id,
         queue=queue,
@@ -141,9 +132,10 @@ def task_from(
         max_attempts=limit if isinstance(limit, int) else 0,
         enqueued_at=instant if state is TaskState.AGGREGATING else enqueued_at,
         due_at=instant if due else None,
-        ended_at=instant if ended else None,
+        ended_at=ended_at,
         server=server,
-        history=attempts_of(history),
+        history=failures,
+        success=success,
         result=result_of(result),
     )
 
@@ -155,30 +147,6 @@ def tries_of(tries: bytes | None) -> tuple[int, int]:
     if attempts.isdigit() and crashes.isdigit():
         return int(attempts[:9]), int(crashes[:9])
     return 0, 0
-
-
-def attempts_of(history: bytes | None) -> tuple[Attempt, ...]:
-    """Read a task's history, newest first; lines of another form are skipped."""
-    found = []
-    for line in (history or b"").splitlines():
-        try:
-            record = msgspec.json.decode(line, type=AttemptRecord)
-            found.append(
-                Attempt(
-                    number=record.number,
-                    outcome=AttemptOutcome(record.outcome),
-                    at=from_unix_ms(record.at),
-                    duration=record.duration * _MS,
-                    server=record.server,
-                    error=record.error,
-                    traceback=record.traceback,
-                    started_at=from_unix_ms(record.started) if record.started else None,
-                    trace_id=record.trace[:_TRACE_ID_LENGTH],
-                )
-            )
-        except (msgspec.DecodeError, ValueError, OverflowError, OSError):
-            continue
-    return tuple(found)
 
 
 def server_from(server_id: str, description: bytes, lease_end_ms: float | None, now_ms: int) -> (

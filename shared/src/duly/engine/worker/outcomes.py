@@ -78,14 +78,17 @@ class Outcomes:
         settler = self._settlers[running.queue]
         kept: Settlement | None = None
         followed: Success | None = None
+        seconds, now_ms = self._seconds(running), self._now_ms()
         try:
             if running.retention_ms:
                 encoded = running.context.partial_result or b""
                 if result is not None:
                     encoded = msgspec.json.encode(result)
-                kept = settlements.success(running, encoded)
+                kept = settlements.success(
+                    running, encoded, now_ms=now_ms, seconds=seconds, server=self._server
+                )
             if running.flow is not None or running.context.successors:
-                followed = settlements.followed(running, kept, now_ms=self._now_ms())
+                followed = settlements.followed(running, kept, now_ms=now_ms)
         except BaseException as error:  # noqa: BLE001 - results and successors are the handler's
             self.failed(running, error)
             return
@@ -93,7 +96,7 @@ class Outcomes:
             settler.follow(followed)
         elif kept is not None:
             settler.settle(kept)
-        self._ended(running, Outcome.SUCCEEDED)
+        self._hooks.ended(Ended(running.context, Outcome.SUCCEEDED, seconds))
 
     def failed(self, running: RunningAttempt, error: BaseException) -> None:
         """Settle a task whose handler raised: retry it, archive it, or what the error asks for."""

@@ -14,8 +14,9 @@ from duly.engine.middleware.tracing import (
     with_attempted,
 )
 from duly.engine.storage.codec import MESSAGE_LIMIT_BYTES, Message, encode, encode_attempt
+from duly.engine.storage.decoding import entry_instant
 from duly.engine.storage.scripts import Settlement, Success, Successor
-from duly.engine.worker.attempt import RunningAttempt
+from duly.engine.worker.attempt import RunningAttempt, headers
 from duly.engine.worker.received import Received
 from duly.runtime.attemptlog import trace_id_of
 from duly.runtime.logs import masked
@@ -79,7 +80,9 @@ def defer(running: RunningAttempt, *, in_ms: int) -> Settlement:
     )
 
 
-def success(running: RunningAttempt, result: bytes) -> Settlement:
+def success(
+    running: RunningAttempt, result: bytes, *, now_ms: int, seconds: float, server: str
+) -> Settlement:
     """Return how to settle a success that is kept.
 
     Raises:
@@ -87,13 +90,26 @@ def success(running: RunningAttempt, result: bytes) -> Settlement:
     """
     if len(result) > RESULT_LIMIT_BYTES:
         raise ValueError(f"the result takes {len(result)} bytes, the limit is {RESULT_LIMIT_BYTES}")
+    # Nothing of the context: a handler that has written into it has succeeded all the same.
+    message, delivery = running.message, running.delivery
+    record = Attempt(
+        number=delivery.attempts + 1,
+        outcome=AttemptOutcome.SUCCEEDED,
+        at=from_unix_ms(now_ms),
+        started_at=from_unix_ms(now_ms - round(seconds * 1000)),
+        waiting_since=entry_instant(delivery.stream_id),
+        duration=timedelta(seconds=seconds),
+        server=server,
+        trace_id=trace_id_of(headers(message) if message.labels else {}),
+    )
     return Settlement(
-        stream_id=running.delivery.stream_id,
-        id=running.message.task_id,
-        kind=running.message.task_name,
+        stream_id=delivery.stream_id,
+        id=message.task_id,
+        kind=message.task_name,
         destination="completed",
         in_ms=running.retention_ms,
-        tries=running.delivery.tries,
+        tries=delivery.tries,
+        attempt=encode_attempt(record),
         lock=running.lock,
         result=result,
         outcomes="processed",
@@ -123,6 +139,7 @@ def followed(running: RunningAttempt, kept: Settlement | None, *, now_ms: int) -
         retention_ms=kept.in_ms if kept else 0,
         tries=running.delivery.tries,
         result=kept.result if kept else b"",
+        attempt=kept.attempt if kept else b"",
     )
 
 
@@ -175,6 +192,7 @@ def record_of(
         outcome=outcome,
         at=from_unix_ms(now_ms),
         started_at=from_unix_ms(running.context.started_ms),
+        waiting_since=entry_instant(running.delivery.stream_id),
         duration=timedelta(seconds=seconds),
         server=server,
         error=masked(error),

@@ -2,15 +2,16 @@
 -- KEYS  stream index locks totals records tries history completed results cancels scheduled outbox
 --       hour day
 -- ARGV  now_ms (0: the broker's clock), group, minute (of the hour), control (channel),
---       queue (the name of this one)
+--       queue (the name of this one), attempts_kept
 -- ROWS  task: stream_id, id, kind, lock (digest; "": none), retention_ms (0: not kept), tries_text,
---       result (JSON; "": none), successors (how many rows of these follow);
+--       result (JSON; "": none), attempt (JSON; "": none),
+--       successors (how many rows of these follow);
 --       successor: queue, what (task join arrive), join, number, id, data, due_ms,
 --       delay_ms (0: due_ms counts), lock (digest; "": none), lock_ttl_ms
 -- Returns  the stream ids that were refused: their server had lost its lease; how many successors
 --          were refused; how many were put into the outbox
 -- Invariant  a task ends and its successors begin in one step, or neither happens
--- Uses  clock count read_entry unlock add_one outbox_put forget wrong_type
+-- Uses  clock count read_entry unlock add_one outbox_put forget remember wrong_type
 local now = clock(now_ms)
 local refused, left_out, posted, soon = {}, 0, 0, false
 local keys = { stream = stream, index = index, scheduled = scheduled, locks = locks,
@@ -28,7 +29,7 @@ local function will_follow(at)
   end
 end
 
-local function settle(stream_id, id, lock, retention, tries_text, result)
+local function settle(stream_id, id, lock, retention, tries_text, result, attempt)
   local fields, data
   if retention > 0 then fields, data = read_entry(stream, stream_id) end
   if redis.call('XACK', stream, group, stream_id) == 0 then return false end
@@ -44,6 +45,7 @@ local function settle(stream_id, id, lock, retention, tries_text, result)
     redis.call('HSET', index, id, 'completed')
     forget({ results }, id)
     if result ~= '' then redis.call('HSET', results, id, result) end
+    remember(history, id, attempt, attempts_kept)
   elseif place == stream_id then
     forget({ index, records, tries, history, results }, id)
   end
@@ -69,6 +71,7 @@ while at < #ARGV do
   if ARGV[at + TASK_RETENTION_MS] ~= '0' then
     hashes[records], hashes[tries], sorted_sets[completed] = true, true, true
     if ARGV[at + TASK_RESULT] ~= '' then hashes[results] = true end
+    if ARGV[at + TASK_ATTEMPT] ~= '' then hashes[history] = true end
   end
   local first = at + TASK_SIZE
   at = first + SUCCESSOR_SIZE * tonumber(ARGV[at + TASK_SUCCESSORS])
@@ -83,7 +86,8 @@ while at < #ARGV do
   local first = at + TASK_SIZE
   local after = first + SUCCESSOR_SIZE * tonumber(ARGV[at + TASK_SUCCESSORS])
   if settle(stream_id, ARGV[at + TASK_ID], ARGV[at + TASK_LOCK],
-    tonumber(ARGV[at + TASK_RETENTION_MS]), ARGV[at + TASK_TRIES_TEXT], ARGV[at + TASK_RESULT]) then
+    tonumber(ARGV[at + TASK_RETENTION_MS]), ARGV[at + TASK_TRIES_TEXT], ARGV[at + TASK_RESULT],
+    ARGV[at + TASK_ATTEMPT]) then
     count(totals, hour, day, minute, kind .. ':processed', 1)
     for successor = first, after - 1, SUCCESSOR_SIZE do follow(successor, kind) end
   else

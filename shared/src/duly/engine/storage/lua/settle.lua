@@ -11,7 +11,7 @@
 -- Returns  the stream ids that were refused: their server had lost its lease
 -- Invariant  the move is one step: a task is never in two places nor in none; a partial result
 --            stays with a task that failed, and goes with one that is dropped or waits anew
--- Uses  clock unlock is_pending read_entry append count outbox_put forget wrong_type
+-- Uses  clock unlock is_pending read_entry append count outbox_put forget remember wrong_type
 local now = clock(now_ms)
 local sets = { retry = retry, archived = archived, completed = completed,
   quarantined = quarantined, scheduled = scheduled }
@@ -34,20 +34,6 @@ local wrong = wrong_type(hashes, sorted_sets, streams)
 if wrong then return wrong end
 -- A script that has deleted may add, however full the broker is: tasks must be able to end there.
 redis.call('XDEL', stream, '0-0')
-
-local function remember(id, line)
-  if line == '' then return end
-  local old = redis.call('HGET', history, id)
-  if old then
-    local cut = 0
-    for _ = 1, attempts_kept - 1 do
-      cut = string.find(old, '\n', cut + 1, true)
-      if not cut then break end
-    end
-    line = line .. '\n' .. (cut and string.sub(old, 1, cut - 1) or old)
-  end
-  redis.call('HSET', history, id, line)
-end
 
 for at = FIRST, #ARGV, TASK_SIZE do
   local stream_id, id, kind = ARGV[at + TASK_STREAM_ID], ARGV[at + TASK_ID], ARGV[at + TASK_KIND]
@@ -82,7 +68,7 @@ for at = FIRST, #ARGV, TASK_SIZE do
       redis.call('HSET', records, id, data or cmsgpack.pack(fields))
       redis.call('HSET', tries, id, tries_text)
       redis.call('ZADD', sets[destination], string.format('%.0f', instant), id)
-      remember(id, ARGV[at + TASK_ATTEMPT])
+      remember(history, id, ARGV[at + TASK_ATTEMPT], attempts_kept)
       if result ~= '' then
         redis.call('HSET', results, id, result)
       elseif destination == 'completed' then

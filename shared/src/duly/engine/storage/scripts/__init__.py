@@ -4,6 +4,7 @@ A function only builds a `Call`; whoever has a connection, asynchronous or not, 
 """
 
 from duly.engine.storage.scripts.call import (
+    ATTEMPTS_KEPT,
     Call,
     NewTask,
     Settlement,
@@ -44,7 +45,6 @@ from duly.engine.storage.scripts.servers import (
     signal_server,
 )
 from duly.engine.storage.scripts.tasks import (
-    ATTEMPTS_KEPT,
     add,
     complete,
     promote,

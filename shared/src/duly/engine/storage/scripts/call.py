@@ -12,6 +12,8 @@ from duly.engine.storage.scripts.declaration import Argument, Arguments, Script
 Destination = Literal[
     "retry", "archived", "completed", "quarantined", "dropped", "waiting", "scheduled"
 ]
+ATTEMPTS_KEPT = 20
+"""Ended attempts in a task's history; the oldest go first."""
 _MS_PER_MINUTE = 60_000
 
 

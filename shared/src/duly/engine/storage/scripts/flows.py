@@ -5,7 +5,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from duly.engine.storage.keys import GROUP, QueueKeys
-from duly.engine.storage.scripts.call import Call, NewTask, call, minute_of_hour
+from duly.engine.storage.scripts.call import (
+    ATTEMPTS_KEPT,
+    Call,
+    NewTask,
+    call,
+    minute_of_hour,
+)
 from duly.engine.storage.scripts.declaration import Argument, Nothing, Script
 
 MOST_LAG_MS = 60_000
@@ -78,6 +84,8 @@ class Success:
     retention_ms: int = 0
     tries: str = "0 0"
     result: bytes = b""
+    attempt: bytes = b""
+    """The attempt that succeeded, for the history of a task that is kept."""
 
 
 class _Complete(NamedTuple):
@@ -86,6 +94,7 @@ class _Complete(NamedTuple):
     minute: int
     control: str
     queue: str
+    attempts_kept: int
 
 
 class _Completed(NamedTuple):
@@ -96,6 +105,7 @@ class _Completed(NamedTuple):
     retention_ms: int
     tries_text: str
     result: bytes
+    attempt: bytes
     successors: int
 
 
@@ -118,14 +128,14 @@ def complete_with_successors(
         for item in successes:
             yield _Completed(
                 item.stream_id, item.id, item.kind, item.lock, item.retention_ms, item.tries,
-                item.result, len(item.successors),
+                item.result, item.attempt, len(item.successors),
             )  # fmt: skip
             yield from (successor.row() for successor in item.successors)
 
     return call(
         _COMPLETE_WITH_SUCCESSORS,
         keys,
-        _Complete(at_ms, GROUP, minute_of_hour(now_ms), keys.control, keys.name),
+        _Complete(at_ms, GROUP, minute_of_hour(now_ms), keys.control, keys.name, ATTEMPTS_KEPT),
         own_keys=(keys.hour(now_ms), keys.day(now_ms)),
         rows=rows(),
     )

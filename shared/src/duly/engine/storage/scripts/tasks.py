@@ -6,10 +6,15 @@ from operator import attrgetter
 from typing import Literal, NamedTuple
 
 from duly.engine.storage.keys import GROUP, QueueKeys
-from duly.engine.storage.scripts.call import Call, NewTask, Settlement, call, minute_of_hour
+from duly.engine.storage.scripts.call import (
+    ATTEMPTS_KEPT,
+    Call,
+    NewTask,
+    Settlement,
+    call,
+    minute_of_hour,
+)
 from duly.engine.storage.scripts.declaration import Argument, Nothing, Script
-
-ATTEMPTS_KEPT = 20
 
 
 class _Add(NamedTuple):
