@@ -1,5 +1,6 @@
 """The audit: who did what, in the order in which it happened. Records are added, never changed."""
 
+from dataclasses import fields, replace
 from datetime import timedelta
 from typing import Any
 
@@ -17,25 +18,8 @@ KEPT_RECORDS = 100_000
 KEPT_AGE = timedelta(days=365)
 LONGEST_TEXT = 1_000
 """Characters of one text of a record; longer ones are cut."""
-
-
-class _Stored(msgspec.Struct, omit_defaults=True):
-    """A record as it is written: one JSON object, without its time, which the broker gives."""
-
-    user: str
-    action: str
-    result: str
-    role: str = ""
-    target: str = ""
-    filter: str = ""
-    count: int | None = None
-    reason: str = ""
-    detail: str = ""
-    request_id: str = ""
-    peer: str = ""
-
-
-_FIELDS = _Stored.__struct_fields__
+_GIVEN = frozenset({"id", "at"})
+"""Fields that the broker gives: a record is written without them."""
 
 
 class AuditTrail:
@@ -57,8 +41,12 @@ class AuditTrail:
         Raises:
             BrokerError: The user of the broker may not write, or its memory is full.
         """
-        stored = _Stored(**{name: _short(getattr(record, name)) for name in _FIELDS})
-        data = msgspec.json.encode(stored)
+        values = {
+            field.name: _short(getattr(record, field.name))
+            for field in fields(record)
+            if field.name not in _GIVEN and getattr(record, field.name) != field.default
+        }
+        data = msgspec.json.encode(values)
         oldest = max(0, self._store.now_ms() - round(age.total_seconds() * 1000))
         await self._store.connection.many(
             [
@@ -80,7 +68,7 @@ class AuditTrail:
         check_limit(limit)
         top = "+" if cursor is None else f"({stream_id(cursor)}"
         found = await self._store.connection.command("XREVRANGE", AUDIT, top, "-", "COUNT", limit)
-        records = [_record(entry, fields) for entry, fields in found]
+        records = [_record(entry, written) for entry, written in found]
         more = found[-1][0].decode() if len(found) == limit else None
         return AuditPage(records=tuple(record for record in records if record), next_cursor=more)
 
@@ -89,12 +77,10 @@ def _short(value: Any) -> Any:  # noqa: ANN401 - a field of a record
     return encodable(value[:LONGEST_TEXT]) if isinstance(value, str) else value
 
 
-def _record(entry: bytes, fields: Any) -> AuditRecord | None:  # noqa: ANN401
+def _record(entry: bytes, written: Any) -> AuditRecord | None:  # noqa: ANN401
     """Return what was written; None for what is no record: whoever wrote it was no monitor."""
     try:
-        stored = msgspec.json.decode(text_map(fields).get("data") or b"", type=_Stored)
+        record = msgspec.json.decode(text_map(written).get("data") or b"", type=AuditRecord)
     except msgspec.DecodeError:
         return None
-    facts = {name: getattr(stored, name) for name in _FIELDS}
-    at = entry_instant(entry) or from_unix_ms(0)
-    return AuditRecord(id=entry.decode(), at=at, **facts)
+    return replace(record, id=entry.decode(), at=entry_instant(entry) or from_unix_ms(0))
