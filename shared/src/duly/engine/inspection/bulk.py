@@ -111,7 +111,8 @@ class Bulk:
 
         Args:
             operation: What would be done.
-            selected: Queue and id of each. Those that are gone count as not eligible.
+            selected: Queue and id of each; "" for the queue: whichever holds it. Those that are
+                gone count as not eligible.
 
         Raises:
             BrokerDownError: The broker does not answer.
@@ -119,7 +120,9 @@ class Bulk:
         found: list[Task] = []
 
         async def look(queue: str, task_id: str) -> None:
-            found.append(_slim(await self._tasks.get(queue, task_id)))
+            tasks = self._tasks
+            task = await (tasks.get(queue, task_id) if queue else tasks.find(task_id))
+            found.append(_slim(task))
 
         for start in range(0, len(selected), AT_ONCE):
             chunk = selected[start : start + AT_ONCE]

@@ -80,6 +80,7 @@ class Pages:
         after = stream_id(cursor) if cursor is not None else ""
         delivered = (await self.group())["last-delivered-id"].decode()
         tasks, budget, more, first = list[Task](), Budget(limit), "", ""
+        cursors = list[str]()
         while count := budget.part():
             if newest:
                 top = f"({after}" if after else "+"
@@ -90,11 +91,15 @@ class Pages:
             entries = await self._connection.command(*command)
             first = first or (entries[0][0].decode() if entries else "")
             tasks += [self._from_entry(entry, fields) for entry, fields in entries]
+            cursors += [entry.decode() for entry, _ in entries]
             budget.spend(len(entries), _size(fields for _, fields in entries))
             after = more = entries[-1][0].decode() if len(entries) == count else ""
             if not more:
                 break
-        return TaskPage(tasks=tuple(tasks), next_cursor=more or None, previous_cursor=first or None)
+        return TaskPage(
+            tasks=tuple(tasks), next_cursor=more or None, previous_cursor=first or None,
+            cursors=tuple(cursors),
+        )  # fmt: skip
 
     async def _active(self, limit: int, cursor: str | None, *, newest: bool) -> TaskPage:
         owners = await self._owners()
@@ -106,7 +111,7 @@ class Pages:
                 for entry in order
                 if (_order(entry) < after if newest else _order(entry) > after)
             ]
-        tasks, budget, taken = list[Task](), Budget(limit), 0
+        tasks, cursors, budget, taken = list[Task](), list[str](), Budget(limit), 0
         while taken < len(order) and (count := budget.part()):
             chosen = order[taken : taken + count]
             found = await self._connection.many(
@@ -117,11 +122,14 @@ class Pages:
                 for entry, entries in zip(chosen, found, strict=True)
                 if entries
             ]
+            cursors += [entries[0][0].decode() for entries in found if entries]
             taken += len(chosen)
             budget.spend(len(chosen), _size(entries[0][1] for entries in found if entries))
         more = order[taken - 1].decode() if taken < len(order) else None
         first = order[0].decode() if order else None
-        return TaskPage(tasks=tuple(tasks), next_cursor=more, previous_cursor=first)
+        return TaskPage(
+            tasks=tuple(tasks), next_cursor=more, previous_cursor=first, cursors=tuple(cursors)
+        )
 
     async def _owners(self) -> dict[bytes, str]:
         """Return who runs what, by stream id."""
@@ -148,12 +156,14 @@ class Pages:
         found = await self._connection.command(name, zset, start, start + limit - 1, "WITHSCORES")
         scores = {texts([member])[0]: float(score) for member, score in pairs(found)}
         tasks, taken = await self.details(state, scores, limit)
-        places = [f"{score:.0f}:{member}" for member, score in scores.items()]
+        places = {member: f"{score:.0f}:{member}" for member, score in scores.items()}
+        order = [*places.values()]
         more = taken < len(scores) or len(scores) == limit
         return TaskPage(
             tasks=tasks,
-            next_cursor=places[taken - 1] if more else None,
-            previous_cursor=places[0] if places else None,
+            next_cursor=order[taken - 1] if more else None,
+            previous_cursor=order[0] if order else None,
+            cursors=tuple(places[task.id] for task in tasks),
         )
 
     async def details(

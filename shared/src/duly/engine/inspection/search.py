@@ -1,11 +1,13 @@
 """What a search looks for, and what it finds: tasks by kind, error, payload and time."""
 
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import msgspec
+from typing_extensions import override
 
 from duly.engine.inspection.fingerprints import fingerprint
 from duly.task import Task, TaskState
@@ -23,6 +25,57 @@ SEARCHED = (
     TaskState.ACTIVE,
     TaskState.COMPLETED,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a search has come to."""
+
+    state: TaskState
+    queue: str
+    cursor: str | None
+    """Of the list of this state and queue; None: its beginning."""
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.state.value}/{self.queue}/{self.cursor or ''}"
+
+    @classmethod
+    def of(cls, text: str) -> "Place":
+        """Read the text of a place.
+
+        Raises:
+            ValueError: It is none.
+        """
+        state, _, rest = text.partition("/")
+        queue, slash, cursor = rest.partition("/")
+        if not slash:
+            raise ValueError(f"not a cursor: {text[:80]!r}")
+        return cls(TaskState(state), queue, cursor or None)
+
+
+def lists_from(
+    place: Place | None, queues: Sequence[str], states: Sequence[TaskState], *, named: bool
+) -> list[Place]:
+    """Return the lists that a search looks at from a place on, in its order.
+
+    Args:
+        place: Where it goes on; None: at the beginning.
+        queues: Their names; sorted, unless `named`.
+        states: The states, in their order.
+        named: Whether the queues were asked for by name. Others may come and go meanwhile.
+
+    Raises:
+        ValueError: The place is in no such list.
+    """
+    lists = [Place(state, queue, None) for state in states for queue in queues]
+    if place is None:
+        return lists
+    if place.state not in states or (named and place.queue not in queues):
+        raise ValueError(f"not a cursor of this search: {str(place)[:80]!r}")
+    rank = queues.index(place.queue) if named else bisect_left(queues, place.queue)
+    rest = lists[states.index(place.state) * len(queues) + rank :]
+    return [place, *rest[1:]] if place.queue in queues else rest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +134,8 @@ class Found:
     """False: a bound was reached, or a queue could not be read; there may be more."""
     unreadable: tuple[str, ...] = ()
     """Why queues were passed over."""
+    next_cursor: str | None = None
+    """Where the same search goes on; None: there is nothing more to look at."""
 
 
 def size_of(task: Task) -> int:

@@ -8,7 +8,15 @@ from duly.engine.inspection.known_queues import KnownQueues, check_name
 from duly.engine.inspection.pages import Pages, check_limit
 from duly.engine.inspection.queues import Queues
 from duly.engine.inspection.reruns import Reruns
-from duly.engine.inspection.search import DEFAULT_WINDOW, FOUND_BYTES, Found, Query, size_of
+from duly.engine.inspection.search import (
+    DEFAULT_WINDOW,
+    FOUND_BYTES,
+    Found,
+    Place,
+    Query,
+    lists_from,
+    size_of,
+)
 from duly.engine.storage.codec import decode, lock_in, lock_of, unique_ms_of
 from duly.engine.storage.keys import QueueKeys, queue_keys
 from duly.engine.storage.reports import TaskPage
@@ -103,7 +111,12 @@ class Tasks:
         return data
 
     async def search(
-        self, query: Query, *, limit: int = 100, window: int = DEFAULT_WINDOW
+        self,
+        query: Query,
+        *,
+        limit: int = 100,
+        window: int = DEFAULT_WINDOW,
+        cursor: str | None = None,
     ) -> Found:
         """Return the newest tasks that match.
 
@@ -111,16 +124,22 @@ class Tasks:
             query: What to look for.
             limit: Most tasks to return; of large tasks fewer, about 64 MiB.
             window: Most tasks to look at: reading everything would slow the broker for others.
+            cursor: `next_cursor` of what the same search has found before.
+
+        Raises:
+            ValueError: The cursor is not one of this search.
         """
         total = await self.count(query.queues, query.states)
+        place = None if cursor is None else Place.of(cursor)
         found: list[Task] = []
         unreadable: dict[str, str] = {}
         scanned, size, complete = 0, 0, True
-        async for task in self.scan(query.queues, query.states, unreadable=unreadable):
+        walk = self.walk(query.queues, query.states, unreadable=unreadable, begin=place)
+        async for here, task in walk:
             if scanned >= window or len(found) >= limit or size >= FOUND_BYTES:
                 complete = False
                 break
-            scanned += 1
+            scanned, place = scanned + 1, here
             if query.matches(task):
                 found.append(task)
                 size += size_of(task)
@@ -130,6 +149,7 @@ class Tasks:
             total=total,
             complete=complete and not unreadable,
             unreadable=tuple(unreadable.values()),
+            next_cursor=None if complete or place is None else str(place),
         )
 
     async def count(self, queues: Sequence[str], states: Sequence[TaskState]) -> int:
@@ -176,28 +196,40 @@ class Tasks:
             most: How many of each queue and state to look at; None: all. A queue that it does
                 not name has become known since: a page of it is looked at.
         """
-        names = queues or await self._known.names()
-        for state in states:
-            for name in names:
-                try:
-                    bound = None if most is None else most.get((name, state), _SCAN_PAGE)
-                    async for task in self._scan(name, state, bound):
-                        yield task
-                except BrokerDownError:
-                    raise
-                except BrokerError as error:
-                    if queues:
-                        raise
-                    unreadable[name] = str(error)
+        async for _, task in self.walk(queues, states, unreadable=unreadable, most=most):
+            yield task
 
-    async def _scan(self, queue: str, state: TaskState, most: int | None) -> AsyncIterator[Task]:
-        cursor: str | None = None
+    async def walk(
+        self,
+        queues: Sequence[str],
+        states: Sequence[TaskState],
+        *,
+        unreadable: dict[str, str],
+        most: Mapping[tuple[str, TaskState], int] | None = None,
+        begin: Place | None = None,
+    ) -> AsyncIterator[tuple[Place, Task]]:
+        """Yield what `scan` does, each with the place behind it, from a place on."""
+        names = queues or await self._known.names()
+        for place in lists_from(begin, names, states, named=bool(queues)):
+            try:
+                bound = None if most is None else most.get((place.queue, place.state), _SCAN_PAGE)
+                async for found in self._walk(place, bound):
+                    yield found
+            except BrokerDownError:
+                raise
+            except BrokerError as error:
+                if queues:
+                    raise
+                unreadable[place.queue] = str(error)
+
+    async def _walk(self, place: Place, most: int | None) -> AsyncIterator[tuple[Place, Task]]:
+        queue, state, cursor = place.queue, place.state, place.cursor
         left = sys.maxsize if most is None else most
         while left > 0:
             size = min(_SCAN_PAGE, left)
             page = await self.list(queue, state, limit=size, cursor=cursor)
-            for task in page.tasks:
-                yield task
+            for task, behind in zip(page.tasks, page.cursors, strict=True):
+                yield Place(state, queue, behind), task
             left -= len(page.tasks)
             cursor = page.next_cursor
             if cursor is None:

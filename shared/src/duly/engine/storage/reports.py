@@ -86,6 +86,8 @@ class TaskPage:
     next_cursor: str | None = None
     previous_cursor: str | None = None
     """Asked for in the opposite order, it gives the page before this one, last task first."""
+    cursors: tuple[str, ...] = ()
+    """Of each task, the cursor of what follows it; empty where one can go on by pages only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -149,12 +149,13 @@ async def test_named_tasks_are_planned_those_that_are_gone_or_in_another_state_a
     client, inspector, archived
 ):
     waiting = await client.enqueue(Bill(order_id=1))
-    named = [("low", task.id) for task in archived[:3]] + [("low", waiting.id), ("low", "gone")]
+    named = [("low", task.id) for task in archived[:2]] + [("low", waiting.id), ("low", "gone")]
+    anywhere = [("", archived[2].id), ("", "gone too")]
 
-    planned = await inspector.bulk.plan_selected("run", named)
+    planned = await inspector.bulk.plan_selected("run", named + anywhere)
 
     assert {task.id for task in planned.tasks} == {task.id for task in archived[:3]}
-    assert (planned.ineligible, planned.total) == (2, 5)
+    assert (planned.ineligible, planned.total) == (3, 6)
 
 
 async def test_search_by_text_looks_at_id_kind_and_error(inspector, archived):
