@@ -17,6 +17,7 @@ from duly.engine.inspection.inspector import Inspector
 from duly.engine.inspection.node_info import node_report
 from duly.engine.inspection.overview import Snapshot
 from duly.engine.inspection.removal import QueueInUseError
+from duly.engine.inspection.search import Place
 from duly.engine.inspection.tasks import Tasks
 from duly.engine.storage.reports import (
     AuditPage,
@@ -122,7 +123,7 @@ class FakeInspector(Inspector):
             list=self._tasks, get=self._task, find=self._find,
             run=self._run, archive=self._archive, delete=self._delete, cancel=self._cancel,
             message=self._message, rerun=self._rerun, edit=self._edit, search=self._search,
-            scan=self._scan, sizes=self._sizes, count=self._count_all,
+            scan=self._scan, walk=self._walk, sizes=self._sizes, count=self._count_all,
         )  # fmt: skip
         self.failures = Failures(self.tasks, clock=FrozenClock())
         self.bulk = Bulk(self.tasks, None)
@@ -215,6 +216,7 @@ class FakeInspector(Inspector):
         return [join for join in self.waiting_joins if join.queue == queue]
 
     async def _cancel_join(self, queue, join):
+        await self._queue(queue)
         left = [each for each in self.waiting_joins if (each.queue, each.id) != (queue, join)]
         if left == self.waiting_joins:
             raise NotFoundError("join", join, f"queue {queue}")
@@ -268,8 +270,8 @@ class FakeInspector(Inspector):
         task.payload.update(changes)
         return task
 
-    async def _search(self, query, *, limit=100, window=100_000):
-        return await Tasks.search(self.tasks, query, limit=limit, window=window)
+    async def _search(self, query, **options):
+        return await Tasks.search(self.tasks, query, **options)
 
     async def _sizes(self, queues, states):
         self._answer()
@@ -282,11 +284,19 @@ class FakeInspector(Inspector):
         return sum((await self._sizes(queues, states)).values())
 
     async def _scan(self, queues, states, *, unreadable, most=None):
+        async for _, task in self._walk(queues, states, unreadable=unreadable):
+            yield task
+
+    async def _walk(self, queues, states, *, unreadable, begin=None):
         self._answer()
+        passed = begin is None
         for state in states:
             for task in [*self.held]:
                 if task.state is state and (not queues or task.queue in queues):
-                    yield task
+                    place = Place(state, task.queue, task.id)
+                    if passed:
+                        yield place, task
+                    passed = passed or place == begin
 
     async def _save_run(self, report):
         self._answer()

@@ -1,6 +1,6 @@
 """Validation of what a request may contain: names, ids, page sizes, cursors."""
 
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
@@ -10,6 +10,7 @@ from duly.engine.inspection.inspector import Inspector
 from duly.engine.storage.reports import AuditPage, TaskPage
 from duly.job import NAME_PATTERN
 from duly.task import TaskState
+from duly_monitor.series import Span
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 TaskId = Annotated[str, Field(min_length=1, max_length=256)]
@@ -41,6 +42,13 @@ class TaskIdPath(Query):
     task_id: TaskId
 
 
+class JoinPath(Query):
+    """A join of a queue in an address."""
+
+    name: Name
+    join_id: TaskId
+
+
 class EntryPath(Query):
     """A schedule entry in an address."""
 
@@ -65,12 +73,9 @@ class ListQuery(Query):
     state: TaskState = TaskState.WAITING
     limit: int = Field(30, ge=1, le=200, description="most tasks in the page")
     cursor: Cursor | None = Field(None, description="`next_cursor` of the previous page")
-
-
-class LimitQuery(Query):
-    """How much of a list."""
-
-    limit: int = Field(50, ge=1, le=200)
+    order: Literal["newest", "oldest"] = Field(
+        "newest", description="which come first; of scheduled and retry: by when they are due"
+    )
 
 
 class PageQuery(Query):
@@ -80,10 +85,31 @@ class PageQuery(Query):
     cursor: Cursor | None = Field(None, description="`next_cursor` of the previous page")
 
 
+class PartQuery(Query):
+    """Which page of a list that is read whole."""
+
+    limit: int = Field(1_000, ge=1, le=1_000, description="most items in the page")
+    cursor: Annotated[str, Field(max_length=8_192)] | None = Field(
+        None, description="`next_cursor` of the previous page"
+    )
+
+
+class TicksQuery(PartQuery):
+    """Which page of the ticks of an entry."""
+
+    limit: int = Field(50, ge=1, le=1_000, description="most ticks in the page")
+
+
 class MinutesQuery(Query):
     """How far back."""
 
     count: int = Field(60, ge=1, le=1440, description="how many minutes")
+
+
+class SpanQuery(Query):
+    """How far back a chart goes."""
+
+    span: Span = Field(Span.DAY, description="how far back")
 
 
 class DaysQuery(Query):
@@ -145,6 +171,8 @@ async def listed(inspector: Inspector, queue: str, state: TaskState, query: List
         HTTPException: 400, when the cursor is invalid.
     """
     try:
-        return await inspector.tasks.list(queue, state, limit=query.limit, cursor=query.cursor)
+        return await inspector.tasks.list(
+            queue, state, limit=query.limit, cursor=query.cursor, newest=query.order == "newest"
+        )
     except ValueError as error:
         raise invalid_cursor() from error

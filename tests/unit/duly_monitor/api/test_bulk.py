@@ -34,6 +34,28 @@ async def test_an_order_is_recorded_and_shown(client, inspector):
     assert len((await client.get(f"{API}/bulk")).json()["runs"]) == 1
 
 
+async def test_chosen_tasks_are_operated_on(client, inspector):
+    chosen = [
+        {"id": "a1b2c3d4e5f60718"}, {"id": "a1b2c3d4e5f60718"},
+        {"id": "beef000000000000", "queue": "default"}, {"id": "gone"},
+    ]  # fmt: skip
+    body = {"operation": "run", "tasks": chosen, "dry_run": False, "reason": "mended"}
+
+    answer = (await client.post(f"{API}/bulk", json=body)).json()
+
+    assert (answer["eligible"], answer["ineligible"], answer["total"]) == (1, 2, 3)
+    shown = (await client.get(f"{API}/bulk/{answer['bulk_id']}")).json()
+    assert (shown["selection"], shown["total"]) == ("4 selected", 1)
+    record = inspector.audited[-1]
+    assert (record.action, record.count, record.filter) == ("run_tasks", 1, "4 selected")
+
+
+async def test_tasks_are_named_by_a_search_or_one_by_one_not_both(client):
+    for more in ({}, {"q": "state:archived", "tasks": [{"id": "x"}]}, {"tasks": []}):
+        answer = await client.post(f"{API}/bulk", json={"operation": "run", **more})
+        assert answer.status_code == 400, more
+
+
 @pytest.mark.parametrize("words", ["", "  ", "nokey:x", "state:odd", "id:one"])
 async def test_what_names_no_tasks_is_refused(client, words):
     body = {"operation": "run", "q": words, "dry_run": False}

@@ -17,6 +17,33 @@ async def test_a_search_finds_tasks(client):
     assert "ada@example.org" not in str(body)
 
 
+async def test_a_search_goes_on_where_it_has_come_to(client):
+    seen, cursor = [], None
+    while True:
+        params = {"q": "state:waiting", "limit": 7, **({"cursor": cursor} if cursor else {})}
+        body = (await client.get(f"{API}/search", params=params)).json()
+        seen += [task["id"] for task in body["tasks"]]
+        cursor = body["next_cursor"]
+        if cursor is None:
+            break
+
+    assert len(seen) == len(set(seen)) >= 40
+    for wrong in ("x", "waiting/"):
+        answer = await client.get(f"{API}/search", params={"cursor": wrong})
+        assert answer.status_code == 400
+
+
+async def test_failures_are_of_one_queue_and_a_page_of_many(client):
+    of_low = (await client.get(f"{API}/failures", params={"queue": "low"})).json()
+    first = (await client.get(f"{API}/failures", params={"limit": 1})).json()
+    rest = await client.get(f"{API}/failures", params={"cursor": first["next_cursor"]})
+
+    assert {queue for group in of_low["groups"] for queue in group["queues"]} <= {"low"}
+    causes = [group["cause"] for group in (*first["groups"], *rest.json()["groups"])]
+    assert len(causes) == len(set(causes)) >= 2
+    assert (await client.get(f"{API}/failures?queue=none")).status_code == 404
+
+
 async def test_a_search_by_id_finds_the_task(client):
     found = await client.get(f"{API}/search", params={"q": "id:a1b2c3d4e5f60718"})
 

@@ -37,6 +37,43 @@ async def test_a_completed_task_tells_its_attempts_as_they_were(client):
     assert success["server"] == "worker-mixed-58b7-q1zzv:1:4be2"
 
 
+async def test_the_oldest_come_first_when_asked_for(client):
+    async def ids(order):
+        params = {"state": "waiting", "limit": 200, "order": order}
+        page = (await client.get(f"{API}/queues/default/tasks", params=params)).json()
+        return [task["id"] for task in page["tasks"]]
+
+    assert await ids("oldest") == (await ids("newest"))[::-1]
+
+
+async def test_a_task_that_has_not_begun_is_edited(client, inspector):
+    body = {"changes": {"order_id": 8}, "reason": "a slip"}
+
+    answer = await client.post(f"{API}/tasks/5d5d5d5d00000002/edit", json=body)
+
+    assert answer.status_code == 200
+    assert answer.json()["payload"]["order_id"] == 8
+    record = inspector.audited[-1]
+    assert (record.action, record.reason, record.detail) == (
+        "edit_task", "a slip", "fields: order_id",
+    )  # fmt: skip
+    empty = await client.post(f"{API}/tasks/5d5d5d5d00000002/edit", json={"changes": {}})
+    assert empty.status_code == 400
+
+
+async def test_bytes_of_a_message_are_escaped_and_take_a_permission(client, connect):
+    shown = (await client.get(f"{API}/tasks/low-quarantined/message")).status_code
+    message = (await client.get(f"{API}/tasks/c0c0c0c000000001/message")).json()
+    async with connect(role="operator") as operator:
+        refused = await operator.get(f"{API}/tasks/c0c0c0c000000001/message")
+
+    assert shown == 404
+    assert message["text"].startswith("\\x00")
+    assert message["size"] > 5_000
+    assert message["text"].isascii() or "…" in message["text"]
+    assert refused.status_code == 403
+
+
 async def test_run_by_a_script_makes_the_task_wait(client, inspector):
     answer = await client.post(f"{API}/tasks/a1b2c3d4e5f60718/run")
 

@@ -4,12 +4,11 @@ from datetime import datetime
 
 from pydantic import Field
 from starlette.requests import Request
-from starlette.responses import Response
 
 from duly.engine.inspection.inspector import Inspector
-from duly_monitor.api.described import described, reply
-from duly_monitor.api.models import Answer
-from duly_monitor.api.tables import csv_reply
+from duly_monitor.api.described import described
+from duly_monitor.api.models import NEXT, Answer
+from duly_monitor.api.tables import Table
 from duly_monitor.bounds import PageQuery, asked, audited
 
 _COLUMNS = (
@@ -40,7 +39,7 @@ class AuditListAnswer(Answer):
     """A page of the audit, newest first."""
 
     records: list[AuditRecordAnswer]
-    next_cursor: str | None = Field(description="cursor of the next page; null: this is the last")
+    next_cursor: str | None = Field(description=NEXT)
 
 
 class AuditApi:
@@ -49,15 +48,15 @@ class AuditApi:
     def __init__(self, inspector: Inspector) -> None:
         self._inspector = inspector
 
-    @described("List who did what, newest first", AuditListAnswer, query=PageQuery, errors=(400,))
-    async def records(self, request: Request) -> Response:
+    @described(
+        "List who did what, newest first",
+        AuditListAnswer,
+        query=PageQuery,
+        errors=(400,),
+        table=Table("audit", "records", _COLUMNS),
+    )
+    async def records(self, request: Request) -> Answer:
         """Return a page of the audit."""
         page = await audited(self._inspector, asked(PageQuery, request))
         records = [AuditRecordAnswer.model_validate(record) for record in page.records]
-        return reply(AuditListAnswer(records=records, next_cursor=page.next_cursor))
-
-    async def table(self, request: Request) -> Response:
-        """Return a page of the audit as CSV."""
-        page = await audited(self._inspector, asked(PageQuery, request))
-        rows = ([getattr(record, name) for name in _COLUMNS] for record in page.records)
-        return csv_reply("audit", _COLUMNS, rows)
+        return AuditListAnswer(records=records, next_cursor=page.next_cursor)

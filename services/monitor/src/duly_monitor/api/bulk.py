@@ -1,23 +1,22 @@
 """Operations on many tasks as JSON: counted first, then carried out in the background."""
 
-from typing import Literal
-
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
 
 from duly.clock import Clock
 from duly.engine.inspection.bulk import DEFAULT_CAP, BulkPlan
 from duly.engine.inspection.inspector import Inspector
 from duly.engine.storage.reports import BulkRunState
-from duly_monitor.api.described import described, read_body, reply
+from duly_monitor.api.described import described, read_body
 from duly_monitor.api.failures import understood
-from duly_monitor.api.models import Answer, ReceiptAnswer
+from duly_monitor.api.models import NEXT, Answer, Body, ReasonedBody, ReceiptAnswer
+from duly_monitor.api.paging import part_of
+from duly_monitor.api.tables import Table
 from duly_monitor.audit import act_of, require
-from duly_monitor.bounds import Query, addressed
+from duly_monitor.bounds import Name, PartQuery, Query, addressed, asked
 from duly_monitor.bulk import BulkOrder, BulkRunner, TooManyBulkRunsError
-from duly_monitor.operations import PERMISSIONS, Operation
+from duly_monitor.operations import PERMISSIONS, CancelOutcome, Operation
 from duly_monitor.permissions import identity_of
 from duly_monitor.search_words import MOST_CHARACTERS
 
@@ -28,22 +27,33 @@ class BulkPath(Query):
     run_id: str = Field(pattern="^[0-9a-f]{16}$")
 
 
-class NewBulkRun(BaseModel):
-    """An operation on all tasks that a search finds."""
+class ChosenTask(Body):
+    """One of the tasks to operate on."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    id: str = Field(min_length=1, max_length=256)
+    queue: Name | None = Field(None, description="null: whichever holds it")
+
+
+class NewBulkRun(ReasonedBody):
+    """An operation on all tasks that a search finds, or on those that are named."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": ["q"]}, {"required": ["tasks"]}]}
+    )
 
     operation: Operation
     q: str = Field(
-        min_length=1, max_length=MOST_CHARACTERS, description="the search, as for `GET /search`"
+        "", min_length=1, max_length=MOST_CHARACTERS, description="a search, as for `GET /search`"
+    )
+    tasks: list[ChosenTask] = Field(
+        default_factory=list, min_length=1, max_length=DEFAULT_CAP, description="in place of `q`"
     )
     dry_run: bool = Field(default=True, description="count, and change nothing")
-    cap: int = Field(DEFAULT_CAP, ge=1, le=DEFAULT_CAP, description="most tasks")
+    cap: int = Field(DEFAULT_CAP, ge=1, le=DEFAULT_CAP, description="most tasks of a search")
     per_second: int = Field(0, ge=0, le=10_000, description="most tasks a second; 0: any number")
-    outcome: Literal["archive", "delete", "retry"] = Field(
+    outcome: CancelOutcome = Field(
         "archive", description="what becomes of tasks that are cancelled"
     )
-    reason: str = Field("", max_length=500, description="why, for the audit")
 
 
 class BulkPlanAnswer(Answer):
@@ -79,6 +89,7 @@ class BulkListAnswer(Answer):
     """The operations of the last week, newest first."""
 
     runs: list[BulkRunAnswer]
+    next_cursor: str | None = Field(description=NEXT)
 
 
 class BulkApi:
@@ -93,25 +104,21 @@ class BulkApi:
         body=NewBulkRun,
         errors=(400, 404, 409, 413),
     )
-    async def start(self, request: Request) -> Response:
+    async def start(self, request: Request) -> Answer:
         """Plan an operation, and begin it unless this is a dry run."""
         wanted, act = await read_body(NewBulkRun, request), act_of(request)
-        act.action, act.filter = f"{wanted.operation.value}_tasks", wanted.q
-        act.reason = wanted.reason
+        if bool(wanted.q) == bool(wanted.tasks):
+            raise HTTPException(400, "q: name the tasks by a search, or else by `tasks`.")
+        act.action = f"{wanted.operation.value}_tasks"
+        act.filter, act.reason = wanted.q or f"{len(wanted.tasks)} selected", wanted.reason
         require(request, PERMISSIONS[wanted.operation])
-        if not wanted.q.strip():
-            raise HTTPException(400, "q: name the tasks by a search, such as queue:default.")
-        search = understood(wanted.q, self._clock)
-        if search.task_id:
-            raise HTTPException(400, "q: a search by id finds one task; operate on that.")
-        bulk = self._inspector.bulk
-        plan = await bulk.plan(wanted.operation.value, search.query, cap=wanted.cap)
+        plan = await self._plan(wanted)
         act.count = len(plan.tasks)
         if wanted.dry_run:
             act.action = f"count_{act.action}"
-            return reply(_planned(plan, None))
+            return _planned(plan, None)
         order = BulkOrder(
-            plan=plan, selection=wanted.q, by=identity_of(request).user,
+            plan=plan, selection=act.filter, by=identity_of(request).user,
             per_second=wanted.per_second, outcome=wanted.outcome,
         )  # fmt: skip
         try:
@@ -119,28 +126,52 @@ class BulkApi:
         except TooManyBulkRunsError as error:
             raise HTTPException(409, f"{str(error).capitalize()}.") from error
         act.result, act.target = "started", f"bulk={bulk_id}"
-        return reply(_planned(plan, bulk_id))
+        return _planned(plan, bulk_id)
 
-    @described("List the operations on many tasks", BulkListAnswer)
-    async def runs(self, _request: Request) -> Response:
-        """Return those of the last week."""
-        runs = await self._inspector.bulk_runs.list()
-        return reply(BulkListAnswer(runs=[BulkRunAnswer.model_validate(run) for run in runs]))
+    async def _plan(self, wanted: NewBulkRun) -> BulkPlan:
+        """Collect the tasks that are named.
+
+        Raises:
+            HTTPException: 400, when the search says nothing, or names one task.
+        """
+        bulk = self._inspector.bulk
+        if wanted.tasks:
+            chosen = list(dict.fromkeys((task.queue or "", task.id) for task in wanted.tasks))
+            return await bulk.plan_selected(wanted.operation.value, chosen)
+        if not wanted.q.strip():
+            raise HTTPException(400, "q: name the tasks by a search, such as queue:default.")
+        search = understood(wanted.q, self._clock)
+        if search.task_id:
+            raise HTTPException(400, "q: a search by id finds one task; operate on that.")
+        return await bulk.plan(wanted.operation.value, search.query, cap=wanted.cap)
+
+    @described(
+        "List the operations on many tasks",
+        BulkListAnswer,
+        query=PartQuery,
+        table=Table("bulk", "runs", tuple(BulkRunAnswer.model_fields)),
+    )
+    async def runs(self, request: Request) -> Answer:
+        """Return a page of those of the last week."""
+        query, runs = asked(PartQuery, request), await self._inspector.bulk_runs.list()
+        part = part_of(runs, query, lambda run: (-run.started_ms, run.id))
+        answers = [BulkRunAnswer.model_validate(run) for run in part.items]
+        return BulkListAnswer(runs=answers, next_cursor=part.next_cursor)
 
     @described("Show how far an operation is", BulkRunAnswer, path=BulkPath, errors=(404,))
-    async def run(self, request: Request) -> Response:
+    async def run(self, request: Request) -> Answer:
         """Return one."""
         run_id = addressed(BulkPath, request).run_id
-        return reply(BulkRunAnswer.model_validate(await self._inspector.bulk_runs.get(run_id)))
+        return BulkRunAnswer.model_validate(await self._inspector.bulk_runs.get(run_id))
 
     @described("Stop an operation", ReceiptAnswer, path=BulkPath, errors=(404,))
-    async def stop(self, request: Request) -> Response:
+    async def stop(self, request: Request) -> Answer:
         """Stop one after the chunk that it is at."""
         run_id = addressed(BulkPath, request).run_id
         report = await self._inspector.bulk_runs.get(run_id)
         require(request, PERMISSIONS[Operation(report.operation)])
         await self._inspector.bulk_runs.stop(run_id)
-        return reply(ReceiptAnswer(operation="stop", queue=""))
+        return ReceiptAnswer(operation="stop", queue="")
 
 
 def _planned(plan: BulkPlan, bulk_id: str | None) -> BulkPlanAnswer:

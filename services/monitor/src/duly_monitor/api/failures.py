@@ -5,22 +5,32 @@ from datetime import datetime
 from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
 
 from duly.clock import Clock
+from duly.engine.inspection.failures import DEFAULT_WINDOW
 from duly.engine.inspection.inspector import Inspector
-from duly_monitor.api.described import described, reply
-from duly_monitor.api.models import Answer, TaskAnswer
-from duly_monitor.api.tables import csv_reply
-from duly_monitor.bounds import Query, asked
+from duly.engine.inspection.search import DEFAULT_WINDOW as _WINDOW
+from duly_monitor.api.described import described
+from duly_monitor.api.models import NEXT, Answer, TaskAnswer
+from duly_monitor.api.paging import part_of
+from duly_monitor.api.tables import TASK_COLUMNS, Table
+from duly_monitor.bounds import Cursor, Name, PartQuery, Query, asked, invalid_cursor
 from duly_monitor.redaction import mask_text
 from duly_monitor.search_words import MOST_CHARACTERS, Search, SearchSyntaxError, understand
 
 _GROUP_COLUMNS = ("cause", "kind", "error", "count", "first", "last", "queues")
-_TASK_COLUMNS = (
-    *("id", "queue", "kind", "state", "attempts", "crashes", "enqueued_at", "due_at", "ended_at"),
-    "error",
-)
+MOST_FAILURES = 100_000
+MOST_SEARCHED = 1_000_000
+"""Tasks that one request may look at."""
+
+
+class FailuresQuery(PartQuery):
+    """Which failures, and how many of the newest to look at."""
+
+    queue: Name | None = Field(None, description="null: of every queue")
+    window: int = Field(
+        DEFAULT_WINDOW, ge=1, le=MOST_FAILURES, description="most failed tasks to look at"
+    )
 
 
 class SearchQuery(Query):
@@ -32,7 +42,13 @@ class SearchQuery(Query):
         description="such as `kind:send_invoice error:timeout since:2h`; keys: queue, kind, state, "
         "id, error, group, args.…, since, until, cause",
     )
-    limit: int = Field(100, ge=1, le=200, description="most tasks")
+    limit: int = Field(100, ge=1, le=200, description="most tasks in the page")
+    window: int = Field(
+        _WINDOW, ge=1, le=MOST_SEARCHED, description="most tasks to look at for the page"
+    )
+    cursor: Cursor | None = Field(
+        None, description="`next_cursor` of the same search: it goes on where that has come to"
+    )
 
 
 class FailureGroupAnswer(Answer):
@@ -57,6 +73,7 @@ class FailureListAnswer(Answer):
     scanned: int = Field(description="failed tasks that were looked at, the newest")
     total: int = Field(description="failed tasks that there were")
     unreadable: list[str] = Field(description="why queues were passed over")
+    next_cursor: str | None = Field(description=NEXT)
 
 
 class FoundAnswer(Answer):
@@ -67,6 +84,9 @@ class FoundAnswer(Answer):
     total: int = Field(description="tasks that there were to look at")
     complete: bool = Field(description="false: a bound was reached; there may be more")
     unreadable: list[str]
+    next_cursor: str | None = Field(
+        description="where the same search goes on; null: all has been looked at"
+    )
 
 
 def understood(words: str, clock: Clock) -> Search:
@@ -87,39 +107,20 @@ class FailureApi:
     def __init__(self, inspector: Inspector, clock: Clock) -> None:
         self._inspector, self._clock = inspector, clock
 
-    @described("List the failures by cause", FailureListAnswer)
-    async def groups(self, _request: Request) -> Response:
-        """Return the causes."""
-        return reply(await self._survey())
-
-    async def groups_table(self, _request: Request) -> Response:
-        """Return the causes as CSV."""
-        survey = await self._survey()
-        rows = (
-            [*(getattr(each, name) for name in _GROUP_COLUMNS[:-1]), " ".join(each.queues)]
-            for each in survey.groups
+    @described(
+        "List the failures by cause",
+        FailureListAnswer,
+        query=FailuresQuery,
+        errors=(400, 404),
+        table=Table("failures", "groups", _GROUP_COLUMNS),
+    )
+    async def groups(self, request: Request) -> Answer:
+        """Return a page of the causes; one that fails more often meanwhile moves to the front."""
+        query = asked(FailuresQuery, request)
+        survey = await self._inspector.failures.survey(
+            queues=(query.queue,) if query.queue else (), window=query.window
         )
-        return csv_reply("failures", _GROUP_COLUMNS, rows)
-
-    @described("Search for tasks", FoundAnswer, query=SearchQuery, errors=(400, 404))
-    async def search(self, request: Request) -> Response:
-        """Return the newest tasks that match."""
-        return reply(await self._found(asked(SearchQuery, request)))
-
-    async def search_table(self, request: Request) -> Response:
-        """Return what a search found as CSV."""
-        found = await self._found(asked(SearchQuery, request))
-        rows = (
-            [
-                *(getattr(task, name) for name in _TASK_COLUMNS[:-1]),
-                task.history[0].error if task.history else "",
-            ]
-            for task in found.tasks
-        )
-        return csv_reply("tasks", _TASK_COLUMNS, rows)
-
-    async def _survey(self) -> FailureListAnswer:
-        survey = await self._inspector.failures.survey()
+        part = part_of(survey.groups, query, lambda group: (-group.count, group.fingerprint))
         groups = [
             FailureGroupAnswer(
                 cause=group.fingerprint, kind=group.kind, error=mask_text(group.error),
@@ -127,20 +128,37 @@ class FailureApi:
                 example_id=group.example.id, example_queue=group.example.queue,
                 hours=list(group.hours),
             )
-            for group in survey.groups
+            for group in part.items
         ]  # fmt: skip
         return FailureListAnswer(
             groups=groups, scanned=survey.scanned, total=survey.total,
-            unreadable=list(survey.unreadable),
+            unreadable=list(survey.unreadable), next_cursor=part.next_cursor,
         )  # fmt: skip
 
-    async def _found(self, query: SearchQuery) -> FoundAnswer:
+    @described(
+        "Search for tasks",
+        FoundAnswer,
+        query=SearchQuery,
+        errors=(400, 404),
+        table=Table("tasks", "tasks", TASK_COLUMNS),
+    )
+    async def search(self, request: Request) -> Answer:
+        """Return the newest tasks that match."""
+        query = asked(SearchQuery, request)
         search = understood(query.q, self._clock)
         if search.task_id:
             task = TaskAnswer.of(await self._inspector.tasks.find(search.task_id))
-            return FoundAnswer(tasks=[task], scanned=1, total=1, complete=True, unreadable=[])
-        found = await self._inspector.tasks.search(search.query, limit=query.limit)
+            return FoundAnswer(
+                tasks=[task], scanned=1, total=1, complete=True, unreadable=[], next_cursor=None
+            )
+        try:
+            found = await self._inspector.tasks.search(
+                search.query, limit=query.limit, window=query.window, cursor=query.cursor
+            )
+        except ValueError as error:
+            raise invalid_cursor() from error
         return FoundAnswer(
             tasks=[TaskAnswer.of(task) for task in found.tasks], scanned=found.scanned,
             total=found.total, complete=found.complete, unreadable=list(found.unreadable),
+            next_cursor=found.next_cursor,
         )  # fmt: skip

@@ -2,41 +2,80 @@
 
 import hashlib
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from typing_extensions import override
 
 from duly.engine.enqueue.client import Client
 from duly.engine.inspection.inspector import Inspector
+from duly.engine.storage.reports import KindReport
 from duly.errors import BrokerDownError, DulyError, TaskIdConflictError
 from duly.payload import form_of
 from duly.payload_schema import explained
 from duly.task import Task
-from duly_monitor.api.described import described, read_body, reply
-from duly_monitor.api.models import (
-    Answer,
-    KindAnswer,
-    KindDetailAnswer,
-    KindListAnswer,
-    TaskAnswer,
-)
+from duly_monitor.api.described import described, read_body
+from duly_monitor.api.models import NEXT, Answer, Body, TaskAnswer
+from duly_monitor.api.paging import part_of
+from duly_monitor.api.tables import Table
 from duly_monitor.audit import act_of
-from duly_monitor.bounds import KindPath, QueuePath, addressed
+from duly_monitor.bounds import KindPath, PartQuery, Query, QueuePath, addressed, asked
 from duly_monitor.permissions import identity_of
 from duly_monitor.redaction import mask_text
 
 MOST_OF_BATCH: Final = 100
 _LONGEST_KEY: Final = 255
+_COLUMNS: Final = (
+    *("kind", "queue", "app", "description", "published_at", "servers", "rival_app"),
+)
 Seconds = Annotated[float, Field(ge=0, le=3_153_600_000, strict=True)]
 
 
-class NewTask(BaseModel):
-    """A task to enqueue: a kind, its payload, and options that override the kind's policy."""
+class KindAnswer(Answer):
+    """One kind of job."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    kind: str
+    queue: str = Field(description="where its tasks wait unless a call says otherwise")
+    app: str = Field(description="application that publishes it; empty: it has no name")
+    description: str
+    published_at: datetime
+    servers: list[str] = Field(description="ids of the live servers that handle it")
+    rival_app: str | None = Field(
+        description="application that publishes another payload of it; null: none"
+    )
+
+    @classmethod
+    def of(cls, report: KindReport) -> Self:
+        """Return the answer for a report."""
+        facts = {name: getattr(report, name) for name in KindAnswer.model_fields}
+        return cls(**facts | {"servers": list(report.servers)})
+
+
+class KindDetailAnswer(KindAnswer):
+    """One kind of job with all that is published of it."""
+
+    policy: dict[str, Any]
+    payload_schema: dict[str, Any] | None = Field(description="JSON schema; null: none published")
+
+    @classmethod
+    @override
+    def of(cls, report: KindReport) -> Self:
+        """Return the answer for a report."""
+        facts = KindAnswer.of(report).model_dump()
+        return cls(**facts, policy=report.policy, payload_schema=report.schema)
+
+
+class KindListAnswer(Answer):
+    """The published kinds, by name."""
+
+    kinds: list[KindAnswer]
+    next_cursor: str | None = Field(description=NEXT)
+
+
+class NewTask(Body):
+    """A task to enqueue: a kind, its payload, and options that override the kind's policy."""
 
     kind: str = Field(description="as `GET /kinds` names it")
     payload: dict[str, Any] = Field(default_factory=dict, description="fields of the kind")
@@ -52,12 +91,22 @@ class NewTask(BaseModel):
     group: str | None = None
 
 
-class NewBatch(BaseModel):
+class NewBatch(Body):
     """Tasks to enqueue."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
     tasks: Annotated[list[NewTask], Field(min_length=1, max_length=MOST_OF_BATCH)]
+
+
+class KeyHeader(Query):
+    """What makes a request that is repeated enqueue once."""
+
+    key: str | None = Field(
+        None,
+        alias="Idempotency-Key",
+        max_length=_LONGEST_KEY,
+        pattern=r"^[ -~]+$",
+        description="the same key of the same user and queue enqueues once",
+    )
 
 
 class BatchItemAnswer(Answer):
@@ -80,11 +129,18 @@ class KindApi:
     def __init__(self, inspector: Inspector, client: Client) -> None:
         self._inspector, self._client = inspector, client
 
-    @described("List the kinds of job that workers and schedulers have published", KindListAnswer)
-    async def kinds(self, _request: Request) -> Response:
-        """Return every kind, without the schemas."""
-        reports = await self._inspector.kinds.list()
-        return reply(KindListAnswer(kinds=[KindAnswer.of(report) for report in reports]))
+    @described(
+        "List the kinds of job that workers and schedulers have published",
+        KindListAnswer,
+        query=PartQuery,
+        table=Table("kinds", "kinds", _COLUMNS),
+    )
+    async def kinds(self, request: Request) -> Answer:
+        """Return a page of the kinds, without the schemas."""
+        query, reports = asked(PartQuery, request), await self._inspector.kinds.list()
+        part = part_of(reports, query, lambda report: (report.kind,))
+        kinds = [KindAnswer.of(report) for report in part.items]
+        return KindListAnswer(kinds=kinds, next_cursor=part.next_cursor)
 
     @described(
         "Show one kind with its policy and the JSON schema of its payload",
@@ -92,34 +148,36 @@ class KindApi:
         path=KindPath,
         errors=(404,),
     )
-    async def kind(self, request: Request) -> Response:
+    async def kind(self, request: Request) -> Answer:
         """Return one kind."""
         report = await self._inspector.kinds.find(addressed(KindPath, request).kind)
-        return reply(KindDetailAnswer.of(report))
+        return KindDetailAnswer.of(report)
 
     @described(
         "Enqueue a task of a published kind",
         TaskAnswer,
         path=QueuePath,
+        headers=KeyHeader,
         body=NewTask,
         errors=(400, 403, 404, 409, 413),
     )
-    async def enqueue(self, request: Request) -> Response:
+    async def enqueue(self, request: Request) -> Answer:
         """Enqueue one task, and return it."""
         queue, wanted = addressed(QueuePath, request).name, await read_body(NewTask, request)
         await self._inspector.queues.get(queue)
         task = await self._add(queue, wanted, _key_of(request, queue))
         act_of(request).detail = f"task_id={task.id} kind={task.kind}"
-        return reply(TaskAnswer.of(task))
+        return TaskAnswer.of(task)
 
     @described(
         "Enqueue many tasks",
         BatchAnswer,
         path=QueuePath,
+        headers=KeyHeader,
         body=NewBatch,
         errors=(400, 404, 413),
     )
-    async def enqueue_many(self, request: Request) -> Response:
+    async def enqueue_many(self, request: Request) -> Answer:
         """Enqueue one after the other; say of each what came of it."""
         queue, wanted = addressed(QueuePath, request).name, await read_body(NewBatch, request)
         await self._inspector.queues.get(queue)
@@ -138,7 +196,7 @@ class KindApi:
         act.count = sum(not result.error for result in results)
         if act.count < len(results):
             act.result, act.detail = "failed", f"{len(results) - act.count} were refused"
-        return reply(BatchAnswer(results=results, enqueued=act.count))
+        return BatchAnswer(results=results, enqueued=act.count)
 
     async def _add(self, queue: str, wanted: NewTask, key: str) -> Task:
         """Enqueue a task; return the one of before where the same key has enqueued it."""

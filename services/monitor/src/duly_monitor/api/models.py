@@ -1,25 +1,17 @@
-"""The responses of the API, as pydantic models: what is served and what OpenAPI documents."""
+"""What the API takes and answers, as pydantic models: what is served and what OpenAPI documents."""
 
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import override
 
-from duly.engine.storage.reports import (
-    EntryReport,
-    KindReport,
-    MinuteReport,
-    QueueReport,
-    ServerReport,
-    ServerStatus,
-    TickOutcome,
-    TickReport,
-)
 from duly.task import Attempt, AttemptOutcome, Task, TaskState
-from duly_monitor.health import Health, Level
+from duly_monitor.health import Level
 from duly_monitor.operations import ALLOWED, Operation
 from duly_monitor.redaction import mask, mask_text
+
+NEXT: Final = "cursor of the next page; null: this is the last"
 
 
 class Answer(BaseModel):
@@ -28,70 +20,40 @@ class Answer(BaseModel):
     model_config = ConfigDict(frozen=True, from_attributes=True)
 
 
-class QueueAnswer(Answer):
-    """One queue."""
+class HealthAnswer(Answer):
+    """How well something is, in a sentence."""
 
-    name: str
-    health: Level
-    summary: str = Field(description="the health of the queue in one sentence")
-    waiting: int
-    active: int
-    scheduled: int
-    retry: int
-    archived: int
-    completed: int
-    quarantined: int
-    aggregating: int = Field(description="tasks that wait in groups to be merged")
-    processed: int = Field(description="attempts that ended, failures included")
-    failed: int
-    crashed: int
-    processed_per_minute: int
-    failed_per_minute: int
-    oldest_waiting_seconds: float | None
-    servers: int
-    concurrency: int
-    paused_since: datetime | None
-    paused_by: str = Field(description="who paused it; empty: not paused, or not known")
-    pause_reason: str = Field(description="why, in that person's words")
-    archive_dropped: int
-    error: str = Field(description="why the queue cannot be read; empty: it can")
+    level: Level
+    sentence: str
 
-    @classmethod
-    def of(cls, report: QueueReport, health: Health) -> Self:
-        """Return the answer for a report."""
-        age = report.oldest_waiting
-        counts = {name: getattr(report, name) for name in cls.model_fields if hasattr(report, name)}
-        return cls(
-            health=health.level,
-            summary=health.sentence,
-            oldest_waiting_seconds=None if age is None else age.total_seconds(),
-            **counts,
-        )
+    @override
+    def __str__(self) -> str:
+        return self.sentence
 
 
-class QueueListAnswer(Answer):
-    """Every queue, by name."""
+class Body(BaseModel):
+    """The base of what is posted; unknown fields are refused."""
 
-    queues: list[QueueAnswer]
-
-
-class MinuteAnswer(Answer):
-    """One minute of one queue."""
-
-    at: datetime
-    processed: int
-    failed: int
-
-    @classmethod
-    def of(cls, report: MinuteReport) -> Self:
-        """Return the answer for a report."""
-        return cls.model_validate(report)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class MinuteListAnswer(Answer):
-    """The throughput of a queue, minute by minute, oldest first."""
+class ReasonedBody(Body):
+    """What is posted to change something, with a reason."""
 
-    minutes: list[MinuteAnswer]
+    reason: str = Field("", max_length=500, description="why, for the audit")
+
+
+class Receipt(Answer):
+    """The operation that was carried out."""
+
+    operation: str
+
+
+class ReceiptAnswer(Receipt):
+    """The operation that was carried out."""
+
+    queue: str
+    task_id: str | None = None
 
 
 class AttemptAnswer(Answer):
@@ -161,6 +123,11 @@ class TaskAnswer(Answer):
     progress: ProgressAnswer | None = Field(description="null: none reported, or not active")
     operations: list[Operation] = Field(description="operations allowed in this state")
 
+    @property
+    def error(self) -> str:
+        """The error of the newest attempt that has one, for tables."""
+        return next((attempt.error for attempt in self.history if attempt.error), "")
+
     @classmethod
     def of(cls, task: Task) -> Self:
         """Return the answer for a task."""
@@ -192,159 +159,7 @@ class TaskListAnswer(Answer):
     """A page of tasks."""
 
     tasks: list[TaskAnswer]
-    next_cursor: str | None = Field(description="cursor of the next page; null: this is the last")
-
-
-class TickAnswer(Answer):
-    """One recorded tick."""
-
-    entry: str
-    slot: datetime
-    outcome: TickOutcome
-    task_id: str
-    at: datetime
-
-    @classmethod
-    def of(cls, report: TickReport) -> Self:
-        """Return the answer for a report."""
-        return cls.model_validate(report)
-
-
-class TickListAnswer(Answer):
-    """The newest ticks of an entry, newest first."""
-
-    ticks: list[TickAnswer]
-
-
-class EntryAnswer(Answer):
-    """One entry of the timetable."""
-
-    id: str
-    kind: str
-    queue: str
-    description: str = Field(description="when it is due, in plain English")
-    interval_seconds: float | None = Field(description="null: the entry uses cron")
-    cron: str | None
-    timezone: str = Field(description="time zone of cron")
-    overlap: str = Field(description="skip, queue_one or allow")
-    catch_up: str = Field(description="skip, one or all")
-    next_slot: datetime = Field(description="the first slot that is not claimed yet")
-    next_slots: list[datetime] = Field(description="the next five slots")
-    last: TickAnswer | None
-    enqueued: int
-    skipped: int
-    missed: int
-    caught_up: int
-    triggered: int
-    paused_since: datetime | None = Field(
-        description="when an operator paused it; null: not paused"
-    )
-    held: bool = Field(description="paused in the timetable itself")
-
-    @classmethod
-    def of(cls, report: EntryReport) -> Self:
-        """Return the answer for a report."""
-        every = report.interval
-        facts = {name: getattr(report, name) for name in cls.model_fields if hasattr(report, name)}
-        return cls(
-            **facts
-            | {
-                "interval_seconds": None if every is None else every.total_seconds(),
-                "last": None if report.last is None else TickAnswer.of(report.last),
-                "next_slots": list(report.next_slots),
-            }
-        )
-
-
-class EntryListAnswer(Answer):
-    """The timetable, by id."""
-
-    schedules: list[EntryAnswer]
-
-
-class RunningAnswer(Answer):
-    """A task that a server is running."""
-
-    id: str
-    kind: str
-    queue: str
-    started_at: datetime
-    stuck: bool = Field(description="the handler ignores cancellation, or the outcome is refused")
-    progress: ProgressAnswer | None = Field(description="null: none reported")
-
-
-class ServerAnswer(Answer):
-    """One worker process."""
-
-    id: str
-    host: str
-    pid: int
-    queues: dict[str, int] = Field(description="queue name → weight")
-    concurrency: int
-    started_at: datetime
-    beat_at: datetime
-    status: ServerStatus
-    version: str
-    running: list[RunningAnswer]
-
-    @classmethod
-    def of(cls, report: ServerReport) -> Self:
-        """Return the answer for a report."""
-        return cls.model_validate(report)
-
-
-class ServerListAnswer(Answer):
-    """Every worker process, including lost ones."""
-
-    servers: list[ServerAnswer]
-
-
-class KindAnswer(Answer):
-    """One kind of job."""
-
-    kind: str
-    queue: str = Field(description="where its tasks wait unless a call says otherwise")
-    app: str = Field(description="application that publishes it; empty: it has no name")
-    description: str
-    published_at: datetime
-    servers: list[str] = Field(description="ids of the live servers that handle it")
-    rival_app: str | None = Field(
-        description="application that publishes another payload of it; null: none"
-    )
-
-    @classmethod
-    def of(cls, report: KindReport) -> Self:
-        """Return the answer for a report."""
-        facts = {name: getattr(report, name) for name in KindAnswer.model_fields}
-        return cls(**facts | {"servers": list(report.servers)})
-
-
-class KindDetailAnswer(KindAnswer):
-    """One kind of job with all that is published of it."""
-
-    policy: dict[str, Any]
-    payload_schema: dict[str, Any] | None = Field(description="JSON schema; null: none published")
-
-    @classmethod
-    @override
-    def of(cls, report: KindReport) -> Self:
-        """Return the answer for a report."""
-        facts = KindAnswer.of(report).model_dump()
-        return cls(**facts, policy=report.policy, payload_schema=report.schema)
-
-
-class KindListAnswer(Answer):
-    """Every published kind, by name."""
-
-    kinds: list[KindAnswer]
-
-
-class ReceiptAnswer(Answer):
-    """The operation that was carried out."""
-
-    operation: str
-    queue: str
-    task_id: str | None = None
+    next_cursor: str | None = Field(description=NEXT)
 
 
 class ProblemAnswer(Answer):

@@ -16,22 +16,26 @@ def api_page(document: dict[str, Any]) -> str:
     """Return the page of an OpenAPI document."""
     schemas = document["components"]["schemas"]
     parts = [_INTRODUCTION, "## Operations\n"]
+    tables = {path for path in document["paths"] if path.endswith(".csv")}
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
-            parts += _operation(path, method, operation)
+            if path not in tables:
+                table = f"{path}.csv" if f"{path}.csv" in tables and method == "get" else ""
+                parts += _operation(path, method, operation, table)
     parts.append("## Types\n")
     for name, schema in sorted(schemas.items()):
         parts += _type(name, schema)
     return "\n".join(parts).rstrip("\n") + "\n"
 
 
-def _operation(path: str, method: str, operation: dict[str, Any]) -> Iterator[str]:
+def _operation(path: str, method: str, operation: dict[str, Any], table: str) -> Iterator[str]:
     yield f"### {method.upper()} {path}\n"
     body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
     wants = f" Takes {_kind(body['schema'])}." if body else ""
     answer = operation["responses"]["200"]["content"]["application/json"]["schema"]
-    errors = ", ".join(status for status in operation["responses"] if status != "200")
-    yield f"{operation['summary']}.{wants} Answers {_kind(answer)}; errors: {errors}.\n"
+    errors = ", ".join(status for status in operation["responses"] if status >= "400")
+    csv = f" As CSV: `{table}`." if table else ""
+    yield f"{operation['summary']}.{wants} Answers {_kind(answer)}; errors: {errors}.{csv}\n"
     if rows := operation["parameters"]:
         yield "| parameter | in | type | meaning |\n| --- | --- | --- | --- |"
         for row in rows:

@@ -2,13 +2,31 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from starlette.responses import Response
 
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+TASK_COLUMNS: Final = (
+    *("id", "queue", "kind", "state", "attempts", "crashes", "enqueued_at", "due_at", "ended_at"),
+    *("error", "started_at", "duration_seconds", "server"),
+)
+"""Of every table of tasks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """How an answer becomes a table."""
+
+    name: str
+    """Of the file, without its ending."""
+    rows: str
+    """The field of the answer that holds its list."""
+    columns: tuple[str, ...]
+    """Attributes of what the list holds."""
 
 
 def csv_reply(name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Response:
@@ -31,6 +49,15 @@ def cell(value: object) -> str:
         return ""
     if isinstance(value, datetime):
         return value.isoformat()
-    text = str(value).replace("\0", "")
+    text = _words(value).replace("\0", "")
     plain = isinstance(value, int | float) or not text.lstrip(" ").startswith(_FORMULA)
     return text if plain else f"'{text}"
+
+
+def _words(value: object) -> str:
+    """Return a value as text: the items of a list, and the pairs of a map, as words."""
+    if isinstance(value, Mapping):
+        return " ".join(f"{name}={item}" for name, item in value.items())
+    if isinstance(value, list):
+        return " ".join(str(getattr(item, "id", item)) for item in value)
+    return str(value)

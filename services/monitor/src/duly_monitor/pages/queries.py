@@ -9,8 +9,8 @@ from duly.job import NAME_PATTERN
 from duly.task import ENDED, TaskState
 from duly_monitor.bounds import Cursor, Query
 from duly_monitor.operations import Operation
-from duly_monitor.pages.throughput import Span
 from duly_monitor.search_words import MOST_CHARACTERS
+from duly_monitor.series import Span
 
 _COLUMN = re.compile(r"[^\s,:\"]{1,80}")
 _MOST_COLUMNS = 6

@@ -24,10 +24,10 @@ from duly_monitor.pages.flash import flash, redirect
 from duly_monitor.pages.minutes import finished, read_minutes
 from duly_monitor.pages.queries import QueueQuery
 from duly_monitor.pages.rows import Rows
-from duly_monitor.pages.throughput import Series, Span, read_series
 from duly_monitor.permissions import identity_of
 from duly_monitor.render import Renderer, segment
 from duly_monitor.search_words import SearchSyntaxError, said, understand
+from duly_monitor.series import Series, Span, read_series
 from duly_monitor.views import Followed, View
 
 _MOST_RELEVANT = (
