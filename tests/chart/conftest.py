@@ -244,5 +244,27 @@ def rules_text() -> str:
 
 
 @pytest.fixture(scope="session")
+def promtool() -> Callable[..., None]:
+    """`promtool("check", …)`: what it says, if it fails, is the error."""
+    program = shutil.which("promtool")
+    if program is None:
+        pytest.skip("no promtool here: it is in Debian's package prometheus")
+
+    def ask(*words: str) -> None:
+        done = subprocess.run([program, *words], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return ask
+
+
+@pytest.fixture
+def rules_file(rules_text: str, tmp_path: Path) -> Path:
+    """A file with the rules."""
+    file = tmp_path / "rules.yaml"
+    file.write_text(rules_text)
+    return file
+
+
+@pytest.fixture(scope="session")
 def root() -> Path:
     return ROOT
