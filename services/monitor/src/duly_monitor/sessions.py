@@ -21,6 +21,7 @@ from duly.runtime.secretfile import SecretFile
 
 _SALT: Final = b"duly monitor session"
 _MOST_BYTES = 4_096
+"""Of a cookie, its name included: browsers keep no larger one."""
 LEAST_KEY_CHARACTERS: Final = 32
 
 
@@ -108,29 +109,44 @@ class Sessions:
         signed = Signed(user="", ends=self._now() + 600, use=use, data=data)
         self._set(request, response, signed, 600)
 
+    def keep(self, request: Request, response: Response, use: str, data: dict[str, str]) -> None:
+        """Keep something in the browser as long as a session, unless it is too large for a cookie.
+
+        Then nothing is kept, and what was kept before is taken away.
+        """
+        age = round(self._age.total_seconds())
+        signed = Signed(user="", ends=self._now() + age, use=use, data=data)
+        if len(self._value(signed)) + len(_name(use)) < _MOST_BYTES:
+            self._set(request, response, signed, age)
+        elif _name(use) in request.cookies:
+            self._drop(request, response, use)
+
     def recall(self, request: Request, use: str) -> dict[str, str] | None:
-        """Return what `remember` kept; None when it is not there, or too old."""
+        """Return what `remember` or `keep` kept; None when it is not there, or too old."""
         found = self._read(request, use)
         return None if found is None else found.data
 
     def forget(self, request: Request, response: Response, use: str) -> None:
-        """Take away what `remember` kept."""
+        """Take away what `remember` or `keep` kept."""
         self._drop(request, response, use)
 
     def _now(self) -> int:
         return int(self._clock.now().timestamp())
 
     def _set(self, request: Request, response: Response, signed: Signed, seconds: int) -> None:
-        text = base64.urlsafe_b64encode(signed.model_dump_json().encode()).decode().rstrip("=")
         response.set_cookie(
             _name(signed.use),
-            f"{text}.{self._signature(self._keys[0], text)}",
+            self._value(signed),
             max_age=seconds,
             path=self._path,
             secure=request.scope.get("scheme") == "https",
             httponly=True,
             samesite="lax",
         )
+
+    def _value(self, signed: Signed) -> str:
+        text = base64.urlsafe_b64encode(signed.model_dump_json().encode()).decode().rstrip("=")
+        return f"{text}.{self._signature(self._keys[0], text)}"
 
     def _drop(self, request: Request, response: Response, use: str) -> None:
         response.delete_cookie(

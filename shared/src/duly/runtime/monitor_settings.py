@@ -82,6 +82,12 @@ class OidcSettings(Section):
         "groups",
         description="claim with the user's groups; dots lead into objects: realm_access.roles",
     )
+    email_verified_claim: str = Field(
+        "email_verified",
+        description="claim by which the provider says that it has verified the address (Entra: "
+        "xms_edov); empty: all its addresses are believed, for an issuer where nobody chooses "
+        "their own",
+    )
     redirect_url: str = Field(
         "",
         description="where the provider sends browsers back to, ending in /login/callback; empty: "

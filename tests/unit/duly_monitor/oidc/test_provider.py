@@ -138,6 +138,46 @@ async def test_an_address_counts_as_a_group_once_it_is_verified(connect_to, prov
             await arrive(monitor, provider)
 
 
+ADDRESS = "ada@shop.example"
+
+
+@pytest.mark.parametrize("says", [True, 1, "1", "true"], ids=repr)
+async def test_a_claim_of_the_providers_own_says_that_an_address_is_verified(
+    connect_to, provider, says
+):
+    # Entra sends no email_verified, and xms_edov where the client asks for that optional claim.
+    provider.claims |= {"email": ADDRESS, "xms_edov": says}
+    monitor = connect_to(groups_claim="email", email_verified_claim="xms_edov")
+
+    assert (await arrive(monitor, provider)).groups == (ADDRESS,)
+
+
+@pytest.mark.parametrize("says", [None, False, 0, "0", "no", [1]], ids=repr)
+async def test_what_does_not_clearly_say_so_verifies_no_address(connect_to, provider, says):
+    provider.claims |= {"email": ADDRESS, "xms_edov": says, "email_verified": True}
+    monitor = connect_to(groups_claim="email", email_verified_claim="xms_edov")
+
+    with pytest.raises(LoginRefusedError, match=r"monitor\.oidc\.email_verified_claim"):
+        await arrive(monitor, provider)
+
+
+@pytest.mark.parametrize(("says", "name"), [({}, ADDRESS), ({"email_verified": False}, "u-1")])
+async def test_the_addresses_of_an_issuer_may_be_believed(connect_to, provider, says, name):
+    provider.claims |= {"email": ADDRESS, **says}
+    monitor = connect_to(user_claim="email", email_verified_claim="")
+
+    assert (await arrive(monitor, provider)).user == name
+
+
+@pytest.mark.parametrize(("says", "name"), [({}, "u-1"), ({"email_verified": True}, ADDRESS)])
+async def test_nobody_is_called_by_an_address_that_is_not_verified(
+    connect_to, provider, says, name
+):
+    provider.claims |= {"email": ADDRESS, **says}
+
+    assert (await arrive(connect_to(user_claim="email"), provider)).user == name
+
+
 async def test_a_secret_is_sent_in_the_form_where_the_provider_wants_it(connect_to, provider):
     provider.metadata = {"token_endpoint_auth_methods_supported": ["client_secret_post"]}
     assert (await arrive(connect_to(), provider)).user == "ada"

@@ -1,8 +1,10 @@
 """Logging in at an identity provider: there, back, out, and everything that may go wrong."""
 
+import re
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from joserfc import jwt
 
 PAGE = {"Accept": "text/html,*/*;q=0.8"}
 LOGIN = "/monitoring/login"
@@ -65,8 +67,24 @@ async def test_logging_out_ends_it_and_offers_to_leave_the_provider(browser, pro
     assert (
         f"{provider.issuer}/end_session?client_id=duly&amp;post_logout_redirect_uri=" in page.text
     )
+    (token,) = re.findall(r"id_token_hint=([\w.-]+)", page.text)
+    assert jwt.decode(token, provider.keys[0], algorithms=["ES256"]).claims["sub"] == "u-1"
+    assert "duly-farewell" not in browser.cookies
     assert (await browser.get("/monitoring/")).status_code == 303
     assert [each.action for each in inspector.audited] == ["log_in", "log_out"]
+
+
+async def test_a_token_too_large_for_a_cookie_is_not_kept(browser, provider):
+    await log_in(browser, provider)
+    assert len(browser.cookies["duly-farewell"]) < 4_096
+    provider.claims["groups"] = ["staff", *(f"group-{number}" for number in range(400))]
+    await log_in(browser, provider)
+    assert "duly-farewell" not in browser.cookies
+
+    out = await browser.post("/monitoring/logout")
+    page = await browser.get(out.headers["Location"])
+    assert "end_session?client_id=duly&amp;post_logout_redirect_uri=" in page.text
+    assert "id_token_hint" not in page.text
 
 
 async def test_a_provider_without_log_out_is_left_here_only(browser, provider):

@@ -31,6 +31,9 @@ _MOST_BYTES: Final = 1_048_576
 _MOST_AT_ONCE: Final = 8
 _LONGEST_NAME: Final = 128
 _OK: Final = 200
+_EMAIL: Final = "email"
+_VERIFIED: Final = "email_verified"
+_YES: Final = (1, "1", "true")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,8 @@ class Person:
 
     user: str
     groups: tuple[str, ...]
+    token: str = ""
+    """The ID token, by which the provider knows at a log-out whose session ends."""
 
 
 class Provider:
@@ -78,17 +83,21 @@ class Provider:
         }
         return _with(metadata.authorization_endpoint, asked)
 
-    async def farewell(self, back: str) -> str:
+    async def farewell(self, back: str, token: str = "") -> str:
         """Return where a browser goes to log out of the provider too; "": it offers no such place.
 
         Args:
             back: Where the provider sends the browser afterwards.
+            token: The ID token of who logs out. Without it some providers ask for a confirmation,
+                and some refuse.
 
         Raises:
             ProviderDownError: The provider's configuration cannot be read.
         """
         place = (await self._metadata()).end_session_endpoint
         asked = {"client_id": self._settings.client_id, "post_logout_redirect_uri": back}
+        if token:
+            asked["id_token_hint"] = token
         return _with(place, asked) if place else ""
 
     async def person(self, log_in: LogIn, *, code: str, issuer: str | None) -> Person:
@@ -118,11 +127,28 @@ class Provider:
         path = self._settings.groups_claim
         if groups_of(claims, path) is None and metadata.userinfo_endpoint:
             claims = {**await self._userinfo(metadata, tokens, claims["sub"]), **claims}
-        if path == "email" and claims.get("email_verified") is not True:
-            raise LoginRefusedError("the provider has not verified your e-mail address")
-        name = claims.get(self._settings.user_claim)
-        user = name if isinstance(name, str) and name.strip() else claims["sub"]
-        return Person(user.strip()[:_LONGEST_NAME], groups_of(claims, path) or ())
+        if path == _EMAIL and not self._is_vouched(claims):
+            raise LoginRefusedError(
+                "the provider has not verified your e-mail address, or does not say so "
+                "(monitor.oidc.email_verified_claim)"
+            )
+        return Person(self._name(claims), groups_of(claims, path) or (), token)
+
+    def _name(self, claims: Mapping[str, Any]) -> str:
+        """Return what a person is called here: an address only if it is surely theirs."""
+        path = self._settings.user_claim
+        name = "" if path == _EMAIL and not self._is_vouched(claims) else claims.get(path)
+        subject: str = claims["sub"]
+        user = name if isinstance(name, str) and name.strip() else subject
+        return user.strip()[:_LONGEST_NAME]
+
+    def _is_vouched(self, claims: Mapping[str, Any]) -> bool:
+        """Tell whether the provider says that the e-mail address is this person's."""
+        path = self._settings.email_verified_claim
+        if not path:
+            return claims.get(_VERIFIED, True) is True
+        # The standard's claim is a boolean. Others, such as Entra's, come as texts and numbers too.
+        return claims.get(path) is True or (path != _VERIFIED and claims.get(path) in _YES)
 
     async def _claims(self, metadata: Metadata, token: str, nonce: str) -> dict[str, Any]:
         """Return the claims of an ID token; a key that is not known yet is looked for once."""

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from duly_monitor.oidc.provider import Provider
 
 _USE: Final = "log-in"
+_FAREWELL: Final = "farewell"
+"""The ID token, kept for the log-out in a cookie of its own, if it is small enough for one."""
 _STALE: Final = (
     "This log-in was not begun in this browser, took more than ten minutes, or was ended already. "
     "Log in again."
@@ -50,13 +52,16 @@ class OidcPages:
     async def form(self, request: Request) -> Response:
         """Show the way to the provider; after a log-out, the way out of the provider too."""
         wanted = path_inside(self._renderer, request.query_params.get("next", ""))
-        left, farewell = "left" in request.query_params, ""
-        if left:
-            try:
-                farewell = await self._provider.farewell(self._here(request, "/login"))
-            except ProviderDownError as error:
-                self._log.warning("Identity provider failed", error=str(error))
-        return self._page(wanted, left=left, farewell=farewell)
+        if "left" not in request.query_params:
+            return self._page(wanted)
+        farewell, token = "", (self._sessions.recall(request, _FAREWELL) or {}).get("token", "")
+        try:
+            farewell = await self._provider.farewell(self._here(request, "/login"), token)
+        except ProviderDownError as error:
+            self._log.warning("Identity provider failed", error=str(error))
+        response = self._page(wanted, left=True, farewell=farewell)
+        self._sessions.forget(request, response, _FAREWELL)
+        return response
 
     async def start(self, request: Request) -> Response:
         """Send the browser to the provider."""
@@ -122,6 +127,7 @@ class OidcPages:
         response = RedirectResponse(wanted, status_code=303)
         groups = self._authentication.named_groups(person.groups)
         self._sessions.begin(request, response, found.user, found.role, {GROUPS: groups})
+        self._sessions.keep(request, response, _FAREWELL, {"token": person.token})
         return response
 
     def _here(self, request: Request, path: str) -> str:
