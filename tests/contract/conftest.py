@@ -178,7 +178,8 @@ class Lane:
         return int(await self.store.run(call))
 
     async def requeue(self, *held):
-        return await self.store.run(scripts.requeue(self.keys, held))
+        returned = [scripts.Returned(*each) for each in held]
+        return await self.store.run(scripts.requeue(self.keys, returned))
 
     async def move(self, most=200):
         """Promote; return how many, and ms until the next. `problem` says why others stay."""

@@ -47,6 +47,8 @@ class Ticket:
     """It has been in the stream and is scheduled since it got no permit: it joins no group."""
     has_token: bool = False
     """A token of its kind's rate is kept for it."""
+    token_in_hand: bool = False
+    """Its server has a token for it, that no start has spent yet."""
     score: int = 0
     """When it ended; of a completed one: when it is forgotten; of a member: when it joined."""
     group: str = ""
@@ -95,7 +97,7 @@ class QueueModel:
         """Move a task of the model, where the table of legal moves lets it."""
         task = self.tasks[task_id]
         assert TaskState(state) in LEGAL[TaskState(task.state)]
-        task.state, task.server, task.stream_id = state, "", b""
+        task.state, task.server, task.stream_id, task.token_in_hand = state, "", b"", False
         task.score = self.now + (WAIT if state == "completed" else 0)
         if state == "waiting":
             self.line.append(task_id)
@@ -157,6 +159,7 @@ class QueueModel:
             return wait
         if limit.every_us and not item.has_token:
             wait = self.take_token()
+            task.token_in_hand = not wait
         if wait:
             self.defer(item, wait, has_token=True)
         elif limit.most:

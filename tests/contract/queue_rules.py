@@ -146,6 +146,30 @@ class Limits(QueueModel):
         token = tries_text(attempts, crashes, has_token=True)
         return Asking(item.stream_id, item.id, item.tries, token, item.has_token)
 
+    @rule(item=held)
+    def start(self, item):
+        """A task that has asked begins: that spends its token."""
+        if task := self.owned(item):
+            task.token_in_hand = False
+
+    @rule(item=held, other=held, limit=LIMITS)
+    def give_back_before_the_start(self, item, other, limit):
+        """A server asks, and stops before it begins: the next one needs no other token."""
+        items = dict.fromkeys((item, other))
+        self.ask_of_both(items, limit, lost=False)
+        pairs, tokens = [], {}
+        for held in filter(self.owned, items):
+            attempts, crashes = map(int, held.tries.split())
+            tokens[held.id] = token = self.tasks[held.id].token_in_hand
+            tries = tries_text(attempts, crashes, has_token=token)
+            pairs.append((held.stream_id, held.id, tries))
+        if pairs:
+            assert self.run(self.lane.requeue(*pairs)) == len(pairs)
+        for task_id, token in tokens.items():
+            task = self.tasks[task_id]
+            task.partial, task.has_token = False, token
+            self.to(task_id, "waiting")
+
     @rule(item=held, most=st.sampled_from([1, 2]))
     def give_permit_back(self, item, most):
         """Whoever has settled a task gives its permit back: late, twice, or for another server."""

@@ -2,6 +2,7 @@
 
 import pytest
 
+from duly.engine.storage.delivery import tries_text
 from duly.engine.storage.scripts import Limit, NewTask
 
 REST = 15_000
@@ -255,6 +256,21 @@ async def test_a_task_without_a_permit_keeps_its_token_and_takes_none(lane):
     await lane.wake(1)
     (again,) = await lane.claim()
     assert again.has_token
+
+
+async def test_who_gives_a_task_back_says_whether_a_start_has_spent_its_token(any_lane):
+    lane, limit = any_lane, Limit(0, TEN_A_SECOND, 1)
+    held = await taken(lane, "one")
+    assert await lane.permit(held, limit) == [0]
+    await lane.requeue((held["one"], "one", tries_text(0, 0, has_token=True)))
+
+    (again,) = await lane.claim("bob")
+    assert again.has_token, "it has not begun"
+    assert await lane.permit({"one": again.stream_id}, limit, has_token=True) == [0]
+    await lane.requeue((again.stream_id, "one", "0 0"))
+    (begun,) = await lane.claim()
+    assert not begun.has_token, "it had begun"
+    assert await lane.permit({"one": begun.stream_id}, limit) == [100]
 
 
 async def test_a_foreign_task_of_the_same_id_is_deferred_beside_ours(lane):

@@ -158,6 +158,7 @@ class Queue(Enqueuers, Limits, RuleBasedStateMachine):
             assert counts_of(delivery) == (task.attempts, task.crashes, task.has_token)
             self.to(task_id, "active")
             task.server, task.stream_id = server, delivery.stream_id
+            task.token_in_hand = task.has_token
         return multiple(*(
             Held(name, item.stream_id, self.tasks[name].lock, f"{item.attempts} {item.crashes}",
                  item.has_token)

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from duly.engine.storage import limits
+from duly.engine.storage.keys import queue_keys
 from duly.engine.storage.scripts import Asking, Limit
 from duly.engine.storage.store import Store
 from duly.job import Job, Policy, Rate
@@ -176,3 +177,69 @@ async def test_two_servers_keep_to_one_rate(client, handlers, serve, until, stop
     assert all(number <= 5 + 20 * at for number, at in enumerate(begun, 1))
     assert handlers.attempts == {1}
     assert handlers.plain == 0
+
+
+class Rare(Job, kind="rare", policy=Policy(rate=Rate(1, per=timedelta(hours=1)))):
+    """Its second start would be an hour after the first."""
+
+
+class Brief(Job, kind="brief", policy=Policy(rate=Rate(5, per=timedelta(seconds=1)))):
+    """Its second start is a fifth of a second after the first."""
+
+
+async def kept_beside(store):
+    """Return what is kept beside the one task in the stream: "" is nothing."""
+    key = queue_keys("default").stream
+    ((_, flat),) = await store.connection.command("XRANGE", key, "-", "+")
+    return dict(zip(flat[::2], flat[1::2], strict=True)).get(b"tries", b"").decode()
+
+
+async def test_a_task_given_back_before_its_start_keeps_its_token(
+    client, store, serve, until, monkeypatch
+):
+    asked, stopped, ask, begun = asyncio.Event(), asyncio.Event(), limits.ask, []
+
+    async def slow_ask(*args):
+        answer = await ask(*args)
+        asked.set()
+        await stopped.wait()
+        return answer
+
+    async def note(_job, context):
+        begun.append(context.id)
+
+    monkeypatch.setattr(limits, "ask", slow_ask)
+    first = await serve({Rare: note}, drain=timedelta(0))
+    task = await client.enqueue(Rare())
+    await asyncio.wait_for(asked.wait(), 30)
+    first.end.set()
+    # It has been told to end, and then gets the answer that the task may run.
+    await until(lambda: first.receiver.running() == [])
+    stopped.set()
+    await first.running
+    assert begun == []
+    assert await kept_beside(store) == "0 0 0 0 0 1"
+
+    await serve({Rare: note})
+
+    await until(lambda: begun == [task.id], what="its start, without another token")
+
+
+async def test_a_task_given_back_after_its_start_has_spent_its_token(client, store, serve, until):
+    begun = []
+
+    async def hang(_job, context):
+        begun.append(context.id)
+        if len(begun) == 2:
+            await asyncio.Event().wait()
+
+    server = await serve({Brief: hang}, drain=timedelta(0))
+    await client.enqueue_many([Brief(), Brief()])
+    # The second was deferred until its token was due, and came back with it.
+    await until(lambda: len(begun) == 2)
+    assert await kept_beside(store) == "0 0 0 0 0 1"
+
+    server.end.set()
+    await server.running
+
+    assert await kept_beside(store) == "0 0"

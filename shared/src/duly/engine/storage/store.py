@@ -15,7 +15,7 @@ from duly.engine.storage.decoding import crashed, texts
 from duly.engine.storage.delivery import Delivery, delivery_of
 from duly.engine.storage.keys import GROUP, QUEUES, QueueKeys, queue_keys
 from duly.engine.storage.reports import DeadLetter
-from duly.engine.storage.scripts import Call, NewTask, Settlement
+from duly.engine.storage.scripts import Call, NewTask, Returned, Settlement
 from duly.engine.transport.connection import Connection
 from duly.engine.transport.reader import Reader, entries_of
 from duly.errors import BrokerDownError, BrokerError, BrokerWriteError
@@ -207,11 +207,11 @@ class Store:
         call = scripts.settle(queue_keys(queue), settlements, now_ms=self.now_ms())
         return cast("list[bytes]", await self.run(call))
 
-    async def requeue(self, queue: str, held: Sequence[tuple[bytes, str]]) -> int:
-        """Requeue tasks unchanged, as (stream id, task id); return how many."""
+    async def requeue(self, queue: str, returned: Sequence[Returned]) -> int:
+        """Let tasks wait again; return how many."""
         back = 0
-        for start in range(0, len(held), BATCH):
-            call = scripts.requeue(queue_keys(queue), held[start : start + BATCH])
+        for start in range(0, len(returned), BATCH):
+            call = scripts.requeue(queue_keys(queue), returned[start : start + BATCH])
             back += int(await self.run(call))
         return back
 

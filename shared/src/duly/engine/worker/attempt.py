@@ -53,6 +53,8 @@ class RunningAttempt(msgspec.Struct, eq=False):
     timed_out: bool = False
     requeued: bool = False
     """It was cancelled for the drain and ended by that."""
+    token: bool = False
+    """It holds a token of its kind's rate that no start has spent."""
     cancel_as: CancelAs | None = None
     """What an operator wants to become of it."""
     cancelled_at: float | None = None
@@ -64,6 +66,11 @@ class RunningAttempt(msgspec.Struct, eq=False):
     def lock(self) -> str:
         """Digest of its unique lock, or ""."""
         return lock_of(self.message)
+
+    @property
+    def tries(self) -> str:
+        """Its counts, as they are kept when it is given back: with the token, if it holds one."""
+        return self.delivery.tries_with_token if self.token else self.delivery.tries
 
     @property
     def ends_with_task(self) -> bool:
@@ -124,6 +131,7 @@ def start(
         started,
         expires_ms,
         flow,
+        token=delivery.has_token,
     )
 
 

@@ -84,6 +84,11 @@ class Limiter:
         for group, given in free.items():
             self._spawn(self._give_back(group, given))
 
+    async def answered(self, *, seconds: float) -> None:
+        """Wait, so long at most, until it is known what was asked for: who got a token."""
+        if self._calls:
+            await asyncio.wait(set(self._calls), timeout=seconds)
+
     async def close(self) -> None:
         """Wait until every permit is returned."""
         while self._calls:
@@ -104,7 +109,9 @@ class Limiter:
                 raise
             self._warn(group, error)
         else:
-            for (_, answer), wait_ms in zip(asking, found, strict=True):
+            for (running, answer), wait_ms in zip(asking, found, strict=True):
+                # Also of one that nobody waits for any more: it is given back with its token.
+                running.token = running.token or (not wait_ms and limit.every_us > 0)
                 if not answer.done():
                     answer.set_result(wait_ms)
 

@@ -6,8 +6,8 @@ and loses what it does not understand, so `listen` is replaced whole.
 
 import asyncio
 import contextlib
-from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections import defaultdict, deque
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -17,6 +17,8 @@ from typing_extensions import override
 
 from duly.clock import Clock, SystemClock
 from duly.engine.middleware import Hooks, Outcome
+from duly.engine.storage.scripts import Returned
+from duly.engine.worker import settlements
 from duly.engine.worker.attempt import RunningAttempt, cancel_as
 from duly.engine.worker.contained import exits_contained
 from duly.engine.worker.events import WorkerEvents
@@ -349,31 +351,37 @@ class JobReceiver(Receiver):
         tasks = [running.task for running in late if running.task is not None]
         if tasks:
             await asyncio.wait(tasks, timeout=1.0)
+            await self._limiter.answered(seconds=1.0)
         # What ended on its own just now is settled; what ignored the cancellation ends with us.
-        await self._requeue(
-            [
-                Received(running.queue, running.delivery, running.message)
-                for running in late
-                if running.requeued or running in self._runner
-            ]
+        await self._give_back(
+            (running.queue, settlements.give_back(running))
+            for running in late
+            if running.requeued or running in self._runner
         )
 
     async def _requeue(self, tasks: list[Received]) -> None:
-        """Put tasks back unchanged; if the broker is unreachable, the lease expires instead."""
-        for queue in self.jobs.queues:
-            held = [
-                (task.delivery.stream_id, task.message.task_id if task.message else "")
-                for task in tasks
-                if task.queue == queue
-            ]
-            if held:
-                try:
-                    await self.jobs.store.requeue(queue, held)
-                except BrokerError as error:
-                    self._events.broker_failed(f"requeue {queue}", error)
-                else:
-                    self._holdings.release(queue, [stream_id for stream_id, _ in held])
-                    self._log.info("Tasks requeued", queue=queue, tasks=len(held))
+        """Put tasks back that have not begun, unchanged."""
+        await self._give_back(
+            (
+                task.queue,
+                Returned(task.delivery.stream_id, task.message.task_id if task.message else ""),
+            )
+            for task in tasks
+        )
+
+    async def _give_back(self, returned: Iterable[tuple[str, Returned]]) -> None:
+        """Let tasks wait again; if the broker is unreachable, the lease expires instead."""
+        of_queues: defaultdict[str, list[Returned]] = defaultdict(list)
+        for queue, task in returned:
+            of_queues[queue].append(task)
+        for queue, tasks in of_queues.items():
+            try:
+                await self.jobs.store.requeue(queue, tasks)
+            except BrokerError as error:
+                self._events.broker_failed(f"requeue {queue}", error)
+            else:
+                self._holdings.release(queue, [task.stream_id for task in tasks])
+                self._log.info("Tasks requeued", queue=queue, tasks=len(tasks))
 
     async def _write_rest(self, settling: list[asyncio.Task[None]]) -> None:
         """Write the outcomes that are left, for as long as that makes sense."""

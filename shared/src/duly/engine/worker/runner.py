@@ -206,6 +206,7 @@ class Runner:
 
     async def _work(self, running: RunningAttempt, spec: HandlerSpec) -> None:
         """Run one task to its end, whatever that is. Raises nothing."""
+        running.token = False  # This start spends it, whatever comes.
         token = ATTEMPT.set(running.context)
         self._hooks.began(running.context)
         alarm: asyncio.TimerHandle | None = None

@@ -15,7 +15,7 @@ from duly.engine.middleware.tracing import (
 )
 from duly.engine.storage.codec import MESSAGE_LIMIT_BYTES, Message, encode, encode_attempt
 from duly.engine.storage.decoding import entry_instant
-from duly.engine.storage.scripts import Settlement, Success, Successor
+from duly.engine.storage.scripts import Returned, Settlement, Success, Successor
 from duly.engine.worker.attempt import RunningAttempt, headers
 from duly.engine.worker.received import Received
 from duly.runtime.attemptlog import trace_id_of
@@ -43,6 +43,14 @@ def requeue(running: RunningAttempt) -> Settlement:
         in_ms=wait_ms,
         tries=running.delivery.tries,
         data=replacement.message if replacement else attempted(running),
+    )
+
+
+def give_back(running: RunningAttempt) -> Returned:
+    """Return how a task is given back that was launched here: a start has spent its token."""
+    changed = running.token != running.delivery.has_token
+    return Returned(
+        running.delivery.stream_id, running.message.task_id, running.tries if changed else ""
     )
 
 
@@ -76,7 +84,7 @@ def defer(running: RunningAttempt, *, in_ms: int) -> Settlement:
         kind=running.message.task_name,
         destination="scheduled",
         in_ms=in_ms,
-        tries=running.delivery.tries,
+        tries=running.tries,
     )
 
 
@@ -154,9 +162,11 @@ def unrun(
     trace_id: str = "",
 ) -> Settlement:
     """Return how to settle a task that ends without having run here, with the reason."""
-    quarantined = destination == "quarantined"
+    quarantined, delivery = destination == "quarantined", task.delivery
+    # It is to run again: the token that was kept for it is still there for its start.
+    keeps_token = destination == "retry" and delivery.has_token
     record = Attempt(
-        number=task.delivery.attempts + 1,
+        number=delivery.attempts + 1,
         outcome=outcome,
         at=from_unix_ms(now_ms),
         server=server,
@@ -164,11 +174,11 @@ def unrun(
         trace_id=trace_id,
     )
     return Settlement(
-        stream_id=task.delivery.stream_id,
+        stream_id=delivery.stream_id,
         id=task.task_id,
         kind=_NO_KIND if quarantined or task.message is None else task.message.task_name,
         destination=destination,
-        tries=task.delivery.tries,
+        tries=delivery.tries_with_token if keeps_token else delivery.tries,
         attempt=encode_attempt(record),
         lock=task.lock,
         outcomes=_COUNTED[outcome],

@@ -122,6 +122,7 @@ class UnknownKinds:
                     delivery.uncounted_failures,
                     deferrals=delivery.deferrals + 1,
                     since_ms=since_ms,
+                    has_token=delivery.has_token,
                 ),
                 attempt=self._record(delivery, now_ms) if first else b"",
             ),

@@ -45,6 +45,7 @@ from duly.engine.storage.scripts.servers import (
     signal_server,
 )
 from duly.engine.storage.scripts.tasks import (
+    Returned,
     add,
     complete,
     promote,
@@ -65,6 +66,7 @@ __all__ = [
     "LastClaim",
     "Limit",
     "NewTask",
+    "Returned",
     "Said",
     "Script",
     "Settlement",

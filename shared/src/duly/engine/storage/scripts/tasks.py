@@ -177,17 +177,22 @@ class _Requeue(NamedTuple):
     group: str
 
 
-class _Held(NamedTuple):
+class Returned(NamedTuple):
+    """A task that its server gives back without an outcome."""
+
     stream_id: bytes
     id: str
+    """"": not known."""
+    tries_text: str = ""
+    """What is kept beside it from now on, see `delivery.tries_text`; "": it stays as it is."""
 
 
-_REQUEUE = Script("requeue", ("stream", "index", "results"), _Requeue, rows={"task": _Held})
+_REQUEUE = Script("requeue", ("stream", "index", "results"), _Requeue, rows={"task": Returned})
 
 
-def requeue(keys: QueueKeys, held: Iterable[tuple[bytes, str]]) -> Call:
-    """Requeue (stream id, task id) pairs unchanged. Answers how many."""
-    return call(_REQUEUE, keys, _Requeue(GROUP), rows=held)
+def requeue(keys: QueueKeys, returned: Iterable[Returned]) -> Call:
+    """Let tasks wait again. Answers how many."""
+    return call(_REQUEUE, keys, _Requeue(GROUP), rows=returned)
 
 
 class _Promote(NamedTuple):
