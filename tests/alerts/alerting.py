@@ -20,6 +20,8 @@ from duly.testing.waiting import until, wait_until
 
 PROGRAMS = ("prometheus", "prometheus-alertmanager")
 SCRAPE = "500ms"
+KUBE_STATE = "kube-state-metrics"
+"""The job that has other labels than those of the release."""
 SECONDS = 600.0
 """The longest that an alert may take."""
 
@@ -141,8 +143,13 @@ def _prometheus_config(targets, alertmanager):
         "scrape_configs": [
             {
                 "job_name": job,
+                # What it says is about others: their labels stand, as the operator's chart has it.
+                "honor_labels": job == KUBE_STATE,
                 "static_configs": [
-                    {"targets": [f"127.0.0.1:{port}" for port in ports], "labels": labels}
+                    {
+                        "targets": [f"127.0.0.1:{port}" for port in ports],
+                        "labels": {} if job == KUBE_STATE else labels,
+                    }
                 ],
             }
             for job, ports in targets.items()

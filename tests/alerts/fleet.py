@@ -9,7 +9,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import kube_state
 import yaml
+from alerting import KUBE_STATE
 
 from duly import Client, Inspector
 from duly.testing.environment import inherited
@@ -82,6 +84,10 @@ class Fleet:
             Service("scheduler-orders", python),
         ]
         self.monitor = Service("monitor", ["-m", "duly_monitor"])
+        self.replicas = folder / "replicas"
+        self.kube_state = Service(KUBE_STATE, [])
+        port = str(self.kube_state.port)
+        self.kube_state.command = [str(HERE / "kube_state.py"), port, str(self.replicas)]
         self.workers = {
             name: Service(name, self._worker(name, queues)) for name, queues in WORKERS.items()
         }
@@ -94,6 +100,7 @@ class Fleet:
     @property
     def targets(self):
         return {
+            KUBE_STATE: [self.kube_state.port],
             "monitor": [self.monitor.port],
             "scheduler": [service.port for service in self.schedulers],
             "worker": [service.port for name, service in self.workers.items() if name not in LATER],
@@ -101,11 +108,18 @@ class Fleet:
 
     @property
     def services(self):
-        return [self.orders, self.monitor, *self.schedulers, *self.workers.values()]
+        return [
+            self.orders,
+            self.kube_state,
+            self.monitor,
+            *self.schedulers,
+            *self.workers.values(),
+        ]
 
     def configure(self):
         """Write what all services read."""
         self.entries.write_text("entries: {}\n")
+        self.scale(kube_state.LEAST)
         settings = {
             "redis": {"url": self.broker.url},
             "queues": QUEUES,
@@ -128,6 +142,12 @@ class Fleet:
         }
         (self.folder / "duly.yaml").write_text(yaml.safe_dump(settings))
 
+    def scale(self, replicas):
+        """Let the autoscaler have so many replicas; a reader sees one number or the other."""
+        new = self.replicas.with_suffix(".new")
+        new.write_text(str(replicas))
+        new.rename(self.replicas)
+
     def start(self, service):
         environment = inherited()
         path = f"{HERE}:{environment.get('PYTHONPATH', '')}"
@@ -146,7 +166,7 @@ class Fleet:
     async def begin(self):
         """Start all, the schedulers last: whatever is due has somebody who does it."""
         workers = [worker for name, worker in self.workers.items() if name not in LATER]
-        for service in (self.orders, self.monitor, *workers):
+        for service in (self.orders, self.kube_state, self.monitor, *workers):
             self.start(service)
         for worker in workers:
             await until(lambda worker=worker: ready(worker.port), timeout=180, what=worker.name)

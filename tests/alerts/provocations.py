@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import monotonic
 
+import kube_state
 import victim
 
 from duly import Job
@@ -39,10 +40,7 @@ class Provocation:
 
 
 PROVOCATIONS = []
-NOT_PROVOKED = {
-    "DulyScaledToMaximum": "Its series are those of kube-state-metrics, which there is only in a "
-    "cluster. promtool plays its scenario."
-}
+NOT_PROVOKED: dict[str, str] = {}
 """Alert → why it is not provoked."""
 
 
@@ -261,6 +259,14 @@ async def orders(fleet):
     await fleet.stop(fleet.orders)
     yield
     fleet.start(fleet.orders)
+
+
+@provokes("DulyScaledToMaximum", horizontalpodautoscaler=kube_state.AUTOSCALER)
+async def scaled(fleet):
+    """A stand-in for kube-state-metrics says that an autoscaler is at its maximum; then below."""
+    fleet.scale(kube_state.MOST)
+    yield
+    fleet.scale(kube_state.MOST - 1)
 
 
 @provokes("DulyTicksLate", alone=True)

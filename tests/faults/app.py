@@ -41,6 +41,10 @@ class Work(Job, kind="work", policy=Policy(backoff_base=timedelta(milliseconds=2
     """Takes memory until it gets none."""
 
 
+class Narrow(Work, kind="narrow", policy=Policy(max_running=1)):
+    """The same, of which one runs at once."""
+
+
 WINDOW = timedelta(minutes=10)
 HOARDED_BYTES = 64 * 2**20
 """So large that malloc gives each piece back to the kernel once it is free."""
@@ -185,6 +189,7 @@ class Worker(Middleware):
                 file = self.options.history.parent / f"{self.options.name}.port"
                 file.write_text(str(probes.port))
             server.handle(Work, self.work)
+            server.handle(Narrow, self.work)
             server.handle(Storm, self.storm)
             await server.run(stop)
         return 0

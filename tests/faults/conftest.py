@@ -35,7 +35,7 @@ def _app():
 
 
 APPLICATION = _app()
-Work = APPLICATION.Work
+Work, Narrow = APPLICATION.Work, APPLICATION.Narrow
 
 
 class Worker:
@@ -182,6 +182,7 @@ class Floor:
         held=False,
         blocking=False,
         hungry=False,
+        kind=Work,
         **options,
     ):
         """Enqueue tasks one by one, noting what was accepted; return their ids."""
@@ -189,7 +190,7 @@ class Floor:
         for _ in range(count):
             task_id = f"t{len(self.accepted):05}"
             self.accepted.append(task_id)
-            job = Work(
+            job = kind(
                 seconds=seconds, failures=failures, held=held, blocking=blocking, hungry=hungry
             )
             try:
@@ -200,6 +201,10 @@ class Floor:
                 self.history.add(What.ENQUEUED, task_id)
             ids.append(task_id)
         return ids
+
+    async def narrow(self, count=1, **options):
+        """The same of a kind of which one runs at once in a queue."""
+        return await self.enqueue(count, kind=Narrow, **options)
 
     def job(self, **fields):
         return Work(**fields)

@@ -192,6 +192,8 @@ def test_what_is_declared_is_used(scripts_by_name, declarations):
             for sort, fields in script.rows.items()
             for name in fields._fields
         }
+        if "ipairs(KEYS)" in code:  # looks at each key
+            needed -= set(script.key_names)
         if "unpack(ARGV, at" in code:  # hands over a row, or a part of one, whole
             needed -= row_fields
         unused = {name for name in needed if not re.search(rf"\b{name}\b", code)}
@@ -305,8 +307,8 @@ def test_functions_are_put_before_a_script_once_each(scripts_by_name, declaratio
 
 READS = {
     "EXISTS", "GET", "HEXISTS", "HGET", "HGETALL", "HLEN", "HMGET", "HSCAN", "HSTRLEN", "TIME",
-    "XINFO", "XLEN", "XPENDING", "XRANGE", "ZCARD", "ZCOUNT", "ZLEXCOUNT", "ZRANGE", "ZRANGEBYLEX",
-    "ZRANGEBYSCORE", "ZSCORE",
+    "TYPE", "XINFO", "XLEN", "XPENDING", "XRANGE", "ZCARD", "ZCOUNT", "ZLEXCOUNT", "ZRANGE",
+    "ZRANGEBYLEX", "ZRANGEBYSCORE", "ZSCORE",
 }  # fmt: skip
 
 

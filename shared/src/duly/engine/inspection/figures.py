@@ -1,19 +1,27 @@
 """The figures of all queues and of the broker, as the metrics have them: one call a queue."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice, starmap
 from typing import Any
 
 from duly.engine.inspection.brokers import Brokers
-from duly.engine.inspection.known_queues import KnownQueues
+from duly.engine.inspection.known_queues import (
+    KnownQueues,
+    UnreadableQueueError,
+    misfit,
+    misfits,
+)
 from duly.engine.storage import scripts
-from duly.engine.storage.decoding import text_map
+from duly.engine.storage.decoding import text_map, texts
 from duly.engine.storage.keys import QueueKeys
 from duly.engine.storage.reports import BrokerReport
 from duly.engine.storage.store import Store
 from duly.task import TaskState
 
 _MS = 1000
+_MOST = 1000
+"""Limited kinds and entries of a queue, whose own keys are looked at."""
 _SIZES = (
     TaskState.SCHEDULED,
     TaskState.RETRY,
@@ -54,9 +62,9 @@ class Figures:
     """All queues and nodes at one instant."""
 
     queues: Mapping[str, QueueFigures]
-    """Queue → figures, of those that can be read."""
-    unreadable: Sequence[str] = ()
-    """Queues that hold something which is not duly's."""
+    """Queue → figures, of those whose figures can be read."""
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    """Queue → which of its keys hold what is not duly's, and what to do; it may have figures."""
     nodes: Sequence[BrokerReport] = ()
     """The nodes of the broker that hold queues."""
 
@@ -64,24 +72,48 @@ class Figures:
 async def read_figures(store: Store) -> Figures:
     """Read everything: one call a queue and one a node, all under way at the same time.
 
+    One more call for a queue with limits of kinds or entries of the timetable, which have keys of
+    their own.
+
     Raises:
         BrokerError: The broker does not answer.
     """
-    known = KnownQueues(store)
+    known, odd = KnownQueues(store), dict[str, str]()
 
-    async def one(keys: QueueKeys) -> QueueFigures:
-        return figures_of(await store.run(scripts.queue_figures(keys)))
+    async def one(keys: QueueKeys) -> QueueFigures | None:
+        call = scripts.queue_figures(keys, at_ms=store.now_ms())
+        wrong, figures, limited, entries = await store.run(call)
+        of_each = _keys_of_each(keys, texts(limited), texts(entries))
+        found = [
+            *starmap(misfit, map(texts, wrong)),
+            *(await misfits(store, of_each) if of_each else ()),
+        ]
+        if found:
+            odd[keys.name] = str(UnreadableQueueError(keys.name, "; ".join(found)))
+        return figures_of(figures) if figures else None
 
     answers = await known.each(one)
+    odd |= {name: str(error) for name, error in answers.unreadable.items()}
     return Figures(
-        queues=dict(sorted(answers.read.items())),
-        unreadable=sorted(answers.unreadable),
+        queues={name: found for name, found in sorted(answers.read.items()) if found},
+        unreadable=dict(sorted(odd.items())),
         nodes=await Brokers(known).list(),
     )
 
 
+def _keys_of_each(
+    keys: QueueKeys, limited: Iterable[str], entries: Iterable[str]
+) -> dict[str, str]:
+    """Return key → its type, of the keys that each limited kind and each entry has."""
+    kinds = {field.rpartition(":")[0] for field in islice(limited, _MOST)}
+    return {
+        **{key: "zset" for kind in kinds for key in (keys.permits(kind), keys.parked(kind))},
+        **{keys.tick_history(entry): "stream" for entry in islice(entries, _MOST)},
+    }
+
+
 def figures_of(answer: Sequence[Any]) -> QueueFigures:
-    """Read the answer of queue_figures.lua."""
+    """Read the figures in the answer of queue_figures.lua."""
     *numbers, sizes, outcomes = answer
     length, delivered, unowned, oldest, paused, servers, concurrency, outbox, joins = numbers
     active = min(delivered, length)

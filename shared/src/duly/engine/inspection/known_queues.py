@@ -6,30 +6,12 @@ from typing import Generic, TypeVar
 
 from duly.engine.storage.concurrent import AT_ONCE, concurrently
 from duly.engine.storage.decoding import texts
-from duly.engine.storage.keys import QUEUES, QueueKeys, queue_keys
+from duly.engine.storage.keys import KEY_TYPES, QUEUES, QueueKeys, queue_keys
 from duly.engine.storage.store import Store
 from duly.errors import BrokerDownError, BrokerError, DulyError, NotFoundError
 from duly.job import is_name
 
 Answer = TypeVar("Answer")
-_HASHES = (
-    "awaited cancels claims commands entries history index joins limits locks records results "
-    "servers ticks totals tries"
-)
-_SETS = (
-    "aggregating archived completed delivered groups kinds leases members quarantined retry "
-    "scheduled"
-)
-_TYPES = {
-    **dict.fromkeys(_HASHES.split(), "hash"),
-    **dict.fromkeys(_SETS.split(), "zset"),
-    "outbox": "stream",
-    "pause_note": "string",
-    "paused": "string",
-    "pulse": "string",
-    "stream": "stream",
-}
-"""Name of a key → its type in the broker."""
 
 
 class UnreadableQueueError(BrokerError):
@@ -123,12 +105,28 @@ class KnownQueues:
 
     async def _misfits(self, keys: QueueKeys) -> str:
         """Say which of a queue's keys have the type of something else."""
-        types = await self.store.connection.many([("TYPE", getattr(keys, name)) for name in _TYPES])
-        return "; ".join(
-            f"key {getattr(keys, name)} is a {actual}, not a {expected}: rename or delete it"
-            for (name, expected), actual in zip(_TYPES.items(), texts(types), strict=True)
-            if actual not in {expected, "none"}
-        )
+        wanted = {getattr(keys, name): expected for name, expected in KEY_TYPES.items()}
+        return "; ".join(await misfits(self.store, wanted))
+
+
+async def misfits(store: Store, wanted: Mapping[str, str]) -> list[str]:
+    """Return of each key that has another type than it is to have what to do about it.
+
+    Args:
+        store: The broker.
+        wanted: Key → type. All keys are of one queue; a key that is missing fits.
+    """
+    types = await store.connection.many([("TYPE", key) for key in wanted])
+    return [
+        misfit(key, actual, expected)
+        for (key, expected), actual in zip(wanted.items(), texts(types), strict=True)
+        if actual not in {expected, "none"}
+    ]
+
+
+def misfit(key: str, actual: str, expected: str) -> str:
+    """Return what to do about a key that is of another type than expected."""
+    return f"key {key} is a {actual}, not a {expected}: rename or delete it"
 
 
 def check_name(noun: str, name: str) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Final
 
+import structlog
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -64,6 +65,8 @@ class QueueMetrics(Collector):
         self._limits, self._clock = limits, clock or SystemClock()
         self._figures: Figures | None = None
         self._read_at, self._took = 0.0, 0.0
+        self._told: Mapping[str, str] = {}
+        self._log = structlog.get_logger("duly.engine")
         registry.register(self)
 
     async def run_once(self, exporter: Exporter) -> None:
@@ -76,6 +79,17 @@ class QueueMetrics(Collector):
         self._figures = await exporter.read()
         self._read_at = self._clock.monotonic()
         self._took = self._read_at - began
+        if self._figures is not None:
+            self._tell(self._figures.unreadable)
+
+    def _tell(self, unreadable: Mapping[str, str]) -> None:
+        """Log once which queue has what is not duly's, and once that it has it no more."""
+        for queue, error in unreadable.items():
+            if self._told.get(queue) != error:
+                self._log.error("Queue unreadable", queue=queue, error=error)
+        for queue in self._told.keys() - unreadable.keys():
+            self._log.info("Queue readable again", queue=queue)
+        self._told = unreadable
 
     @override
     def collect(self) -> Iterator[Metric]:
@@ -98,13 +112,11 @@ class QueueMetrics(Collector):
     def _queues(self, figures: Figures) -> Iterator[Metric]:
         readable = GaugeMetricFamily(
             "duly_queue_readable",
-            "0 when a key of the queue holds what is not duly's; its other samples are left out",
+            "0 when a key of the queue holds what is not duly's; what cannot be read is left out",
             labels=_QUEUE,
         )
-        for queue in figures.queues:
-            readable.add_metric((queue,), 1)
-        for queue in figures.unreadable:
-            readable.add_metric((queue,), 0)
+        for queue in sorted(figures.queues.keys() | figures.unreadable.keys()):
+            readable.add_metric((queue,), int(queue not in figures.unreadable))
         limit = GaugeMetricFamily(
             "duly_queue_max_length",
             "Waiting and active tasks that the queue may hold, as configured",

@@ -1,7 +1,8 @@
 """Every key of the broker. All keys of a queue share its hash tag, so a script meets one slot."""
 
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Literal, NamedTuple, get_args
+from typing import Final, Literal, NamedTuple, get_args
 
 from duly.errors import ConfigError
 from duly.job import NAME_PATTERN, is_name
@@ -77,6 +78,18 @@ KeyName = Literal[
 ]
 """The keys that a queue has once, as `QueueKeys` and the scripts call them."""
 KEY_NAMES: tuple[KeyName, ...] = get_args(KeyName)
+_TYPES: Final = {
+    "hash": "awaited cancels claims commands entries history index joins limits locks records "
+    "results servers ticks totals tries",
+    "zset": "aggregating archived completed delivered groups kinds leases members quarantined "
+    "retry scheduled",
+    "stream": "outbox stream",
+    "string": "pause_note paused pulse",
+}
+KEY_TYPES: Final[Mapping[str, str]] = {
+    name: kind for kind, names in _TYPES.items() for name in names.split()
+}
+"""Name of a key that a queue has once → its type in the broker, as `TYPE` has it."""
 
 
 class QueueKeys:

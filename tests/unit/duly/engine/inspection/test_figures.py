@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from duly.engine.inspection.figures import QueueFigures, read_figures
-from duly.engine.storage.keys import GROUP, queue_keys
+from duly.engine.storage.keys import GROUP, KEY_NAMES, KEY_TYPES, queue_keys
 from duly.engine.storage.store import Store
 from duly.job import Job, Policy
 from duly.task import TaskState
@@ -80,7 +80,49 @@ async def test_a_queue_that_cannot_be_read_hides_no_other(store):
     figures = await read_figures(store)
 
     assert [*figures.queues] == ["default"]
-    assert figures.unreadable == ["odd"]
+    key = queue_keys("odd").outbox
+    assert figures.unreadable == {
+        "odd": f"queue odd cannot be read: key {key} is a string, not a stream: rename or delete it"
+    }
+
+
+@pytest.mark.parametrize("name", KEY_NAMES)
+async def test_a_foreign_type_under_any_key_is_told(store, name):
+    await store.register("odd")
+    key = getattr(queue_keys("odd"), name)
+    await store.connection.command("DEL", key)
+    await store.connection.command("RPUSH", key, "not ours")
+
+    found = (await read_figures(store)).unreadable["odd"]
+
+    assert f"key {key} is a list, not a {KEY_TYPES[name]}: rename or delete it" in found
+
+
+async def test_keys_of_one_kind_one_entry_and_one_hour_are_looked_at_too(store):
+    keys, now_ms = await store.register("odd"), store.now_ms()
+    command = store.connection.command
+    await command("HSET", keys.limits, "a:running", 1)
+    await command("HSET", keys.entries, "nightly", "{}")
+    wrong = [
+        *(keys.permits("a"), keys.parked("a"), keys.tick_history("nightly")),
+        *(keys.hour(now_ms), keys.day(now_ms)),
+    ]
+    for key in wrong:
+        await command("SET", key, "not ours")
+
+    found = (await read_figures(store)).unreadable["odd"]
+
+    assert [key for key in wrong if f"key {key} is a string" not in found] == []
+
+
+async def test_what_a_foreign_key_does_not_touch_is_still_told(client, store):
+    await client.enqueue(Note())
+    await store.connection.command("SET", queue_keys("default").hour(store.now_ms()), "not ours")
+
+    figures = await read_figures(store)
+
+    assert figures.unreadable.keys() == {"default"}
+    assert figures.queues["default"].tasks[TaskState.WAITING] == 1
 
 
 @pytest.mark.parametrize("broker", ["valkey", "redis"])

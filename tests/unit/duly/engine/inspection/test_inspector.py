@@ -5,11 +5,11 @@ from datetime import timedelta
 
 import pytest
 
-from duly.engine.inspection import budget, known_queues
+from duly.engine.inspection import budget
 from duly.engine.inspection.inspector import Inspector
 from duly.engine.inspection.known_queues import UnreadableQueueError
 from duly.engine.inspection.search import Query
-from duly.engine.storage.keys import QueueKeys, queue_keys
+from duly.engine.storage.keys import KEY_TYPES, QueueKeys, queue_keys
 from duly.errors import BrokerError, NotFoundError
 from duly.job import Job, Policy
 from duly.task import TaskState
@@ -151,7 +151,7 @@ READ = (
 
 
 def test_the_type_of_every_key_is_known():
-    assert set(known_queues._TYPES) == set(QueueKeys.__slots__) - {"name", "prefix", "control"}
+    assert set(KEY_TYPES) == set(QueueKeys.__slots__) - {"name", "prefix", "control"}
 
 
 @pytest.mark.parametrize("name", READ.split())

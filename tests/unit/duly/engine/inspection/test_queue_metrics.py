@@ -1,9 +1,11 @@
 """What a scheduler exports of the queues: what it read last, as long as that is true."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
+from structlog.testing import capture_logs
 
 from duly.engine.inspection.exporter import LEASE
 from duly.engine.inspection.figures import Figures, QueueFigures
@@ -54,7 +56,7 @@ FIGURES = Figures(
         ),
         "low": QueueFigures(tasks={}, paused_seconds=60.0),
     },
-    unreadable=["odd"],
+    unreadable={"odd": "key x is a string"},
     nodes=[NODE],
 )
 
@@ -112,6 +114,21 @@ async def test_of_a_queue_that_cannot_be_read_only_that_is_told(metrics, registr
     assert 'duly_queue_readable{queue="odd"} 0.0' in text
     assert 'duly_queue_readable{queue="low"} 1.0' in text
     assert 'duly_queue_paused{queue="odd"}' not in text
+
+
+async def test_a_queue_that_cannot_be_read_is_logged_once_and_its_end_too(metrics):
+    whole = replace(FIGURES, unreadable={})
+    with capture_logs() as lines:
+        for figures in (FIGURES, None, FIGURES, whole, whole, FIGURES):
+            await metrics.run_once(Exporter(figures))
+
+    odd = {"queue": "odd", "error": "key x is a string", "log_level": "error"}
+    again = {"event": "Queue readable again", "queue": "odd", "log_level": "info"}
+    assert lines == [
+        {"event": "Queue unreadable", **odd},
+        again,
+        {"event": "Queue unreadable", **odd},
+    ]
 
 
 async def test_nothing_is_told_while_another_scheduler_exports(metrics, registry):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from duly.engine.storage.keys import GROUP, QueueKeys
+from duly.engine.storage.keys import GROUP, KEY_NAMES, KEY_TYPES, QueueKeys
 from duly.engine.storage.scripts.call import Call, call, minute_of_hour
 from duly.engine.storage.scripts.declaration import Script
 
@@ -15,17 +15,35 @@ class _QueueFigures(NamedTuple):
     group: str
 
 
+class _Typed(NamedTuple):
+    type: str
+
+
 _QUEUE_FIGURES = Script(
     "queue_figures",
-    ("stream", "scheduled", "retry", "archived", "completed", "quarantined", "aggregating",
-     "totals", "paused", "leases", "servers", "outbox", "joins"),
+    KEY_NAMES,
     _QueueFigures,
-)  # fmt: skip
+    own_keys=("hour", "day"),
+    rows={"typed": _Typed},
+)
+_TYPES = tuple(_Typed(KEY_TYPES[name]) for name in KEY_NAMES) + (_Typed("hash"),) * 2
 
 
-def queue_figures(keys: QueueKeys, *, now_ms: int = 0) -> Call:
-    """Report a queue's figures. Changes nothing; answers what queue_figures.lua says."""
-    return call(_QUEUE_FIGURES, keys, _QueueFigures(now_ms, GROUP))
+def queue_figures(keys: QueueKeys, *, at_ms: int, now_ms: int = 0) -> Call:
+    """Report a queue's figures. Changes nothing; answers what queue_figures.lua says.
+
+    Args:
+        keys: Of the queue.
+        at_ms: About now: of its hour and its day the counts are looked at.
+        now_ms: The time, for tests; 0: the broker's.
+    """
+    return call(
+        _QUEUE_FIGURES,
+        keys,
+        _QueueFigures(now_ms, GROUP),
+        own_keys=(keys.hour(at_ms), keys.day(at_ms)),
+        rows=_TYPES,
+    )
 
 
 class _Survey(NamedTuple):
