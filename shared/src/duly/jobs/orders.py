@@ -14,6 +14,8 @@ _POLICY = Policy(
     backoff_cap=timedelta(seconds=1),
     timeout=timedelta(minutes=5),
 )
+# In a rollout tasks go from services of one release to workers of the next one, and back.
+_TOLERANT = ConfigDict(extra="ignore")
 
 
 def _is_none(value: object) -> bool:
@@ -27,6 +29,8 @@ class CheckPendingOrders(Job, kind="check_pending_orders", policy=_POLICY):
     Three attempts fit into the five seconds of its schedule; the next tick looks again anyway.
     """
 
+    model_config = _TOLERANT
+
 
 class CheckOrdersShard(
     Job,
@@ -38,8 +42,7 @@ class CheckOrdersShard(
     Its totals are kept until the summary has been written.
     """
 
-    # In a rollout parts go from workers of one release to workers of the next one, and back.
-    model_config = ConfigDict(extra="ignore")
+    model_config = _TOLERANT
 
     run_id: str
     """The task that divided the orders."""
@@ -55,7 +58,7 @@ class CheckOrdersShard(
 class SumUpPendingOrders(Job, kind="sum_up_pending_orders", policy=_POLICY):
     """Log the summary of a check, once all its shards have been logged."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = _TOLERANT
 
     run_id: str
     shards: int
