@@ -6,6 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from duly.runtime import otlp
 from duly.testing.waiting import wait_until
 
 SECONDS = 60.0
@@ -33,11 +34,42 @@ class SpanFound:
         self.attributes, self.status = plain(span.attributes), span.status
         self.events = [(event.name, plain(event.attributes)) for event in span.events]
         self.links = {(link.trace_id.hex(), link.span_id.hex()) for link in span.links}
+        self.linked = {
+            (link.span_id.hex(), *plain(link.attributes).values()) for link in span.links
+        }
         self.state, self.flags = span.trace_state, span.flags
 
     @property
     def place(self):
         return self.trace_id, self.id
+
+
+def found_in(request):
+    """Return the spans of an `ExportTraceServiceRequest`."""
+    found = []
+    for resource in ExportTraceServiceRequest.FromString(request).resource_spans:
+        about = plain(resource.resource.attributes)
+        for scope in resource.scope_spans:
+            found += [SpanFound(span, scope.scope.name, about) for span in scope.spans]
+    return found
+
+
+class Kept(list):
+    """A sink for spans, which has them as they are."""
+
+    add = list.append
+
+
+class Received(list):
+    """A sink for spans, which has them as a collector gets them."""
+
+    def add(self, span):
+        self.add_encoded(span.scope, otlp.field_of(span), 1)
+
+    def add_encoded(self, scope, spans, count):
+        found = found_in(otlp.request(b"", [(scope, spans)], ""))
+        assert len(found) == count
+        self += found
 
 
 class Collector:
@@ -88,10 +120,7 @@ class Collector:
         """Return all spans so far, in the order of their beginning."""
         found = []
         for body in list(self.bodies):
-            for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-                about = plain(resource.resource.attributes)
-                for scope in resource.scope_spans:
-                    found += [SpanFound(span, scope.scope.name, about) for span in scope.spans]
+            found += found_in(body)
         return sorted(found, key=lambda span: span.start_ns)
 
     def wait_for(self, enough, what):

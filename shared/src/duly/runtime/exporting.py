@@ -20,6 +20,7 @@ from duly.runtime.tracing_settings import PROVIDER_VARIABLE, TracingSettings, is
 
 if TYPE_CHECKING:
     from duly.runtime.spanexport import SpanExport
+    from duly.runtime.tracer import Provider
 
 DEFAULT_RATIO: Final = 0.1
 _PATH: Final = "/v1/traces"
@@ -58,11 +59,12 @@ async def exporting(
         log.warning("Spans go to the tracer provider of the application, not to tracing.endpoint")
         yield
     else:
-        export = _opened(settings, registry, url, service, variables)
+        export, provider = _opened(settings, registry, url, service, variables)
         log.info("Traces on", endpoint=url, sample_ratio=ratio(settings, variables))
         try:
             yield
         finally:
+            provider.flush()
             await asyncio.to_thread(export.close)
 
 
@@ -72,7 +74,7 @@ def _opened(
     url: str,
     service: str,
     variables: Mapping[str, str],
-) -> "SpanExport":
+) -> "tuple[SpanExport, Provider]":
     from opentelemetry import trace
 
     from duly.runtime import otlp
@@ -95,8 +97,9 @@ def _opened(
         size=settings.queue_size,
     )
     registry.register(SpanMetrics(export))
-    trace.set_tracer_provider(Provider(export.add, ratio(settings, variables)))
-    return export
+    provider = Provider(export, ratio(settings, variables))
+    trace.set_tracer_provider(provider)
+    return export, provider
 
 
 def has_provider(variables: Mapping[str, str]) -> bool:

@@ -3,9 +3,8 @@
 The numbers are those of the fields of `opentelemetry/proto/trace/v1/trace.proto`, which is stable.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from itertools import groupby
 from struct import Struct
 from typing import Any, Final
 
@@ -13,37 +12,58 @@ from opentelemetry.trace import SpanContext, StatusCode
 
 from duly.runtime.tracer import KeptSpan
 
-_TIMES: Final = Struct("<BQBQ").pack
+START: Final = 7 << 3 | 1
+END: Final = 8 << 3 | 1
+TIMES: Final = Struct("<BQBQ").pack
+"""Writes when a span began and ended: `TIMES(START, ns, END, ns)`."""
 _TIME: Final = Struct("<BQ").pack
 _DOUBLE: Final = Struct("<Bd").pack
 _FLAGS: Final = Struct("<I").pack
 _CODES: Final = {StatusCode.OK: 1, StatusCode.ERROR: 2}
-_START, _END = 7 << 3 | 1, 8 << 3 | 1
 _ATTRIBUTES, _EVENTS, _LINKS, _STATUS = 9, 11, 13, 15
 _SPAN_FLAGS: Final = b"\x85\x01"
 _LINK_FLAGS: Final = b"\x35"
 _MASK: Final = (1 << 64) - 1
 _SMALL: Final = 0x80
+_SHORT: Final = _SMALL - 4
 
 
-def request(resource: bytes, spans: Sequence[KeptSpan], version: str) -> bytes:
+def request(resource: bytes, spans: Iterable[tuple[str, bytes]], version: str) -> bytes:
     """Return an `ExportTraceServiceRequest`.
 
     Args:
         resource: Who they are of, as `resource` gives it.
-        spans: That have ended.
+        spans: Scope and spans of it that have ended, as `field_of` writes them.
         version: Of the scopes.
     """
-    scopes: list[bytes] = []
-    for name, group in groupby(sorted(spans, key=_scope), key=_scope):
-        own = b"".join([_field(2, encoded(span)) for span in group])
-        scopes.append(_field(2, _field(1, _scope_of(name, version)) + own))
-    return _field(1, _field(1, resource) + b"".join(scopes))
+    scopes: dict[str, list[bytes]] = {}
+    for scope, written in spans:
+        scopes.setdefault(scope, []).append(written)
+    about = _field(1, resource)
+    parts, size = [about], len(about)
+    for scope, fields in scopes.items():
+        named = _field(1, _scope_of(scope, version))
+        own = len(named) + sum(map(len, fields))
+        before = _before(2, own)
+        parts += (before, named, *fields)
+        size += len(before) + own
+    # Joined once: to copy so many bytes for each level would take as long as to send them.
+    return b"".join((_before(1, size), *parts))
 
 
 def resource(attributes: Mapping[str, Any]) -> bytes:
     """Return a `Resource`."""
     return _attributes(1, attributes)
+
+
+def attribute(key: str, value: Any) -> bytes:  # noqa: ANN401 - what `tracer.bounded` lets through
+    """Return an attribute, as `encoded` writes it."""
+    return _attributes(_ATTRIBUTES, {key: value})
+
+
+def field_of(span: KeptSpan) -> bytes:
+    """Return a span as what a `ScopeSpans` is made of: with its number and length before it."""
+    return _field(2, encoded(span))
 
 
 def encoded(span: KeptSpan) -> bytes:
@@ -62,7 +82,7 @@ def encoded(span: KeptSpan) -> bytes:
     parts += (
         _name(span.name),
         bytes((6 << 3, span.kind.value + 1)),
-        _TIMES(_START, span.start_ns, _END, span.end_ns),
+        TIMES(START, span.start_ns, END, span.end_ns),
         _attributes(_ATTRIBUTES, span.attributes),
     )
     for name, at_ns, attributes in span.events:
@@ -94,9 +114,22 @@ def _link(context: SpanContext, attributes: Mapping[str, Any]) -> bytes:
 
 
 def _attributes(number: int, attributes: Mapping[str, Any]) -> bytes:
-    return b"".join(
-        [_field(number, _key(key) + _field(2, _value(value))) for key, value in attributes.items()]
-    )
+    parts: list[bytes] = []
+    for key, value in attributes.items():
+        name = _key(key)
+        if type(value) is str:
+            data = value.encode("utf-8", "replace")
+            size = len(data)
+            if len(name) + size < _SHORT:  # most are: each length fits in a byte
+                parts += (
+                    bytes((number << 3 | 2, len(name) + size + 4)),
+                    name,
+                    bytes((0x12, size + 2, 0x0A, size)),
+                    data,
+                )
+                continue
+        parts.append(_field(number, name + _field(2, _value(value))))
+    return b"".join(parts)
 
 
 def _value(value: Any) -> bytes:  # noqa: ANN401 - what `tracer.bounded` lets through
@@ -105,14 +138,10 @@ def _value(value: Any) -> bytes:  # noqa: ANN401 - what `tracer.bounded` lets th
     if isinstance(value, bool):
         return b"\x10\x01" if value else b"\x10\x00"
     if isinstance(value, int):
-        return b"\x18" + _varint(value & _MASK)
+        return b"\x18" + varint(value & _MASK)
     if isinstance(value, float):
         return _DOUBLE(4 << 3 | 1, value)
     return _field(5, b"".join([_field(1, _value(item)) for item in value]))
-
-
-def _scope(span: KeptSpan) -> str:
-    return span.scope
 
 
 @lru_cache(256)
@@ -138,10 +167,16 @@ def _field(number: int, data: bytes) -> bytes:
     size = len(data)
     if size < _SMALL and number < 16:  # noqa: PLR2004 - four bits
         return bytes((number << 3 | 2, size)) + data
-    return _varint(number << 3 | 2) + _varint(size) + data
+    return _before(number, size) + data
 
 
-def _varint(number: int) -> bytes:
+def _before(number: int, size: int) -> bytes:
+    """Return what stands before so many bytes of a field."""
+    return varint(number << 3 | 2) + varint(size)
+
+
+def varint(number: int) -> bytes:
+    """Return a number, at least 0, in as many bytes as it needs."""
     found = bytearray()
     while number >= _SMALL:
         found.append(number & 0x7F | _SMALL)

@@ -1,5 +1,8 @@
 """Exports spans from a thread of its own: whoever ends a span neither waits nor fails for that.
 
+Spans are written as bytes when they end. So what waits is small, is no work for Python's collector
+of garbage, and leaves the thread little to do but to send it: while it works, handlers do not.
+
 A bounded queue lies between. What finds it full is dropped, counted, and logged once until the
 collector takes spans again.
 """
@@ -7,8 +10,10 @@ collector takes spans again.
 import threading
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
-from typing import Final
+from queue import Empty, SimpleQueue
+from typing import Final, NamedTuple
 
 import structlog
 from prometheus_client.core import CounterMetricFamily
@@ -20,8 +25,10 @@ from duly.runtime import otlp
 from duly.runtime.collector import Collector, CollectorError
 from duly.runtime.tracer import KeptSpan
 
-BATCH: Final = 512
-"""Spans in one request."""
+BATCH: Final = 2048
+"""Spans in one request, and a few more."""
+LARGEST: Final = 1_000_000
+"""Bytes of a request after which no more spans go into it; many proxies take a MiB."""
 EVERY: Final = timedelta(seconds=1)
 """How long a span waits at most for others of its batch."""
 FLUSH: Final = timedelta(seconds=3)
@@ -30,8 +37,16 @@ LONGEST_PAUSE: Final = timedelta(seconds=30)
 """Between two requests to a collector that fails; the first pause is a second."""
 
 
+class _Written(NamedTuple):
+    """Spans of a scope, as OTLP has them."""
+
+    scope: str
+    data: bytes
+    number: int
+
+
 class SpanExport:
-    """Sends spans to a collector. `add` may be called from any thread.
+    """Sends spans to a collector. They may be added from any thread.
 
     Args:
         collector: Takes them.
@@ -52,8 +67,14 @@ class SpanExport:
     ) -> None:
         self._collector, self._resource, self._version = collector, resource, version
         self._size, self._every = size, every.total_seconds()
-        self._waiting: deque[KeptSpan] = deque()
-        self._wake, self._closing, self._idle = threading.Event(), False, True
+        self._enough = max(1, min(BATCH, size // 4))
+        self._waiting: deque[_Written] = deque()
+        self._batch: list[_Written] = []
+        # Whoever ends a span may be the collector of garbage, in the midst of whatever this thread
+        # does: hence a lock that the same thread can take twice, and a queue to wake the other.
+        self._lock, self._woken = threading.RLock(), SimpleQueue[None]()
+        self._count = 0
+        self._closing, self._idle = False, True
         self._ends = float("inf")
         self._monotonic = SystemClock().monotonic
         self._failing = False
@@ -65,33 +86,52 @@ class SpanExport:
 
     def add(self, span: KeptSpan) -> None:
         """Take a span that has ended, or drop it. Never waits, never raises."""
-        waiting = self._waiting
-        if len(waiting) >= self._size or self._closing:
-            self.dropped += 1
-            return
-        waiting.append(span)
-        if self._idle or len(waiting) == BATCH:
+        try:
+            data = otlp.field_of(span)
+        except Exception as error:  # noqa: BLE001 - spans hold what anybody's code has put there
+            self._lose(1)
+            self._failed(f"spans cannot be encoded: {type(error).__name__}")
+        else:
+            self.add_encoded(span.scope, data, 1)
+
+    def add_encoded(self, scope: str, spans: bytes, count: int) -> None:
+        """Take several spans, as `otlp.field_of` writes them, or drop them."""
+        written = _Written(scope, spans, count)
+        with self._lock:
+            before = self._count
+            if before >= self._size or self._closing:
+                self.dropped += count
+                return
+            self._waiting.append(written)
+            self._count = before + count
+        if self._idle or before < self._enough <= before + count:
             self._idle = False
-            self._wake.set()
+            self._woken.put(None)
 
     def close(self, within: timedelta = FLUSH) -> None:
         """Send what is left, for so long at most; what the collector does not take is dropped."""
         self._ends, self._closing = self._monotonic() + within.total_seconds(), True
-        self._wake.set()
+        self._woken.put(None)
         self._thread.join(within.total_seconds())
-        left, self._waiting = self._waiting, deque()  # the thread may still hold the old one
-        self.dropped += len(left)
+        with self._lock:
+            left, self._count = self._count, 0
+            self._waiting.clear()
+        self._lose(left)
         self._tell()
+
+    def _lose(self, count: int) -> None:
+        with self._lock:
+            self.dropped += count
 
     def _run(self) -> None:
         pause = 0.0
-        while not (self._closing and not self._waiting):
+        while not (self._closing and not self._count):
             self._rest(pause)
             try:
                 self._export()
             except CollectorError as error:
                 pause = min(max(1.0, pause * 2), LONGEST_PAUSE.total_seconds())
-                self._failed(error)
+                self._failed(str(error))
             else:
                 pause = 0.0
             self._tell()
@@ -101,51 +141,54 @@ class SpanExport:
 
     def _rest(self, pause: float) -> None:
         """Wait for spans to send, and after a failure for so many seconds."""
-        if not self._waiting and not self._closing:
+        if not self._count and not self._closing:
             self._idle = True
-            if not self._waiting:
-                self._wake.wait()
-        self._wake.clear()
+            if not self._count:
+                self._woken.get()
         ends = self._monotonic() + (pause or self._every)
         while not self._closing and (left := ends - self._monotonic()) > 0:
-            if not pause and len(self._waiting) >= BATCH:
+            if not pause and self._count >= self._enough:
                 break
-            self._wake.wait(left)
-            self._wake.clear()
+            with suppress(Empty):
+                self._woken.get(timeout=left)
 
     def _export(self) -> None:
-        """Send what waits. A batch that fails stays at the front, unless it always would."""
-        waiting = self._waiting
-        while waiting:
-            batch = [waiting[place] for place in range(min(BATCH, len(waiting)))]
+        """Send what waits. A batch that fails is the next one again, unless it always would."""
+        while self._count:
+            batch = self._batch = self._batch or self._next()
+            count = sum(written.number for written in batch)
+            spans = [(written.scope, written.data) for written in batch]
             try:
-                self._collector.send(self._encoded(batch))
+                self._collector.send(otlp.request(self._resource, spans, self._version))
             except CollectorError as error:
                 if error.again:
                     raise
-                self._failed(error)
-                self.dropped += len(batch)
+                self._failed(str(error))
+                self._lose(count)
             else:
-                self.exported += len(batch)
+                self.exported += count
                 if self._failing:
                     self._failing = self._told = False
                     self._log.info("Collector of traces reachable again", dropped=self.dropped)
-            for _ in batch:
-                waiting.popleft()
+            self._batch = []
+            with self._lock:
+                self._count = max(0, self._count - count)  # none are left after a `close`
             if self._closing and self._monotonic() > self._ends:
                 return
 
-    def _encoded(self, batch: list[KeptSpan]) -> bytes:
-        try:
-            return otlp.request(self._resource, batch, self._version)
-        except Exception as error:  # noqa: BLE001 - spans hold what anybody's code has put there
-            name = type(error).__name__
-            raise CollectorError(f"spans cannot be encoded: {name}", again=False) from None
+    def _next(self) -> list[_Written]:
+        """Take the spans of a request out of the queue; they count as waiting until it is sent."""
+        batch: list[_Written] = []
+        count = size = 0
+        while self._waiting and count < BATCH and size < LARGEST:
+            batch.append(written := self._waiting.popleft())
+            count, size = count + written.number, size + len(written.data)
+        return batch
 
-    def _failed(self, error: CollectorError) -> None:
+    def _failed(self, reason: str) -> None:
         if not self._failing:
             self._failing = True
-            self._log.warning("Collector of traces failed, spans wait", error=str(error))
+            self._log.warning("Collector of traces failed, spans wait", error=reason)
 
     def _tell(self) -> None:
         """Log that spans were dropped: once until the collector takes spans again."""

@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -28,10 +28,16 @@ _SAMPLED: Final = trace.TraceFlags(trace.TraceFlags.SAMPLED)
 _DROPPED: Final = trace.TraceFlags(trace.TraceFlags.DEFAULT)
 _PLAIN: Final = (str, bool, int, float)
 """Types of values that are kept; sequences of them, too."""
-KEPT: Final = Context({"duly-kept": True})
-"""Where a span begins a trace that is kept, whatever its id."""
-Sink = Callable[["KeptSpan"], None]
-"""Takes each span that has ended. It must neither wait nor raise."""
+
+
+class Sink(Protocol):
+    """Takes spans that have ended, in any thread. It neither waits nor raises."""
+
+    def add(self, span: "KeptSpan") -> None:
+        """Take one."""
+
+    def add_encoded(self, scope: str, spans: bytes, count: int) -> None:
+        """Take several of a scope, as `otlp.field_of` writes them, one after the other."""
 
 
 class KeptSpan(trace.Span):
@@ -122,7 +128,7 @@ class KeptSpan(trace.Span):
     def end(self, end_time: int | None = None) -> None:
         if not self.end_ns:
             self.end_ns = time.time_ns() if end_time is None else end_time
-            self._sink(self)
+            self._sink.add(self)
 
 
 class Tracer(trace.Tracer):
@@ -161,7 +167,7 @@ class Tracer(trace.Tracer):
             kept = bool(parent.trace_flags & trace.TraceFlags.SAMPLED)
         else:
             trace_id, parent_id = random.getrandbits(128) or 1, 0
-            kept = context is KEPT or self.keeps(trace_id)
+            kept = self.keeps(trace_id)
         flags = _SAMPLED if kept else _DROPPED
         own = trace.SpanContext(trace_id, random.getrandbits(64) or 1, False, flags, state)  # noqa: FBT003
         if not kept:
@@ -211,7 +217,14 @@ class Provider(trace.TracerProvider):
     """Gives tracers whose spans go to one sink; see `Tracer`."""
 
     def __init__(self, sink: Sink, ratio: float) -> None:
-        self._sink, self.ratio = sink, ratio
+        self.sink, self.ratio = sink, ratio
+        self.before_close: list[Callable[[], None]] = []
+        """Called before the sink is closed: each gives away the spans that it holds back."""
+
+    def flush(self) -> None:
+        """Have the sink given whatever is held back."""
+        for give in self.before_close:
+            give()
 
     @override
     def get_tracer(
@@ -222,7 +235,7 @@ class Provider(trace.TracerProvider):
         attributes: types.Attributes = None,
     ) -> Tracer:
         del instrumenting_library_version, schema_url, attributes
-        return Tracer(self._sink, self.ratio, instrumenting_module_name[:LONGEST_TEXT])
+        return Tracer(self.sink, self.ratio, instrumenting_module_name[:LONGEST_TEXT])
 
 
 @contextmanager

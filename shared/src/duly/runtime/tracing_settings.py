@@ -37,7 +37,7 @@ class TracingSettings(Section):
         timedelta(seconds=5), description="maximum duration of one request to the collector"
     )
     queue_size: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
-        8192, description="spans that may wait for the collector; more are dropped, and counted"
+        32_768, description="spans that may wait for the collector; more are dropped, and counted"
     )
 
     @field_validator("endpoint")

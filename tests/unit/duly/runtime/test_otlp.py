@@ -1,8 +1,10 @@
 import time
 
+from hypothesis import given
+from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.trace import Link, SpanContext, SpanKind, StatusCode, TraceFlags, TraceState
-from tests.otlp import SpanFound, plain
+from tests.otlp import Kept, SpanFound, plain
 
 from duly.runtime import otlp
 from duly.runtime.tracer import Provider
@@ -24,13 +26,14 @@ VALUES = {
 
 
 def decoded(*spans):
-    body = otlp.request(otlp.resource({"service.name": "s"}), spans, "1.2")
+    fields = [(span.scope, otlp.field_of(span)) for span in spans]
+    body = otlp.request(otlp.resource({"service.name": "s"}), fields, "1.2")
     return ExportTraceServiceRequest.FromString(body)
 
 
 def test_opentelemetrys_own_classes_read_what_is_written():
-    ended = []
-    tracer = Provider(ended.append, 1.0).get_tracer("duly.engine")
+    ended = Kept()
+    tracer = Provider(ended, 1.0).get_tracer("duly.engine")
     with tracer.start_as_current_span("outer", kind=SpanKind.PRODUCER) as outer:
         inner = tracer.start_span(
             "inner",
@@ -41,7 +44,7 @@ def test_opentelemetrys_own_classes_read_what_is_written():
         inner.add_event("seen", {"n": 1}, time.time_ns())
         inner.set_status(StatusCode.ERROR, "ValueError")
         inner.end()
-    Provider(ended.append, 1.0).get_tracer("shop").start_span("x").end()
+    Provider(ended, 1.0).get_tracer("shop").start_span("x").end()
 
     (resource,) = decoded(*ended).resource_spans
     scopes = {scope.scope.name: scope for scope in resource.scope_spans}
@@ -63,11 +66,31 @@ def test_opentelemetrys_own_classes_read_what_is_written():
 
 
 def test_nothing_is_unknown_to_their_schema():
-    ended = []
-    Provider(ended.append, 1.0).get_tracer("shop").start_span("x", attributes=VALUES).end()
+    ended = Kept()
+    Provider(ended, 1.0).get_tracer("shop").start_span("x", attributes=VALUES).end()
 
     request = decoded(*ended)
 
     body = request.SerializeToString()
     request.DiscardUnknownFields()
     assert request.SerializeToString() == body
+
+
+@given(
+    st.dictionaries(
+        st.text(max_size=300),
+        st.text(max_size=300)
+        | st.booleans()
+        | st.integers(-(2**63), 2**63 - 1)
+        | st.floats(allow_nan=False)
+        | st.lists(st.text(max_size=9)),
+        max_size=9,
+    )
+)
+def test_all_attributes_are_read_as_they_were_written(attributes):
+    ended = Kept()
+    Provider(ended, 1.0).get_tracer("shop").start_span("x", attributes=attributes).end()
+
+    ((scope,),) = (each.scope_spans for each in decoded(*ended).resource_spans)
+
+    assert plain(scope.spans[0].attributes) == attributes

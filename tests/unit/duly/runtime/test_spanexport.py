@@ -28,7 +28,7 @@ def exporting():
             every=every,
         )
         opened.append(export)
-        return export, Provider(export.add, 1.0).get_tracer("duly.engine")
+        return export, Provider(export, 1.0).get_tracer("duly.engine")
 
     yield start
     for export in opened:
@@ -75,7 +75,7 @@ def test_a_slow_collector_costs_spans_and_nothing_else(exporting, collector, cap
 
     spans(tracer, 1000)  # Returns: nobody waits for the collector.
 
-    assert len(export._waiting) == 100
+    assert export._count == 100
     assert export.dropped == 900
     collector.hold.set()
     wait_until(lambda: export.exported == 100, timeout=SECONDS, what="the others are exported")

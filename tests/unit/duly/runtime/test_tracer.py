@@ -2,6 +2,7 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
 from opentelemetry.trace import Link, SpanContext, StatusCode, TraceFlags
+from tests.otlp import Kept
 
 from duly.runtime.tracer import (
     LONGEST_TEXT,
@@ -18,12 +19,12 @@ PARENT = SpanContext(7, 8, True, TraceFlags(1))
 
 @pytest.fixture
 def ended():
-    return []
+    return Kept()
 
 
 @pytest.fixture
 def tracer(ended):
-    return Provider(ended.append, 1.0).get_tracer("shop")
+    return Provider(ended, 1.0).get_tracer("shop")
 
 
 def test_a_span_is_given_away_once_when_it_ends(tracer, ended):
@@ -53,7 +54,7 @@ def test_children_belong_to_the_trace_of_the_current_span(tracer, ended):
 @pytest.mark.parametrize(("flags", "kept"), [(0, False), (1, True)])
 def test_the_parent_decides_whether_a_span_is_kept(ended, flags, kept):
     for ratio in (0.0, 1.0):
-        tracer = Provider(ended.append, ratio).get_tracer("shop")
+        tracer = Provider(ended, ratio).get_tracer("shop")
         with current(trace.NonRecordingSpan(SpanContext(7, 8, True, TraceFlags(flags)))):
             span = tracer.start_span("inner")
 
@@ -64,7 +65,7 @@ def test_the_parent_decides_whether_a_span_is_kept(ended, flags, kept):
 
 @pytest.mark.parametrize("ratio", [0.0, 0.1, 0.5, 1.0])
 def test_traces_are_chosen_as_the_sdk_chooses_them(ended, ratio):
-    tracer = Provider(ended.append, ratio).get_tracer("shop")
+    tracer = Provider(ended, ratio).get_tracer("shop")
     theirs = TraceIdRatioBased(ratio)
 
     for trace_id in [1, (1 << 64) - 1, 1 << 63, *(7**number for number in range(20, 45))]:

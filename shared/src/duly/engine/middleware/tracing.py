@@ -22,7 +22,7 @@ from duly.runtime.tracing_settings import PROVIDER_VARIABLE
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, TracerProvider
 
-    from duly.engine.middleware.spans import TraceTasks
+    from duly.engine.middleware import Middleware
 
 
 def headers_of_current_span() -> dict[str, str]:
@@ -83,7 +83,7 @@ def provider() -> "TracerProvider | None":
     return None if isinstance(found, trace.ProxyTracerProvider) else found
 
 
-def tracing() -> "tuple[TraceTasks, ...]":
+def tracing() -> "tuple[Middleware, ...]":
     """Return the middleware where this process has a tracer provider, nothing where not.
 
     `opentelemetry-instrument` sets one from the standard OTEL_ variables.
@@ -91,6 +91,12 @@ def tracing() -> "tuple[TraceTasks, ...]":
     found = provider()
     if found is None:
         return ()
+    from duly.runtime.tracer import Provider
+
+    if isinstance(found, Provider):
+        from duly.engine.middleware.attempts import TraceAttempts
+
+        return (TraceAttempts(found),)
     from duly.engine.middleware.spans import TraceTasks
 
     return (TraceTasks(found),)

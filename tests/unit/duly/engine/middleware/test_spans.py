@@ -1,278 +1,112 @@
-"""The spans of tasks, on a real Valkey, as a collector would get them."""
-
-import asyncio
-from datetime import timedelta
+"""An application's tracer provider gets the spans that a collector gets of duly's own."""
 
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from tests.otlp import Received
 
-from duly.engine.enqueue.ticks import Ticks
 from duly.engine.middleware import Ended, Outcome
-from duly.engine.middleware.spans import MOST_HOPS, TraceTasks
-from duly.engine.middleware.tracing import headers_of_current_span
-from duly.job import Job, Policy
-from duly.runtime.traceparent import written
-from duly.runtime.tracer import Provider, current
-from duly.schedule import Entry
-from duly.task import ATTEMPTED_HEADER, TaskContext, TaskState
-from duly.testing.waiting import until
+from duly.engine.middleware.attempts import TraceAttempts
+from duly.engine.middleware.spans import TraceTasks
+from duly.runtime.tracer import Provider
+from duly.task import ATTEMPTED_HEADER, TaskContext
 
-TRACE, SPAN = 0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331
-SAMPLED = {"traceparent": written(TRACE, SPAN, sampled=True)}
-IGNORED = {"traceparent": written(TRACE, SPAN, sampled=False)}
-MAIL = "ann.seeded@example.com"
+TRACE, PRODUCER, BEFORE = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", "c" * 16
+PARENT = {"traceparent": f"00-{TRACE}-{PRODUCER}-01"}
+EARLIER = {ATTEMPTED_HEADER: f"00-{'d' * 32}-{BEFORE}-01"}
 
 
-class Errand(Job, kind="errand", policy=Policy(backoff=lambda *_: timedelta(0))):
-    name: str = MAIL
+def passed_through(tracing, context, outcome, error):
+    tracing.began(context)
+    with trace.get_tracer("shop").start_as_current_span("own"):
+        pass
+    tracing.ended(Ended(context, outcome, 0.1, error))
+    tracing.settled(context.queue, [context.id])
 
 
-class Next(Job, kind="next"):
-    pass
-
-
-@pytest.fixture
-def ended():
-    return []
-
-
-@pytest.fixture
-def provider(ended, monkeypatch):
-    """Our provider, which keeps all; the global one, too, as in a service."""
-    provider = Provider(ended.append, 1.0)
+def ours(monkeypatch, *attempt):
+    received = Received()
+    provider = Provider(received, 1.0)
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
-    return provider
+    passed_through(TraceAttempts(provider), *attempt)
+    names = {span.id: span.name for span in received}
+    return {
+        span.name: (
+            names.get(span.parent, span.parent),
+            span.kind,
+            span.attributes,
+            span.linked,
+            (span.status.code, span.status.message),
+            span.state,
+            span.trace_id == TRACE,
+        )
+        for span in received
+    }
 
 
-def named(ended, name):
-    return [span for span in ended if span.name == name]
+def theirs(monkeypatch, *attempt):
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
+    passed_through(TraceTasks(provider), *attempt)
+    spans = exporter.get_finished_spans()
+    names = {f"{span.context.span_id:016x}": span.name for span in spans}
+    codes = {trace.StatusCode.UNSET: 0, trace.StatusCode.ERROR: 2}
 
+    def above(span):
+        return f"{span.parent.span_id:016x}" if span.parent else ""
 
-async def arrived(ended, name, count=1):
-    await until(lambda: _enough(ended, name, count))
-    return named(ended, name)
-
-
-async def _enough(ended, name, count):
-    return len(named(ended, name)) >= count
-
-
-def links(span):
-    return {(context.span_id, said["duly.link"]) for context, said in span.links}
-
-
-async def test_one_trace_leads_from_the_tick_to_the_settled_task(store, serving, ended, provider):
-    async def handler(job, context):
-        with trace.get_tracer("shop").start_as_current_span("own"):
-            await asyncio.sleep(0)
-
-    entry = Entry(id="nightly", job=Errand(), interval=timedelta(hours=1))
-    async with serving({Errand: handler}, middlewares=[TraceTasks(provider)]):
-        await Ticks(store).tick(entry)
-        (settle,) = await arrived(ended, "settle default")
-
-    tick, enqueue, wait, run, own = (
-        named(ended, name)[0]
-        for name in ("tick nightly", "enqueue default", "wait default", "run errand", "own")
-    )
-    assert len({span.context.trace_id for span in ended}) == 1
-    assert tick.parent_id == 0
-    assert enqueue.parent_id == tick.context.span_id
-    assert {wait.parent_id, run.parent_id} == {enqueue.context.span_id}
-    assert {own.parent_id, settle.parent_id} == {run.context.span_id}
-    assert (enqueue.kind, run.kind) == (trace.SpanKind.PRODUCER, trace.SpanKind.CONSUMER)
-    assert tick.attributes["duly.entry"] == "nightly"
-    assert tick.attributes["duly.ticks"] == ["enqueued"]
-    assert run.attributes["messaging.system"] == "duly"
-    assert run.attributes["messaging.operation.name"] == "run"
-    assert run.attributes["messaging.operation.type"] == "process"
-    assert run.attributes["messaging.destination.name"] == "default"
-    assert run.attributes["messaging.message.id"].startswith("nightly@")
-    assert settle.attributes["messaging.operation.type"] == "settle"
-    assert enqueue.attributes["messaging.operation.type"] == "send"
-    assert MAIL not in str([(span.name, span.attributes, span.events) for span in ended])
-
-
-async def test_a_retry_begins_a_trace_with_links_to_where_it_comes_from(
-    client, serving, ended, provider
-):
-    async def fail_twice(job, context):
-        if context.attempt < 3:
-            raise ValueError(MAIL)
-
-    async with serving({Errand: fail_twice}, middlewares=[TraceTasks(provider)]):
-        await client.enqueue(Errand(), headers=SAMPLED)
-        await arrived(ended, "settle default", 3)
-
-    first, second, third = named(ended, "run errand")
-    assert (first.context.trace_id, first.parent_id, first.links) == (TRACE, SPAN, [])
-    assert len({span.context.trace_id for span in (first, second, third)}) == 3
-    assert (second.parent_id, third.parent_id) == (0, 0)
-    assert links(second) == {(SPAN, "producer"), (first.context.span_id, "attempt")}
-    assert links(third) == {(SPAN, "producer"), (second.context.span_id, "attempt")}
-    assert first.status_text == first.attributes["error.type"] == "ValueError"
-    assert [span.attributes["duly.outcome"] for span in (first, third)] == ["retried", "succeeded"]
-    assert MAIL not in str([(span.name, span.attributes, span.events) for span in ended])
-
-
-async def test_a_rerun_is_linked_to_the_attempt_before_it(
-    client, inspector, serving, ended, provider
-):
-    runs = []
-
-    async def fail_once(job, context):
-        runs.append(context.id)
-        if len(runs) == 1:
-            raise ValueError
-
-    async with serving({Errand: fail_once}, middlewares=[TraceTasks(provider)]):
-        task = await client.enqueue(Errand(), headers=SAMPLED, max_attempts=1)
-
-        async def archived():
-            found = await inspector.tasks.find(task.id)
-            return found.state is TaskState.ARCHIVED
-
-        await until(archived)
-        await inspector.tasks.rerun("default", task.id)
-        await arrived(ended, "settle default", 2)
-
-    first, second = named(ended, "run errand")
-    assert second.context.trace_id != first.context.trace_id
-    assert links(second) == {(SPAN, "producer"), (first.context.span_id, "attempt")}
-
-
-async def test_successors_stay_in_the_trace_and_name_their_predecessor(
-    client, serving, ended, provider
-):
-    async def first(job, context):
-        context.then(Next(), Next())
-
-    async def nothing(*_):
-        pass
-
-    async with serving({Errand: first, Next: nothing}, middlewares=[TraceTasks(provider)]):
-        await client.enqueue(Errand(), headers=SAMPLED)
-        await arrived(ended, "run next", 2)
-
-    (run,) = named(ended, "run errand")
-    for span in named(ended, "run next"):
-        assert (span.context.trace_id, span.parent_id) == (TRACE, run.context.span_id)
-        assert span.context.trace_state["duly"] == "2"
-
-
-async def test_what_a_handler_enqueues_belongs_to_its_trace(client, serving, ended, provider):
-    async def first(job, context):
-        await client.enqueue(Next())
-
-    async def nothing(*_):
-        pass
-
-    async with serving({Errand: first, Next: nothing}, middlewares=[TraceTasks(provider)]):
-        await client.enqueue(Errand(), headers=SAMPLED)
-        await arrived(ended, "run next")
-
-    (run,), (enqueue,), (after,) = (
-        named(ended, name) for name in ("run errand", "enqueue default", "run next")
-    )
-    assert enqueue.parent_id == run.context.span_id
-    assert after.parent_id == enqueue.context.span_id
-    assert enqueue.attributes["messaging.message.id"] == after.attributes["messaging.message.id"]
-
-
-def test_a_chain_that_goes_on_for_ever_begins_another_trace(ended, provider):
-    state = f"duly={MOST_HOPS},shop=1"
-    context = TaskContext(id="t", queue="q", kind="k", headers={**SAMPLED, "tracestate": state})
-
-    begin_and_end(TraceTasks(provider), context)
-
-    (run,) = named(ended, "run k")
-    assert run.context.trace_id != TRACE
-    assert links(run) == {(SPAN, "producer")}
-
-
-def test_the_state_of_others_is_kept(ended, provider):
-    headers = {**SAMPLED, "tracestate": "shop=1,duly=3"}
-
-    begin_and_end(TraceTasks(provider), TaskContext(id="t", queue="q", kind="k", headers=headers))
-
-    assert ended[0].context.trace_state.to_header() == "duly=4,shop=1"
-
-
-def test_a_task_after_a_crash_begins_another_trace(ended, provider):
-    context = TaskContext(id="t", queue="q", kind="k", crashes=1, headers=SAMPLED)
-
-    begin_and_end(TraceTasks(provider), context)
-
-    assert ended[0].context.trace_id != TRACE
-    assert links(ended[0]) == {(SPAN, "producer")}
+    return {
+        span.name: (
+            names.get(above(span), above(span)),
+            span.kind.value + 1,
+            dict(span.attributes),
+            {(f"{it.context.span_id:016x}", it.attributes["duly.link"]) for it in span.links},
+            (codes[span.status.status_code], span.status.description or ""),
+            span.context.trace_state.to_header(),
+            span.context.trace_id == int(TRACE, 16),
+        )
+        for span in spans
+    }
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["00-" + "0" * 32 + "-b7ad6b7169203331-01", "x" * 100_000, "\x00", "00-1-2-3", ""],
+    "headers",
+    [
+        pytest.param({}, id="none"),
+        pytest.param(PARENT, id="parent"),
+        pytest.param({**PARENT, "tracestate": "shop=1,duly=3"}, id="state"),
+        pytest.param({**PARENT, "tracestate": "duly=16"}, id="too-far"),
+        pytest.param({**PARENT, **EARLIER}, id="again"),
+        pytest.param(EARLIER, id="again-alone"),
+    ],
 )
-@pytest.mark.parametrize("header", ["traceparent", "tracestate", ATTEMPTED_HEADER])
-def test_foreign_headers_break_nothing(ended, provider, header, text):
-    context = TaskContext(id="t", queue="q", kind="k", headers={**SAMPLED, header: text})
+@pytest.mark.parametrize("attempt", [1, 2])
+@pytest.mark.parametrize(
+    ("outcome", "error"),
+    [
+        (Outcome.SUCCEEDED, None),
+        (Outcome.RETRIED, ValueError("ann@example.com")),
+        (Outcome.ARCHIVED, None),
+        (Outcome.CANCELLED, None),
+        (Outcome.REQUEUED, None),
+        (Outcome.LOST, None),
+    ],
+)
+def test_both_tracers_say_the_same(monkeypatch, headers, attempt, outcome, error):
+    context = TaskContext(
+        id="t1",
+        queue="default",
+        kind="check",
+        attempt=attempt,
+        waiting_since_ms=1_780_000_000_000,
+        started_ms=1_780_000_000_250,
+        headers=headers,
+    )
 
-    begin_and_end(TraceTasks(provider), context)
+    found = ours(monkeypatch, context, outcome, error)
 
-    (run,) = named(ended, "run k")
-    assert (run.context.trace_id == TRACE) is (header != "traceparent")
-
-
-def test_a_trace_that_is_not_kept_makes_no_span_and_is_handed_on(ended, provider):
-    async def enqueue():
-        from duly.runtime.attemptlog import ATTEMPT
-
-        context = TaskContext(id="t", queue="q", kind="k", headers=IGNORED)
-        ATTEMPT.set(context)
-        tracing = TraceTasks(provider)
-        tracing.began(context)
-        handed = headers_of_current_span()
-        tracing.ended(Ended(context, Outcome.SUCCEEDED, 0.1))
-        return handed
-
-    assert asyncio.run(enqueue()) == IGNORED
-    assert ended == []
-
-
-def test_a_ratio_of_zero_begins_no_trace(ended):
-    tracing = TraceTasks(Provider(ended.append, 0.0))
-
-    begin_and_end(tracing, TaskContext(id="t", queue="q", kind="k"))
-
-    assert ended == []
-
-
-def test_outcomes_that_were_lost_wait_for_nothing(ended, provider):
-    tracing = TraceTasks(provider)
-
-    begin_and_end(tracing, TaskContext(id="t", queue="q", kind="k"), Outcome.LOST)
-    tracing.settled("q", ["t"])
-
-    assert [span.name for span in ended] == ["run k"]
-
-
-def test_a_provider_of_the_application_decides_itself(ended):
-    tracing = TraceTasks(TracerProvider())
-    context = TaskContext(id="t", queue="q", kind="k")
-
-    tracing.began(context)
-    here = trace.get_current_span()
-    tracing.ended(Ended(context, Outcome.SUCCEEDED, 0.1))
-
-    assert here.name == "run k"
-
-
-def test_the_current_span_of_the_caller_is_not_the_parent_of_an_attempt(ended, provider):
-    with current(provider.get_tracer("shop").start_span("other")):
-        begin_and_end(TraceTasks(provider), TaskContext(id="t", queue="q", kind="k"))
-
-    assert ended[0].parent_id == 0
-
-
-def begin_and_end(tracing, context, outcome=Outcome.SUCCEEDED):
-    tracing.began(context)
-    tracing.ended(Ended(context, outcome, 0.1))
+    assert found == theirs(monkeypatch, context, outcome, error)
+    assert "ann@" not in str(found)
