@@ -10,6 +10,7 @@ from duly.app.declaration import App
 from duly.engine.inspection.inspector import Inspector
 from duly.jobs.orders import CheckOrdersShard, CheckPendingOrders, SumUpPendingOrders
 from duly.orders.check import PendingOrdersCheck
+from duly.orders.memory import Memory
 from duly.orders.metrics import CountedSource
 from duly.orders.policies import LogPolicy, policy_of
 from duly.orders.shards import ShardedCheck
@@ -49,27 +50,36 @@ def log_policy(settings: Settings = Depends()) -> Generator[LogPolicy, None, Non
 
 
 @app.lifespan
+async def broker(settings: Settings = Depends()) -> AsyncGenerator[Inspector, None]:
+    """Open the broker, by which checks know of each other; it is connected to when first used."""
+    async with Inspector.connect(settings.redis) as inspector:
+        yield inspector
+
+
+@app.lifespan
 def pending_orders_check(
     settings: Settings = Depends(),
     source: Source = Depends(pending_orders),
     policy: LogPolicy = Depends(log_policy),
+    inspector: Inspector = Depends(broker),
 ) -> Generator[PendingOrdersCheck, None, None]:
     """Make the check, which writes into the worker's log."""
     lines, mask = LineWriter(settings.log), mask_of(settings.log)
-    yield PendingOrdersCheck(source, lines, policy=policy, mask=mask)
+    memory = Memory(inspector.notes, policy) if policy.times else None
+    yield PendingOrdersCheck(source, lines, policy=policy, mask=mask, memory=memory)
 
 
 @app.lifespan
-async def sharded_check(
+def sharded_check(
     settings: Settings = Depends(),
     source: Source = Depends(orders_source),
     check: PendingOrdersCheck = Depends(pending_orders_check),
     policy: LogPolicy = Depends(log_policy),
-) -> AsyncGenerator[ShardedCheck, None]:
-    """Make the check that workers share. It connects to the broker when it is first used."""
-    async with Inspector.connect(settings.redis) as inspector:
-        shards = settings.orders.shards
-        yield ShardedCheck(source, check, inspector, shards=shards, policy=policy)
+    inspector: Inspector = Depends(broker),
+) -> Generator[ShardedCheck, None, None]:
+    """Make the check that workers share."""
+    shards = settings.orders.shards
+    yield ShardedCheck(source, check, inspector, shards=shards, policy=policy)
 
 
 @app.handler(CheckPendingOrders)

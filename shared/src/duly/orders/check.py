@@ -7,6 +7,7 @@ from duly.clock import Clock, SystemClock
 from duly.errors import Requeue
 from duly.jobs.orders import CheckPendingOrders
 from duly.orders.ahead import read_ahead
+from duly.orders.memory import Memory
 from duly.orders.page import PAGE_SIZE, OrderId, Page, PendingOrder
 from duly.orders.policies import Every, LogPolicy, Span
 from duly.orders.source import Source, Sweep
@@ -61,6 +62,7 @@ class PendingOrdersCheck:
         lines: Where the lines go.
         policy: Which of them get a line; None: every one.
         mask: Of the customers' addresses; None: they are written as they are.
+        memory: What other workers have logged; None: this process is the only one.
         clock: Measures the duration and the age.
         page_size: Orders that are read and written at a time.
     """
@@ -72,10 +74,12 @@ class PendingOrdersCheck:
         *,
         policy: LogPolicy | None = None,
         mask: Mask | None = None,
+        memory: Memory | None = None,
         clock: Clock | None = None,
         page_size: int = PAGE_SIZE,
     ) -> None:
         self._orders, self._lines, self._mask = orders, lines, mask
+        self.memory = memory
         self._policy = policy or Every()
         self._fields = ORDER_FIELDS + (DIGEST_FIELDS if mask and mask.has_key else ())
         self._clock, self._page_size = clock or SystemClock(), page_size
@@ -88,10 +92,14 @@ class PendingOrdersCheck:
                 what is pending by then.
         """
         del job  # It carries nothing.
+        if self.memory:
+            await self.memory.learn(context.queue)
         started, span = self._clock.monotonic(), self._policy.span(self._clock.now())
         totals = await self.sweep(context, span)
         if totals.whole:
             self._policy.swept(span)
+            if self.memory:
+                await self.memory.swept(context.queue, span)
         self.sum_up(totals, context.id, self._clock.monotonic() - started)
 
     async def sweep(
@@ -127,10 +135,14 @@ class PendingOrdersCheck:
         async with read_ahead(pages) as ahead:
             async for page in ahead:
                 await self._wait_for_room(context, totals.logged)
+                if self.memory:
+                    await self.memory.recall(context.queue, page, span)
                 chosen = policy.chosen(page, span)
                 logged = self._write(chosen, with_items=with_items)
                 if logged == len(chosen.orders):
                     policy.written(chosen, span)
+                    if self.memory:
+                        await self.memory.written(context.queue, chosen, span)
                 totals.add(page, logged, len(page.orders) - len(chosen.orders))
         return totals
 

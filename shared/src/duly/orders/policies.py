@@ -1,6 +1,6 @@
 """Which pending orders get a line: each of them, those that are news, or a share."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import blake2b
@@ -54,6 +54,18 @@ class LogPolicy(Protocol):
     def swept(self, span: Span) -> None:
         """Note that a sweep is over, and that every line of it has been written."""
 
+    def doubtful(self, page: Page, span: Span) -> Mapping[OrderId, datetime]:
+        """Return the orders of a page that are news, unless another worker has logged them.
+
+        Each with the time at which it became news.
+        """
+
+    def recall(self, logged: Mapping[OrderId, datetime]) -> None:
+        """Note which orders others have logged, by the time at which they became news."""
+
+    def fresh(self, page: Page, span: Span) -> Mapping[OrderId, datetime]:
+        """Return the orders of a page that the next sweep would log again, with these times."""
+
 
 class Every:
     """Every order in every sweep."""
@@ -74,6 +86,19 @@ class Every:
 
     def swept(self, span: Span) -> None:
         """Nothing is kept."""
+
+    def doubtful(self, page: Page, span: Span) -> Mapping[OrderId, datetime]:
+        """Nothing is looked back to."""
+        del page, span
+        return {}
+
+    def recall(self, logged: Mapping[OrderId, datetime]) -> None:
+        """Nothing is kept."""
+
+    def fresh(self, page: Page, span: Span) -> Mapping[OrderId, datetime]:
+        """Nothing is kept."""
+        del page, span
+        return {}
 
 
 class Sample(Every):
@@ -99,7 +124,8 @@ class Changes(Every):
     """Orders that were created, have changed, or have grown old since the last whole sweep.
 
     What a process has logged of the last minute before it, it remembers, since an order may become
-    visible later than the time it bears. A process that knows of no whole sweep logs every order.
+    visible later than the time it bears; `memory` tells it of others. A process that knows of no
+    whole sweep logs every order.
 
     Args:
         age: From when on an order is old.
@@ -140,11 +166,32 @@ class Changes(Every):
     @override
     def written(self, page: Page, span: Span) -> None:
         """Remember the orders that the next sweep would otherwise log again."""
+        self.recall(self.fresh(page, span))
+
+    @override
+    def doubtful(self, page: Page, span: Span) -> Mapping[OrderId, datetime]:
+        """Return what is news of a page by this process's memory: {} where all of it is."""
+        if span.since is None:
+            return {}
+        fresh = self.fresh(page, span)
+        return {order: at for order, at in fresh.items() if self._logged.get(order) != at}
+
+    @override
+    def fresh(self, page: Page, span: Span) -> Mapping[OrderId, datetime]:
+        """Return what became news since a minute before the last whole sweep, or this one."""
         after = (span.since or span.begun) - LATE
-        for order, at in zip(page.orders, self._news(page, span), strict=True):
-            if at > after:
-                self._logged.pop(order[0], None)
-                self._logged[order[0]] = at
+        return {
+            order[0]: at
+            for order, at in zip(page.orders, self._news(page, span), strict=True)
+            if at > after
+        }
+
+    @override
+    def recall(self, logged: Mapping[OrderId, datetime]) -> None:
+        """Remember them, whoever has logged them."""
+        for order, at in logged.items():
+            self._logged.pop(order, None)
+            self._logged[order] = at
         while len(self._logged) > self._most_kept:
             del self._logged[next(iter(self._logged))]
 

@@ -87,6 +87,8 @@ class ShardedCheck:
             log.info("Pending orders are still being checked", run_id=context.id)
             return
         await self._learn(context.queue)
+        if self._check.memory:
+            await self._check.memory.learn(context.queue)
         source = self._source
         bounds = await source.bounds(self._shards, SMALLEST) if source else ()
         if not bounds:
@@ -135,6 +137,8 @@ class ShardedCheck:
                 totals.merge(Totals.from_json(part.result))
             except (NotFoundError, ValueError):
                 raise Skip(f"the totals of part {number} are gone") from None
+        if totals.whole and self._check.memory:
+            await self._check.memory.swept(context.queue, Span(begun=from_unix_ms(job.begun_ms)))
         now_ms = context.started_ms or self._now_ms()
         self._check.sum_up(totals, job.run_id, max(0, now_ms - job.begun_ms) / 1000)
         return totals

@@ -14,6 +14,7 @@ from duly.engine.inspection.joins import Joins
 from duly.engine.inspection.kinds import Kinds
 from duly.engine.inspection.known_queues import KnownQueues
 from duly.engine.inspection.locks import Locks
+from duly.engine.inspection.notes import Notes
 from duly.engine.inspection.overview import Overview
 from duly.engine.inspection.queues import Queues
 from duly.engine.inspection.schedules import Schedules
@@ -47,6 +48,7 @@ class Inspector:
         self.audit = AuditTrail(known)
         self.bulk = Bulk(self.tasks, self.groups)
         self.bulk_runs = BulkRuns(known)
+        self.notes = Notes(known)
 
     @classmethod
     @asynccontextmanager

@@ -205,6 +205,14 @@ def queue_keys(name: str) -> QueueKeys:
     return QueueKeys(name)
 
 
+def notes_key(topic: str) -> str:
+    """ZSET of names by an instant in microseconds: what runs of a job note for those to come.
+
+    Under a hash tag of its own; expires, as its writer says.
+    """
+    return f"duly:{{notes:{topic}}}"
+
+
 def entry_claim_key(entry: str) -> str:
     """HASH of the last claimed slot of a schedule entry, with its queue; expires after 30 days.
 

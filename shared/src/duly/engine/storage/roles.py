@@ -98,6 +98,7 @@ ROLES: Final = {
             commands=(
                 *(*_CONNECT, *_RUN_SCRIPTS, *_REGISTERS, *_TIDIES),
                 *("XREADGROUP", "XPENDING", "ZREVRANGE", "ZCOUNT", "ZRANK", "SUBSCRIBE"),
+                *("ZADD", "ZREMRANGEBYSCORE"),
             ),
             scripts=(
                 *(*_ENQUEUES, *_MAINTAINS, *_PUBLISHES, "heartbeat", "deregister", "complete"),
