@@ -63,6 +63,8 @@ class Kept(list):
 class Received(list):
     """A sink for spans, which has them as a collector gets them."""
 
+    lost = 0
+
     def add(self, span):
         self.add_encoded(span.scope, otlp.field_of(span), 1)
 
@@ -70,6 +72,9 @@ class Received(list):
         found = found_in(otlp.request(b"", [(scope, spans)], ""))
         assert len(found) == count
         self += found
+
+    def lose(self, count):
+        self.lost += count
 
 
 class Collector:

@@ -89,7 +89,7 @@ class SpanExport:
         try:
             data = otlp.field_of(span)
         except Exception as error:  # noqa: BLE001 - spans hold what anybody's code has put there
-            self._lose(1)
+            self.lose(1)
             self._failed(f"spans cannot be encoded: {type(error).__name__}")
         else:
             self.add_encoded(span.scope, data, 1)
@@ -116,10 +116,11 @@ class SpanExport:
         with self._lock:
             left, self._count = self._count, 0
             self._waiting.clear()
-        self._lose(left)
+        self.lose(left)
         self._tell()
 
-    def _lose(self, count: int) -> None:
+    def lose(self, count: int) -> None:
+        """Count spans that were dropped."""
         with self._lock:
             self.dropped += count
 
@@ -164,7 +165,7 @@ class SpanExport:
                 if error.again:
                     raise
                 self._failed(str(error))
-                self._lose(count)
+                self.lose(count)
             else:
                 self.exported += count
                 if self._failing:

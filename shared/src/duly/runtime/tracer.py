@@ -39,6 +39,9 @@ class Sink(Protocol):
     def add_encoded(self, scope: str, spans: bytes, count: int) -> None:
         """Take several of a scope, as `otlp.field_of` writes them, one after the other."""
 
+    def lose(self, count: int) -> None:
+        """Count spans that somebody had to drop."""
+
 
 class KeptSpan(trace.Span):
     """A span that is exported once it has ended. To be used by one thread at a time."""

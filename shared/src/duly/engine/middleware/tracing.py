@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span, TracerProvider
 
     from duly.engine.middleware import Middleware
+    from duly.runtime.tracer import Sink
 
 
 def headers_of_current_span() -> dict[str, str]:
@@ -81,6 +82,16 @@ def provider() -> "TracerProvider | None":
 
     found = trace.get_tracer_provider()
     return None if isinstance(found, trace.ProxyTracerProvider) else found
+
+
+def own_sink() -> "Sink | None":
+    """Return where this process's spans go, if its tracer provider is ours."""
+    found = provider()
+    if found is None:
+        return None
+    from duly.runtime.tracer import Provider
+
+    return found.sink if isinstance(found, Provider) else None
 
 
 def tracing() -> "tuple[Middleware, ...]":

@@ -22,6 +22,7 @@ from typing import Any, Final, NoReturn
 import msgspec
 
 from duly.clock import SystemClock, to_unix_ms
+from duly.engine.worker.processes.child_spans import ChildSpans
 from duly.engine.worker.processes.messages import (
     CONNECTION_LOST,
     FRAME_LIMIT_BYTES,
@@ -66,6 +67,7 @@ class Child:
         self._cancelled = self._stopping = self._terminated = False
         self._forked = False
         self._writing = threading.Lock()
+        self._spans = ChildSpans(lambda spans: self._send(frame(spans)))
 
     def serve(self) -> None:
         """Run what comes until the worker closes the connection."""
@@ -77,6 +79,7 @@ class Child:
         while not self._terminated and (run := self._requests.get()) is not None:
             answer = self._answer(run)
             self._running = self._context = None
+            self._spans.flush()
             self._reply(answer)
 
     def _terminate(self, *_: object) -> NoReturn:
@@ -88,6 +91,7 @@ class Child:
         """Cut a copy of this process off from the worker; called in the copy."""
         self._forked = True
         self._writing = threading.Lock()
+        self._spans.forked()
         if self._notes is not None:
             self._notes.forked()
         if _identity(self._end.fileno()) == self._identity:
@@ -156,7 +160,8 @@ class Child:
         ATTEMPT.set(context)
         context.cancelled = self._cancelled
         handler, job = load(run.handler), load(run.job)
-        result = handler(form_of(job).from_json(run.payload), context)
+        with self._spans.below_attempt(run):
+            result = handler(form_of(job).from_json(run.payload), context)
         encoded = msgspec.Raw(encode_result(result if run.keeps else None))
         next_ones = context.successors
         successors = _planned(context.id, next_ones) if next_ones else ""

@@ -23,11 +23,13 @@ from duly.engine.worker.processes.messages import (
     Ready,
     Reply,
     Run,
+    Spans,
     Start,
     Tell,
     frame,
 )
 from duly.engine.worker.processes.remote_errors import made_anew
+from duly.engine.worker.processes.tracing import take_spans
 from duly.errors import ProcessDiedError
 from duly.runtime import logs
 from duly.task import Progress, TaskContext
@@ -205,6 +207,9 @@ class ProcessHandle:
         if isinstance(reply, Ready):
             if not self._ready.done():
                 self._ready.set_result(None)
+            return
+        if isinstance(reply, Spans):
+            take_spans(reply)
             return
         # A reply to another task than this one is a stray: its attempt is over.
         if reply.number != self.tasks or self._answer is None or self._answer.done():

@@ -58,6 +58,10 @@ class Run(msgspec.Struct, tag="run"):
     """Whether anybody wants the result."""
     number: int = 0
     """Counts the tasks of this child; each reply names the one that it belongs to."""
+    traced: dict[str, str] = {}
+    """Headers that name the attempt's span; empty: it is not kept."""
+    exports: bool = False
+    """Whether the worker takes spans of the child."""
 
 
 class Tell(msgspec.Struct, tag="tell"):
@@ -107,7 +111,18 @@ class Raised(msgspec.Struct, tag="raised"):
     note: Note | None = None
 
 
-Reply = Ready | Note | Done | Raised
+class Spans(msgspec.Struct, tag="spans"):
+    """From a child: spans that have ended in it."""
+
+    scope: str
+    data: bytes = b""
+    """As `duly.runtime.otlp.field_of` writes them, one after the other."""
+    count: int = 0
+    lost: int = 0
+    """Others, which were too large."""
+
+
+Reply = Ready | Note | Done | Raised | Spans
 
 
 def frame(content: msgspec.Struct) -> bytes:

@@ -18,6 +18,7 @@ import msgspec
 from duly.clock import Clock, to_unix_ms
 from duly.engine.worker.processes.handle import ProcessHandle
 from duly.engine.worker.processes.messages import Facts, Run, Tell
+from duly.engine.worker.processes.tracing import tell_of_span
 from duly.job import Job
 from duly.payload import form_of
 from duly.task import TaskContext
@@ -160,7 +161,9 @@ class Processes:
         facts = Facts(**{name: getattr(context, name) for name in Facts.__struct_fields__})
         offset_ms = self._now_ms() - to_unix_ms(self._clock.now())
         payload = form_of(type(job)).to_json(job)
-        return Run(target.handler, target.job, payload, facts, offset_ms, keeps)
+        run = Run(target.handler, target.job, payload, facts, offset_ms, keeps)
+        tell_of_span(run)
+        return run
 
     async def _acquire(self) -> ProcessHandle:
         while self._idle:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
+from duly.engine.middleware.tracing import headers_of_current_span
 from duly.errors import Requeue, Retry, Skip
 from duly.flow import chain
 from duly.job import Job, Policy
@@ -302,3 +303,40 @@ def polite(job, context):
     while not context.stopping():
         time.sleep(0.01)
     raise Requeue
+
+
+def trace_it(job, context):
+    """Trace something, as a handler or a library of its would."""
+    from opentelemetry import trace
+
+    tracer = trace.get_tracer("shop")
+    with tracer.start_as_current_span("outer") as span:
+        span.set_attribute("shop.order", 7)
+        span.add_event("seen")
+        with tracer.start_as_current_span("inner"):
+            pass
+    with suppress(ValueError), tracer.start_as_current_span("failed"):
+        raise ValueError("ann@example.com")
+    return headers_of_current_span()
+
+
+def trace_much(job, context):
+    from opentelemetry import trace
+
+    tracer = trace.get_tracer("shop")
+    for number in range(2_000):
+        tracer.start_span("one", attributes={"text": "x" * 1000, "n": number}).end()
+
+
+def trace_by_itself(job, context):
+    """Trace with a provider of the application's."""
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+
+    trace.set_tracer_provider(TracerProvider())
+    with trace.get_tracer("shop").start_as_current_span("own") as span:
+        return [span.parent.span_id, span.context.trace_id]
+
+
+def loaded(job, context):
+    return sorted(name for name in sys.modules if name.startswith("opentelemetry"))

@@ -1,7 +1,6 @@
 import asyncio
 import os
 import signal
-from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,76 +9,11 @@ from msgspec.structs import replace
 
 from duly.clock import SystemClock
 from duly.engine.worker.processes.pool import Processes, Target
-from duly.errors import NotFoundError
 from duly.task import AttemptOutcome, TaskContext, TaskState
 
 SOON = timedelta(seconds=1)
 CLOSED = "ProcessDiedError: the handler's process closed its connection to the worker"
 NONSENSE = "ProcessDiedError: the handler's process sent the worker what it cannot read"
-
-
-@pytest.fixture
-def crunching(monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    import crunching
-
-    return crunching
-
-
-@pytest.fixture
-def server_with(serving, crunching):
-    """Return `serving` for the handler that does as the payload says, in a process."""
-
-    def serve(hard_timeout=None, **options):
-        return serving(
-            {crunching.Crunch: crunching.crunch},
-            handle={"run_in": "process", "hard_timeout": hard_timeout},
-            **options,
-        )
-
-    return serve
-
-
-@pytest.fixture
-def crunch(client, crunching, tmp_path):
-    """Return a function that enqueues a task of a given nature."""
-
-    async def enqueue(how, **options):
-        file = str(tmp_path / how)
-        return await client.enqueue(crunching.Crunch(how=how, file=file), **options)
-
-    return enqueue
-
-
-@pytest.fixture
-def begun(until, tmp_path):
-    """Return a function that waits for a handler to begin, and returns its process."""
-
-    async def wait(how):
-        def pid():
-            with suppress(FileNotFoundError, ValueError):
-                return int((tmp_path / how).read_text())
-
-        return await until(pid, what=f"{how} has begun")
-
-    return wait
-
-
-@pytest.fixture
-def ended(inspector, until):
-    """Return a function that waits for a task's end and returns it."""
-
-    async def wait(task, *states):
-        wanted = states or (TaskState.ARCHIVED, TaskState.COMPLETED, TaskState.RETRY)
-
-        async def look():
-            with suppress(NotFoundError):
-                found = await inspector.tasks.get("default", task.id)
-                return found if found.state in wanted else None
-
-        return await until(look, timeout=120, what=f"the end of {task.id}")
-
-    return wait
 
 
 def alive(pid):
