@@ -145,9 +145,10 @@ class Settler:
                 await self._write(part[:middle], write)
                 await self._write(part[middle:], write)
             return False
-        self._holdings.release(self._queue, [_named(outcome)[0] for outcome in part])
+        named = [_named(outcome) for outcome in part]
+        self._holdings.release(self._queue, [stream_id for stream_id, _, _ in named])
         if self._hooks.waits_for_broker:
-            self._hooks.settled(self._queue, [_named(outcome)[1] for outcome in part])
+            self._hooks.settled(self._queue, [task_id for _, task_id, _ in named])
         self._report_dead(part, lost)
         return True
 
