@@ -206,9 +206,9 @@ class FakeInspector(Inspector):
             for task in self.held
             if task.queue == queue and (task.labels.get("group") or [""])[0] == f"{kind}:{name}"
         ]
-        start = 0 if cursor is None else int(cursor)
+        start = 0 if cursor is None else int(cursor.partition(":")[0])
         found = found if newest else found[::-1]
-        more = str(start + limit) if len(found) > start + limit else None
+        more = f"{start + limit:013}:x" if len(found) > start + limit else None
         return TaskPage(tasks=tuple(found[start : start + limit]), next_cursor=more)
 
     async def _joins(self, queue):
@@ -293,7 +293,7 @@ class FakeInspector(Inspector):
         for state in states:
             for task in [*self.held]:
                 if task.state is state and (not queues or task.queue in queues):
-                    place = Place(state, task.queue, task.id)
+                    place = Place(state, task.queue, f"7:{task.id}")
                     if passed:
                         yield place, task
                     passed = passed or place == begin
@@ -407,7 +407,7 @@ class FakeInspector(Inspector):
 
     async def _tasks(self, queue, state, *, limit=30, cursor=None, newest=True):
         self._answer()
-        if cursor is not None and not cursor.isdigit():
+        if cursor is not None and not cursor.removesuffix("-0").isdigit():
             raise ValueError(cursor)
         # A cursor is the place in the order of the newest, of a task that has been seen.
         found = [
@@ -417,14 +417,15 @@ class FakeInspector(Inspector):
             found.reverse()
         if cursor is not None:
             places = [place for place, _ in found]
-            if int(cursor) not in places:
+            place = int(cursor.removesuffix("-0"))
+            if place not in places:
                 raise ValueError(cursor)
-            found = found[places.index(int(cursor)) + 1 :]
+            found = found[places.index(place) + 1 :]
         part = found[:limit]
         return TaskPage(
             tasks=tuple(task for _, task in part),
-            next_cursor=str(part[-1][0]) if len(found) > limit else None,
-            previous_cursor=str(part[0][0]) if part else None,
+            next_cursor=f"{part[-1][0]}-0" if len(found) > limit else None,
+            previous_cursor=f"{part[0][0]}-0" if part else None,
         )
 
     async def _task(self, queue, task_id):

@@ -15,6 +15,15 @@ from duly_monitor.series import Span
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 TaskId = Annotated[str, Field(min_length=1, max_length=256)]
 Cursor = Annotated[str, Field(max_length=512)]
+_STREAM_ID = "[0-9]{1,19}-[0-9]{1,19}"
+_PLACE = r"-?([0-9]{1,17}|inf):[\s\S]+"
+StreamCursor = Annotated[str, Field(max_length=512, pattern=f"^{_STREAM_ID}$")]
+TaskCursor = Annotated[str, Field(max_length=512, pattern=f"^({_STREAM_ID}|{_PLACE})$")]
+GroupCursor = Annotated[str, Field(max_length=512, pattern=r"^[0-9]{13}:[\s\S]+$")]
+_CURSOR = "cursor: must be the next_cursor of a page of the same list"
+SearchCursor = Annotated[
+    str, Field(max_length=700, pattern=f"^[a-z]+/[^/]+/({_STREAM_ID}|{_PLACE})$")
+]
 
 
 class Query(BaseModel):
@@ -72,7 +81,7 @@ class ListQuery(Query):
 
     state: TaskState = TaskState.WAITING
     limit: int = Field(30, ge=1, le=200, description="most tasks in the page")
-    cursor: Cursor | None = Field(None, description="`next_cursor` of the previous page")
+    cursor: TaskCursor | None = Field(None, description="`next_cursor` of the previous page")
     order: Literal["newest", "oldest"] = Field(
         "newest", description="which come first; of scheduled and retry: by when they are due"
     )
@@ -82,14 +91,14 @@ class PageQuery(Query):
     """Which page of a list that is no list of tasks."""
 
     limit: int = Field(50, ge=1, le=200, description="most records in the page")
-    cursor: Cursor | None = Field(None, description="`next_cursor` of the previous page")
+    cursor: StreamCursor | None = Field(None, description="`next_cursor` of the previous page")
 
 
 class PartQuery(Query):
     """Which page of a list that is read whole."""
 
     limit: int = Field(1_000, ge=1, le=1_000, description="most items in the page")
-    cursor: Annotated[str, Field(max_length=8_192)] | None = Field(
+    cursor: Annotated[str, Field(max_length=1_000, pattern="^[0-9a-f]*$")] | None = Field(
         None, description="`next_cursor` of the previous page"
     )
 
@@ -149,30 +158,35 @@ def addressed(model: type[Asked], request: Request) -> Asked:
 
 def invalid_cursor() -> HTTPException:
     """Return the error that says what a cursor must be."""
-    return HTTPException(400, "cursor: must be the next_cursor of a page of the same list")
+    return HTTPException(400, _CURSOR)
+
+
+def unknown_cursor() -> HTTPException:
+    """Return the error for a cursor that is one, and leads to no page of this list."""
+    return HTTPException(404, _CURSOR)
 
 
 async def audited(inspector: Inspector, query: PageQuery) -> AuditPage:
     """Return the requested page of the audit.
 
     Raises:
-        HTTPException: 400, when the cursor is invalid.
+        HTTPException: 404, when nothing can lie behind the cursor.
     """
     try:
         return await inspector.audit.list(limit=query.limit, cursor=query.cursor)
     except ValueError as error:
-        raise invalid_cursor() from error
+        raise unknown_cursor() from error
 
 
 async def listed(inspector: Inspector, queue: str, state: TaskState, query: ListQuery) -> TaskPage:
     """Return the requested page of tasks.
 
     Raises:
-        HTTPException: 400, when the cursor is invalid.
+        HTTPException: 404, when the cursor is one of another list.
     """
     try:
         return await inspector.tasks.list(
             queue, state, limit=query.limit, cursor=query.cursor, newest=query.order == "newest"
         )
     except ValueError as error:
-        raise invalid_cursor() from error
+        raise unknown_cursor() from error

@@ -50,6 +50,13 @@ async def test_chosen_tasks_are_operated_on(client, inspector):
     assert (record.action, record.count, record.filter) == ("run_tasks", 1, "4 selected")
 
 
+@pytest.mark.parametrize(("number", "status"), [(5, 200), (5.0, 200), (5.5, 400), ("5", 400)])
+async def test_a_whole_number_is_one_however_it_is_written(client, number, status):
+    body = {"operation": "run", "q": "state:archived", "per_second": number}
+
+    assert (await client.post(f"{API}/bulk", json=body)).status_code == status
+
+
 async def test_tasks_are_named_by_a_search_or_one_by_one_not_both(client):
     for more in ({}, {"q": "state:archived", "tasks": [{"id": "x"}]}, {"tasks": []}):
         answer = await client.post(f"{API}/bulk", json={"operation": "run", **more})

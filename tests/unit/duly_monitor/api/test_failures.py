@@ -28,7 +28,7 @@ async def test_a_search_goes_on_where_it_has_come_to(client):
             break
 
     assert len(seen) == len(set(seen)) >= 40
-    for wrong in ("x", "waiting/"):
+    for wrong in ("x", "waiting/", "waiting/default"):
         answer = await client.get(f"{API}/search", params={"cursor": wrong})
         assert answer.status_code == 400
 

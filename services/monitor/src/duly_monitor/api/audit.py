@@ -52,7 +52,7 @@ class AuditApi:
         "List who did what, newest first",
         AuditListAnswer,
         query=PageQuery,
-        errors=(400,),
+        errors=(400, 404),
         table=Table("audit", "records", _COLUMNS),
     )
     async def records(self, request: Request) -> Answer:

@@ -10,7 +10,7 @@ from duly.engine.inspection.inspector import Inspector
 from duly.engine.storage.reports import BulkRunState
 from duly_monitor.api.described import described, read_body
 from duly_monitor.api.failures import understood
-from duly_monitor.api.models import NEXT, Answer, Body, ReasonedBody, ReceiptAnswer
+from duly_monitor.api.models import NEXT, Answer, Body, ReasonedBody, ReceiptAnswer, Whole
 from duly_monitor.api.paging import part_of
 from duly_monitor.api.tables import Table
 from duly_monitor.audit import act_of, require
@@ -49,8 +49,8 @@ class NewBulkRun(ReasonedBody):
         default_factory=list, min_length=1, max_length=DEFAULT_CAP, description="in place of `q`"
     )
     dry_run: bool = Field(default=True, description="count, and change nothing")
-    cap: int = Field(DEFAULT_CAP, ge=1, le=DEFAULT_CAP, description="most tasks of a search")
-    per_second: int = Field(0, ge=0, le=10_000, description="most tasks a second; 0: any number")
+    cap: Whole = Field(DEFAULT_CAP, ge=1, le=DEFAULT_CAP, description="most tasks of a search")
+    per_second: Whole = Field(0, ge=0, le=10_000, description="most tasks a second; 0: any number")
     outcome: CancelOutcome = Field(
         "archive", description="what becomes of tasks that are cancelled"
     )

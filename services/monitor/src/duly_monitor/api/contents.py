@@ -15,13 +15,14 @@ from duly_monitor.api.tables import TASK_COLUMNS, Table
 from duly_monitor.audit import act_of
 from duly_monitor.bounds import (
     DaysQuery,
+    GroupCursor,
     JoinPath,
     PartQuery,
     Query,
     QueuePath,
     addressed,
     asked,
-    invalid_cursor,
+    unknown_cursor,
 )
 
 
@@ -49,9 +50,7 @@ class GroupTasksQuery(Query):
     kind: Annotated[str, Field(max_length=256, description="of the group's tasks")]
     group: Annotated[str, Field(max_length=1_024, description="its name")] = ""
     limit: int = Field(30, ge=1, le=200, description="most tasks in the page")
-    cursor: Annotated[str, Field(max_length=2_048)] | None = Field(
-        None, description="`next_cursor` of the previous page"
-    )
+    cursor: GroupCursor | None = Field(None, description="`next_cursor` of the previous page")
     order: Literal["newest", "oldest"] = Field("oldest", description="which come first")
 
 
@@ -151,7 +150,7 @@ class ContentsApi:
                 limit=query.limit, cursor=query.cursor, newest=query.order == "newest",
             )  # fmt: skip
         except ValueError as error:
-            raise invalid_cursor() from error
+            raise unknown_cursor() from error
         tasks = [TaskAnswer.of(task) for task in page.tasks]
         return TaskListAnswer(tasks=tasks, next_cursor=page.next_cursor)
 

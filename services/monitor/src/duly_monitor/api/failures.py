@@ -14,7 +14,7 @@ from duly_monitor.api.described import described
 from duly_monitor.api.models import NEXT, Answer, TaskAnswer
 from duly_monitor.api.paging import part_of
 from duly_monitor.api.tables import TASK_COLUMNS, Table
-from duly_monitor.bounds import Cursor, Name, PartQuery, Query, asked, invalid_cursor
+from duly_monitor.bounds import Name, PartQuery, Query, SearchCursor, asked, unknown_cursor
 from duly_monitor.redaction import mask_text
 from duly_monitor.search_words import MOST_CHARACTERS, Search, SearchSyntaxError, understand
 
@@ -46,7 +46,7 @@ class SearchQuery(Query):
     window: int = Field(
         _WINDOW, ge=1, le=MOST_SEARCHED, description="most tasks to look at for the page"
     )
-    cursor: Cursor | None = Field(
+    cursor: SearchCursor | None = Field(
         None, description="`next_cursor` of the same search: it goes on where that has come to"
     )
 
@@ -156,7 +156,7 @@ class FailureApi:
                 search.query, limit=query.limit, window=query.window, cursor=query.cursor
             )
         except ValueError as error:
-            raise invalid_cursor() from error
+            raise unknown_cursor() from error
         return FoundAnswer(
             tasks=[TaskAnswer.of(task) for task in found.tasks], scanned=found.scanned,
             total=found.total, complete=found.complete, unreadable=list(found.unreadable),

@@ -17,7 +17,7 @@ from duly.payload import form_of
 from duly.payload_schema import explained
 from duly.task import Task
 from duly_monitor.api.described import described, read_body
-from duly_monitor.api.models import NEXT, Answer, Body, TaskAnswer
+from duly_monitor.api.models import NEXT, Answer, Body, TaskAnswer, Whole
 from duly_monitor.api.paging import part_of
 from duly_monitor.api.tables import Table
 from duly_monitor.audit import act_of
@@ -82,7 +82,7 @@ class NewTask(Body):
     task_id: str | None = Field(None, description="null: one is made")
     delay_seconds: Seconds | None = None
     due: datetime | None = Field(None, description="with a time zone; not together with a delay")
-    max_attempts: int | None = None
+    max_attempts: Whole | None = None
     timeout_seconds: Seconds | None = None
     deadline: datetime | None = None
     unique_for_seconds: Seconds | None = None
@@ -104,7 +104,7 @@ class KeyHeader(Query):
         None,
         alias="Idempotency-Key",
         max_length=_LONGEST_KEY,
-        pattern=r"^[ -~]+$",
+        pattern=r"^[ -~]*$",
         description="the same key of the same user and queue enqueues once",
     )
 
@@ -234,8 +234,9 @@ def _key_of(request: Request, queue: str) -> str:
     given = request.headers.get("idempotency-key", "")
     if not given:
         return ""
-    if len(given) > _LONGEST_KEY or not given.isprintable():
-        raise HTTPException(400, f"Idempotency-Key: use 1 to {_LONGEST_KEY} printable characters.")
+    if len(given) > _LONGEST_KEY or not (given.isascii() and given.isprintable()):
+        problem = f"Idempotency-Key: use 1 to {_LONGEST_KEY} printable ASCII characters."
+        raise HTTPException(400, problem)
     text = f"{identity_of(request).user}\0{queue}\0{given}"
     return f"key-{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()[:32]}"
 

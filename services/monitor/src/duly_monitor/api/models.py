@@ -1,9 +1,9 @@
 """What the API takes and answers, as pydantic models: what is served and what OpenAPI documents."""
 
 from datetime import datetime
-from typing import Any, Final, Self
+from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from typing_extensions import override
 
 from duly.task import Attempt, AttemptOutcome, Task, TaskState
@@ -12,6 +12,15 @@ from duly_monitor.operations import ALLOWED, Operation
 from duly_monitor.redaction import mask, mask_text
 
 NEXT: Final = "cursor of the next page; null: this is the last"
+
+
+def _whole(value: object) -> object:
+    """JSON has no integers: 5.0 is one to a schema."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+"""A whole number of a body, however it is written."""
 
 
 class Answer(BaseModel):

@@ -170,6 +170,7 @@ def _parameters(model: type[Query] | None, place: str) -> list[dict[str, Any]]:
     if model is None:
         return []
     schema = model.model_json_schema()
+    needed = set(schema.get("required", ()))
     inlined = schema.get("$defs", {})
     parameters = []
     for name, field in schema["properties"].items():
@@ -179,7 +180,7 @@ def _parameters(model: type[Query] | None, place: str) -> list[dict[str, Any]]:
             {
                 "name": name,
                 "in": place,
-                "required": place == "path",
+                "required": place == "path" or name in needed,
                 "schema": {**inlined.get(reference, {}), **own},
             }
         )

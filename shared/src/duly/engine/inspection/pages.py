@@ -37,6 +37,7 @@ _SECOND_LOOKS = 3
 """Times that a task without a message is looked at before it is taken for what it is."""
 _KEPT = {state.value for state in TaskState} - {"waiting", "active"}
 """States whose tasks are outside the stream."""
+_LAST = 2**64 - 1
 _STREAM_ID = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
 _PLACE = re.compile(r"(-?[0-9]{1,17}|-?inf):(.+)", re.DOTALL)
 
@@ -326,7 +327,9 @@ def stream_id(cursor: str) -> str:
         ValueError: It is none that the broker would take.
     """
     found = _STREAM_ID.fullmatch(cursor)
-    if found is None or max(map(int, found.groups())) >= 2**64:
+    parts = [int(part) for part in found.groups()] if found else []
+    # Nothing has the first id of all, and nothing comes behind the last: both are refused.
+    if not parts or max(parts) > _LAST or parts in ([0, 0], [_LAST, _LAST]):
         raise ValueError(f"not a cursor: {cursor[:80]!r}")
     return cursor
 

@@ -64,7 +64,7 @@ async def test_texts_are_cut_and_encodable(inspector):
     assert found.detail == "?"
 
 
-@pytest.mark.parametrize("cursor", ["", "x", "18446744073709551616-0", "٣-0", "1-0-0"])
+@pytest.mark.parametrize("cursor", ["", "x", "0-0", "18446744073709551616-0", "٣-0", "1-0-0"])
 async def test_a_foreign_cursor_is_refused(inspector, cursor):
     with pytest.raises(ValueError, match="not a cursor"):
         await inspector.audit.list(cursor=cursor)
