@@ -13,6 +13,7 @@ from duly.clock import to_unix_ms
 from duly.described_job import described_job
 from duly.engine.inspection.bulk import Bulk
 from duly.engine.inspection.failures import Failures
+from duly.engine.inspection.history import Course
 from duly.engine.inspection.inspector import Inspector
 from duly.engine.inspection.node_info import node_report
 from duly.engine.inspection.overview import Snapshot
@@ -38,6 +39,7 @@ from duly.engine.storage.reports import (
 from duly.errors import BrokerDownError, IllegalTransitionError, NotFoundError, UnknownKindError
 from duly.payload import form_of
 from duly.task import Progress, Task, TaskState
+from duly_monitor.pages.minutes import total
 
 # Tests are no package, and are loaded by their files: this one loads what it needs likewise.
 _spec = importlib.util.spec_from_file_location(
@@ -152,13 +154,18 @@ class FakeInspector(Inspector):
         """What was done to servers and schedules: (operation, id)."""
 
         self.queues.days = self._days
+        self.history = SimpleNamespace(
+            hours=self._past_hours, days=self._past_days, forget=lambda name: None
+        )
         self.waiting_joins = samples.sample_joins(now)
         self.groups = SimpleNamespace(
             list=self._groups, get=self._group, tasks=self._group_tasks
         )  # fmt: skip
         self.joins = SimpleNamespace(list=self._joins, cancel=self._cancel_join)
         self.locks = SimpleNamespace(list=self._locks)
-        self.kinds = SimpleNamespace(list=self._kinds, find=self._kind, job=self._job)
+        self.kinds = SimpleNamespace(
+            list=self._kinds, find=self._kind, job=self._job, policies=self._policies
+        )
         self.audited = []
         self.audit = SimpleNamespace(append=self._append, list=self._audit)
 
@@ -312,6 +319,10 @@ class FakeInspector(Inspector):
         self._answer()
         return [KIND]
 
+    async def _policies(self, kinds):
+        self._answer()
+        return {KIND.kind: KIND.policy} if KIND.kind in kinds else {}
+
     async def _kind(self, kind):
         self._answer()
         if kind != KIND.kind:
@@ -354,6 +365,22 @@ class FakeInspector(Inspector):
     async def _names(self):
         self._answer()
         return ["critical", "default", "low"]
+
+    async def _past_hours(self, queues, *, hours, step, minutes=None):
+        per, now = step // timedelta(minutes=1), self.at.replace(second=0, microsecond=0)
+        ended = now - timedelta(minutes=(now.hour * 60 + now.minute) % per)
+        found = {}
+        for name in queues:
+            read = await self.queues.minutes(name, count=hours * 60 + per)
+            found[name] = [
+                replace(each, at=each.at - (each.at - ended) % step)
+                for each in read
+                if ended - timedelta(hours=hours) <= each.at < ended
+            ]
+        return _course(found)
+
+    async def _past_days(self, queues, *, days=90, reports=None):
+        return _course({name: await self.queues.days(name, count=days) for name in queues})
 
     async def _queue(self, name):
         self._answer()
@@ -535,6 +562,14 @@ class FakeInspector(Inspector):
             )
             for index in range(min(limit, 40))
         ]
+
+
+def _course(found):
+    sums = {
+        name: (sum(each.processed for each in series), sum(each.failed for each in series))
+        for name, series in found.items()
+    }
+    return Course(total([*found.values()]), sums)
 
 
 def _minute(at, base):

@@ -1,12 +1,13 @@
 """What the charts show."""
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from duly.engine.storage.reports import MinuteReport
 from duly.errors import BrokerDownError, NotFoundError
-from duly_monitor.pages.minutes import SHOWN_MINUTES, finished, read_minutes
+from duly_monitor.pages.minutes import SHOWN_MINUTES, finished, read_minutes, total
 
 
 def minute(processed):
@@ -39,3 +40,12 @@ def test_a_running_minute_is_left_out_once_any_queue_has_figures():
     assert finished([[IDLE, BUSY], [IDLE, IDLE]]) == [[BUSY], [IDLE]]
     assert finished([[BUSY, BUSY], [IDLE, IDLE]]) == [[BUSY], [IDLE]]
     assert finished([()]) == [()]
+
+
+def test_queues_are_summed_up_point_by_point():
+    def minutes(count):
+        return [replace(BUSY, at=BUSY.at + timedelta(minutes=index)) for index in range(count)]
+
+    points = total([minutes(3), minutes(2), ()])
+
+    assert [(point.processed, point.failed) for point in points] == [(10, 0), (10, 0), (5, 0)]

@@ -1,64 +1,27 @@
 """The charts of longer times."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import pairwise
 
 import pytest
 
-from duly.engine.storage.reports import MinuteReport
-from duly.errors import BrokerDownError, NotFoundError
-from duly_monitor.pages.throughput import QueueSum, Span, merged, read_series, total
-
-START = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
-
-
-def minutes(count, start=START):
-    return [
-        MinuteReport(at=start + timedelta(minutes=index), processed=2, failed=1)
-        for index in range(count)
-    ]
-
-
-def test_minutes_are_summed_up_by_the_step_without_what_is_incomplete():
-    points = merged(minutes(36, START - timedelta(minutes=3)), timedelta(minutes=10))
-
-    assert [point.at for point in points] == [START + timedelta(minutes=10 * i) for i in range(3)]
-    assert {(point.processed, point.failed) for point in points} == {(20, 10)}
-
-
-def test_queues_are_summed_up_point_by_point():
-    points = total([minutes(3), minutes(2), ()])
-
-    assert [(point.processed, point.failed) for point in points] == [(4, 2), (4, 2), (2, 1)]
+from duly_monitor.pages.throughput import QueueSum, Span, read_course
 
 
 @pytest.mark.parametrize(
     ("span", "points", "step"),
     [
-        (Span.HOUR, 60, timedelta(minutes=1)),
         (Span.DAY, 144, timedelta(minutes=10)),
-        (Span.THREE_DAYS, 143, timedelta(minutes=30)),
+        (Span.THREE_DAYS, 144, timedelta(minutes=30)),
         (Span.QUARTER, 90, timedelta(days=1)),
     ],
 )
 async def test_a_span_has_its_points(inspector, span, points, step):
-    series = await read_series(inspector, "default", span)
+    course = await read_course(inspector, ["default"], span)
 
-    assert points - 1 <= len(series) <= points
-    assert {b.at - a.at for a, b in pairwise(series)} == {step}
-
-
-async def test_a_queue_that_cannot_be_read_has_no_points(inspector):
-    async def gone(name, *, count):
-        raise NotFoundError("queue", name)
-
-    inspector.queues.days = gone
-
-    assert await read_series(inspector, "default", Span.QUARTER) == ()
-    inspector.down = True
-    with pytest.raises(BrokerDownError):
-        await read_series(inspector, "default", Span.DAY)
+    assert len(course.points) == points
+    assert {b.at - a.at for a, b in pairwise(course.points)} == {step}
 
 
 @pytest.mark.parametrize("span", [*Span])
@@ -77,6 +40,15 @@ async def test_the_overview_leads_to_longer_spans_and_their_sums(client):
 
     assert "130,050" in text
     assert '/monitoring/queues/low?span=90d#chart"' in text
+
+
+async def test_a_chart_is_read_once_for_all_who_look_at_it(connect, inspector):
+    async with connect() as client:
+        await client.get("/monitoring/throughput?span=72h")
+        calls = inspector.calls
+        await client.get("/monitoring/throughput?span=72h")
+
+    assert inspector.calls == calls
 
 
 async def test_an_unknown_span_is_refused(client):

@@ -93,6 +93,7 @@ class QueueApi:
         name = addressed(QueuePath, request).name
         try:
             act_of(request).count = await self._inspector.queues.remove(name)
+            self._inspector.history.forget(name)
         except QueueInUseError as error:
             raise HTTPException(409, f"{str(error).capitalize()}.") from error
         return reply(ReceiptAnswer(operation="remove", queue=name))

@@ -1,6 +1,7 @@
 """What queues did in the last hour, minute by minute, for the charts."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from duly.engine.inspection.inspector import Inspector
 from duly.engine.storage.reports import MinuteReport
@@ -28,3 +29,19 @@ def finished(queues: Sequence[Sequence[MinuteReport]]) -> list[Sequence[MinuteRe
     """Leave out the current minute once another has figures: a partial one looks like a drop."""
     known = any(minute.processed for minutes in queues for minute in minutes[:-1])
     return [minutes[:-1] if known else minutes[1:] for minutes in queues]
+
+
+def total(queues: Sequence[Sequence[MinuteReport]]) -> Sequence[MinuteReport]:
+    """Sum up the figures of all queues for each minute, oldest first."""
+    points: dict[datetime, list[MinuteReport]] = {}
+    for series in queues:
+        for point in series:
+            points.setdefault(point.at, []).append(point)
+    return [
+        MinuteReport(
+            at=at,
+            processed=sum(point.processed for point in each),
+            failed=sum(point.failed for point in each),
+        )
+        for at, each in sorted(points.items())
+    ]

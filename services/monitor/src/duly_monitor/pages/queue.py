@@ -24,7 +24,7 @@ from duly_monitor.pages.flash import flash, redirect
 from duly_monitor.pages.minutes import finished, read_minutes
 from duly_monitor.pages.queries import QueueQuery
 from duly_monitor.pages.rows import Rows
-from duly_monitor.pages.throughput import Series, Span, read_series
+from duly_monitor.pages.throughput import Series, Span, read_course
 from duly_monitor.permissions import identity_of
 from duly_monitor.render import Renderer, segment
 from duly_monitor.search_words import SearchSyntaxError, said, understand
@@ -144,6 +144,7 @@ class QueuePage:
         act_of(request).reason = form.one("reason").strip()[:_LONGEST_REASON]
         try:
             act_of(request).count = await self._inspector.queues.remove(name, force=True)
+            self._inspector.history.forget(name)
         except QueueInUseError as error:
             problem = f"{str(error)[:1].upper()}{str(error)[1:]}."
             return self._renderer.page(
@@ -155,7 +156,7 @@ class QueuePage:
         """Return the points of the queue's chart."""
         if span is Span.HOUR:
             return finished([await read_minutes(self._inspector, name)])[0]
-        return await read_series(self._inspector, name, span)
+        return (await read_course(self._inspector, [name], span)).points
 
     def _back(self, name: str, back: str, done: str) -> Response:
         prefix = self._renderer.prefix

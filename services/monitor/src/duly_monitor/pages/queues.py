@@ -15,7 +15,7 @@ from duly.engine.storage.reports import MinuteReport, QueueReport
 from duly_monitor import health
 from duly_monitor.bounds import asked
 from duly_monitor.pages.flash import flash
-from duly_monitor.pages.minutes import finished
+from duly_monitor.pages.minutes import finished, total
 from duly_monitor.pages.queries import SHOWN_QUEUES, OverviewQuery
 from duly_monitor.render import Renderer
 from duly_monitor.views import Followed, View
@@ -87,7 +87,7 @@ def _overview(rows: list[QueueRow]) -> dict[str, Any]:
     return {
         "rows": rows,
         "overall": health.overall({row.report.name: row.health for row in rows}),
-        "minutes": _total([row.minutes for row in rows]),
+        "minutes": total([row.minutes for row in rows]),
         "sums": {
             "waiting": sum(row.report.waiting for row in rows),
             "active": sum(row.report.active for row in rows),
@@ -98,17 +98,3 @@ def _overview(rows: list[QueueRow]) -> dict[str, Any]:
             "waits_since": min((row.waits_since for row in rows if row.waits_since), default=None),
         },
     }
-
-
-def _total(queues: list[Sequence[MinuteReport]]) -> Sequence[MinuteReport]:
-    """Sum the figures of all queues for each minute, oldest first."""
-    processed: dict[object, int] = {}
-    failed: dict[object, int] = {}
-    minutes = {minute.at: minute for queue in queues for minute in queue}
-    for queue in queues:
-        for minute in queue:
-            processed[minute.at] = processed.get(minute.at, 0) + minute.processed
-            failed[minute.at] = failed.get(minute.at, 0) + minute.failed
-    return [
-        MinuteReport(at=at, processed=processed[at], failed=failed[at]) for at in sorted(minutes)
-    ]

@@ -9,12 +9,13 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from duly.clock import from_unix_ms, to_unix_ms
+from duly.engine.inspection.history import Course
 from duly.engine.inspection.inspector import Inspector
-from duly.engine.storage.reports import DayReport, MinuteReport
-from duly.errors import BrokerDownError, BrokerError, NotFoundError
+from duly.engine.inspection.overview import Snapshot
+from duly.engine.inspection.shared_reading import SharedReading
+from duly.engine.storage.reports import MinuteReport
 from duly_monitor.bounds import Query, asked
-from duly_monitor.reads import read_all
+from duly_monitor.pages.minutes import finished, total
 from duly_monitor.render import Renderer
 
 
@@ -27,15 +28,8 @@ class Span(StrEnum):
     QUARTER = "90d"
 
 
-_KEPT_MINUTES: Final = 72 * 60
-_DAYS: Final = 90
-_MINUTES: Final = {Span.HOUR: 60, Span.DAY: 24 * 60, Span.THREE_DAYS: 72 * 60}
-_STEPS: Final = {
-    Span.HOUR: timedelta(minutes=1),
-    Span.DAY: timedelta(minutes=10),
-    Span.THREE_DAYS: timedelta(minutes=30),
-    Span.QUARTER: timedelta(days=1),
-}
+_HOURS: Final = {Span.DAY: 24, Span.THREE_DAYS: 72}
+_STEPS: Final = {Span.DAY: timedelta(minutes=10), Span.THREE_DAYS: timedelta(minutes=30)}
 """What one point of a chart stands for."""
 Series = Sequence[MinuteReport]
 """Points, oldest first; each holds what was done from its instant on for one step."""
@@ -66,78 +60,55 @@ class ThroughputPages:
 
     def __init__(self, inspector: Inspector, renderer: Renderer) -> None:
         self._inspector, self._renderer = inspector, renderer
+        self._courses = SharedReading(self._course)
 
     async def throughput(self, request: Request) -> Response:
         """Show what all queues did together, and what each did."""
         span = asked(ThroughputQuery, request).span
-        names = await self._inspector.queues.names()
-        found = await read_all([read_series(self._inspector, name, span) for name in names])
-        sums = [
-            QueueSum(
-                name,
-                sum(point.processed for point in series),
-                sum(point.failed for point in series),
-            )
-            for name, series in zip(names, found, strict=True)
-        ]
+        course, names = await self._courses.get(span)
+        sums = [QueueSum(name, *course.sums.get(name, (0, 0))) for name in names]
         return self._renderer.page(
-            "throughput.html", span=span.value, minutes=total(found), sums=sums
+            "throughput.html", span=span.value, minutes=course.points, sums=sums
         )
 
+    async def _course(self, span: Span) -> tuple[Course, Sequence[str]]:
+        """Return what all queues did, and their names."""
+        snapshot = await self._inspector.overview.recent()
+        names = [each.name for each in snapshot.queues]
+        if span is Span.HOUR:
+            return _last_hour(snapshot), names
+        return await read_course(self._inspector, names, span, snapshot), names
 
-async def read_series(inspector: Inspector, queue: str, span: Span) -> Series:
-    """Return what a queue did; nothing of a queue that cannot be read.
+
+async def read_course(
+    inspector: Inspector, queues: Sequence[str], span: Span, snapshot: Snapshot | None = None
+) -> Course:
+    """Return what queues did in one of the longer spans.
 
     A point that is not over yet is left out, since it looks like a drop; today is not.
+
+    Args:
+        inspector: Reads it.
+        queues: Their names.
+        span: Not the hour.
+        snapshot: What all queues do now; None: it is read, for few queues.
 
     Raises:
         BrokerDownError: The broker does not answer.
     """
-    try:
-        if span is Span.QUARTER:
-            return _points(await inspector.queues.days(queue, count=_DAYS))
-        step = _STEPS[span]
-        more = step // timedelta(minutes=1)
-        count = min(_MINUTES[span] + more, _KEPT_MINUTES)
-        return merged(await inspector.queues.minutes(queue, count=count), step)
-    except (BrokerError, NotFoundError) as error:
-        if isinstance(error, BrokerDownError):
-            raise
-        return ()  # the report of this queue says what is wrong with it
+    if span is Span.QUARTER:
+        reports = None if snapshot is None else snapshot.queues
+        return await inspector.history.days(queues, reports=reports)
+    minutes = None if snapshot is None else snapshot.minutes
+    return await inspector.history.hours(
+        queues, hours=_HOURS[span], step=_STEPS[span], minutes=minutes
+    )
 
 
-def merged(minutes: Series, step: timedelta) -> Series:
-    """Sum up minutes by the step; what is not complete, at both ends, is left out."""
-    size, per = step // timedelta(minutes=1), step // timedelta(milliseconds=1)
-    points: dict[int, list[MinuteReport]] = {}
-    for minute in minutes[:-1]:
-        points.setdefault(to_unix_ms(minute.at) // per, []).append(minute)
-    return [
-        MinuteReport(
-            at=from_unix_ms(number * per),
-            processed=sum(minute.processed for minute in each),
-            failed=sum(minute.failed for minute in each),
-        )
-        for number, each in sorted(points.items())
-        if len(each) == size
-    ]
-
-
-def total(queues: Sequence[Series]) -> Series:
-    """Sum up queues, point by point."""
-    points: dict[int, list[MinuteReport]] = {}
-    for series in queues:
-        for point in series:
-            points.setdefault(to_unix_ms(point.at), []).append(point)
-    return [
-        MinuteReport(
-            at=from_unix_ms(at),
-            processed=sum(point.processed for point in each),
-            failed=sum(point.failed for point in each),
-        )
-        for at, each in sorted(points.items())
-    ]
-
-
-def _points(days: Sequence[DayReport]) -> Series:
-    return [MinuteReport(at=day.at, processed=day.processed, failed=day.failed) for day in days]
+def _last_hour(snapshot: Snapshot) -> Course:
+    found = dict(zip(snapshot.minutes, finished([*snapshot.minutes.values()]), strict=True))
+    sums = {
+        name: (sum(each.processed for each in series), sum(each.failed for each in series))
+        for name, series in found.items()
+    }
+    return Course(total([*found.values()]), sums)

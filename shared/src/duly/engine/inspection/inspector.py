@@ -10,6 +10,7 @@ from duly.engine.inspection.bulk import Bulk
 from duly.engine.inspection.bulk_runs import BulkRuns
 from duly.engine.inspection.failures import Failures
 from duly.engine.inspection.groups import Groups
+from duly.engine.inspection.history import History
 from duly.engine.inspection.joins import Joins
 from duly.engine.inspection.kinds import Kinds
 from duly.engine.inspection.known_queues import KnownQueues
@@ -42,6 +43,7 @@ class Inspector:
         self.kinds = Kinds(known, self.servers)
         self.schedules = Schedules(known)
         self.brokers = Brokers(known)
+        self.history = History(known)
         self.overview = Overview(known, self.queues, self.schedules)
         self.failures = Failures(self.tasks)
         self.audit = AuditTrail(known)
