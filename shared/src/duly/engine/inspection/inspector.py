@@ -1,6 +1,6 @@
 """The one API to read and operate queues, behind the monitor and the command line."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Self
 
@@ -20,6 +20,7 @@ from duly.engine.inspection.queues import Queues
 from duly.engine.inspection.schedules import Schedules
 from duly.engine.inspection.servers import Servers
 from duly.engine.inspection.tasks import Tasks
+from duly.engine.storage.reports import QueueReport, ServerReport
 from duly.engine.storage.store import Store
 from duly.runtime.settings import RedisSettings
 
@@ -35,16 +36,16 @@ class Inspector:
         known = KnownQueues(store)
         self._store = store
         self.queues = Queues(known)
-        self.tasks = Tasks(known, self.queues)
         self.groups = Groups(known)
         self.joins = Joins(known)
         self.locks = Locks(known)
         self.servers = Servers(known)
-        self.kinds = Kinds(known, self.servers)
         self.schedules = Schedules(known)
         self.brokers = Brokers(known)
         self.history = History(known)
         self.overview = Overview(known, self.queues, self.schedules)
+        self.tasks = Tasks(known, self.queues, self._every_queue)
+        self.kinds = Kinds(known, self._serving)
         self.failures = Failures(self.tasks)
         self.audit = AuditTrail(known)
         self.bulk = Bulk(self.tasks, self.groups)
@@ -60,6 +61,14 @@ class Inspector:
         """
         async with Store.open(settings) as store:
             yield cls(store)
+
+    async def _every_queue(self) -> Sequence[QueueReport]:
+        """Report all queues as they are now: who counts what it will do must not miss any."""
+        return (await self.overview.read()).queues
+
+    async def _serving(self) -> Sequence[ServerReport]:
+        """Return the servers of all queues, by the reading that all share."""
+        return (await self.overview.recent()).servers
 
     async def ping(self) -> None:
         """Return when the broker answers."""

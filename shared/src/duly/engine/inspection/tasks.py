@@ -1,7 +1,7 @@
 """Tasks: listed, found, searched, run, archived, deleted, cancelled, one at a time."""
 
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from duly.engine.inspection.known_queues import KnownQueues, check_name
@@ -11,7 +11,7 @@ from duly.engine.inspection.reruns import Reruns
 from duly.engine.inspection.search import DEFAULT_WINDOW, FOUND_BYTES, Found, Query, size_of
 from duly.engine.storage.codec import decode, lock_in, lock_of, unique_ms_of
 from duly.engine.storage.keys import QueueKeys, queue_keys
-from duly.engine.storage.reports import TaskPage
+from duly.engine.storage.reports import QueueReport, TaskPage
 from duly.errors import (
     BrokerDownError,
     BrokerError,
@@ -37,8 +37,21 @@ class Tasks:
     an id, too, when the queue holds no such task.
     """
 
-    def __init__(self, known: KnownQueues, queues: Queues) -> None:
-        self._known, self._store, self._queues = known, known.store, queues
+    def __init__(
+        self,
+        known: KnownQueues,
+        queues: Queues,
+        every: Callable[[], Awaitable[Sequence[QueueReport]]],
+    ) -> None:
+        """Take what says how many tasks there are.
+
+        Args:
+            known: The queues.
+            queues: Reports one of them.
+            every: Reports all of them, in a few commands however many there are.
+        """
+        self._known, self._store = known, known.store
+        self._queues, self._every = queues, every
 
     async def list(
         self,
@@ -112,11 +125,13 @@ class Tasks:
             limit: Most tasks to return; of large tasks fewer, about 64 MiB.
             window: Most tasks to look at: reading everything would slow the broker for others.
         """
-        total = await self.count(query.queues, query.states)
+        sizes = await self.sizes(query.queues, query.states)
+        # Lists are many, and most of them are empty: those are not asked again.
+        most = {each: sys.maxsize if size else 0 for each, size in sizes.items()}
         found: list[Task] = []
         unreadable: dict[str, str] = {}
         scanned, size, complete = 0, 0, True
-        async for task in self.scan(query.queues, query.states, unreadable=unreadable):
+        async for task in self.scan(query.queues, query.states, unreadable=unreadable, most=most):
             if scanned >= window or len(found) >= limit or size >= FOUND_BYTES:
                 complete = False
                 break
@@ -127,7 +142,7 @@ class Tasks:
         return Found(
             tasks=tuple(found),
             scanned=scanned,
-            total=total,
+            total=sum(sizes.values()),
             complete=complete and not unreadable,
             unreadable=tuple(unreadable.values()),
         )
@@ -150,8 +165,10 @@ class Tasks:
             queues: Their names; none: all. Those that cannot be read are left out.
             states: Which states.
         """
-        known = self._queues
-        reports = [await known.get(name) for name in queues] if queues else await known.list()
+        if queues:
+            reports: Sequence[QueueReport] = [await self._queues.get(name) for name in queues]
+        else:
+            reports = await self._every()
         return {
             (report.name, state): getattr(report, state.value)
             for report in reports
