@@ -97,6 +97,8 @@ class Pages:
         """Have pages read anew what they share: something was changed."""
         self.failures.forget()
         self.schedules.forget()
+        self.queue.forget()
+        self.search.forget()
 
 
 def routes(

@@ -17,7 +17,7 @@ from duly_monitor.audit import act_of
 from duly_monitor.bounds import EntryPath, addressed
 from duly_monitor.pages.flash import flash, redirect
 from duly_monitor.reads import read_all
-from duly_monitor.render import Renderer
+from duly_monitor.render import Renderer, Shown
 from duly_monitor.views import Followed, View
 
 SHOWN_TICKS = 12
@@ -66,20 +66,20 @@ class SchedulePages:
 
     def __init__(self, inspector: Inspector, renderer: Renderer) -> None:
         self._inspector, self._renderer = inspector, renderer
-        self._rows = SharedReading[None, list[EntryRow]](lambda _: self._read())
+        self._rows = SharedReading[None, Shown](lambda _: self._read())
         self._ticks: dict[str, _Ticks] = {}
 
     async def schedules(self, request: Request) -> Response:
         """Show every entry of the timetable."""
-        rows = await self._rows.get(None)
-        return self._renderer.page("schedules.html", flash=flash(request), rows=rows)
+        shown = await self._rows.get(None)
+        return self._renderer.page("schedules.html", shown=shown, flash=flash(request))
 
     def followed(self, _request: Request) -> Followed:
         """Return the page as one that is followed."""
         return Followed("schedules", self._view)
 
     async def _view(self) -> View:
-        return self._renderer.view("_schedules.html", rows=await self._rows.get(None))
+        return self._renderer.view("_schedules.html", **(await self._rows.get(None)).values)
 
     def forget(self) -> None:
         """Have the entries read anew: something was changed."""
@@ -104,11 +104,11 @@ class SchedulePages:
     def _back(self, done: str) -> Response:
         return redirect(f"{self._renderer.prefix}/schedules", done)
 
-    async def _read(self) -> list[EntryRow]:
+    async def _read(self) -> Shown:
         entries = (await self._inspector.overview.recent()).entries
         now, known = self._renderer.clock.now(), {entry.id for entry in entries}
         self._ticks = {name: kept for name, kept in self._ticks.items() if name in known}
-        return await read_all([self._row(entry, now) for entry in entries])
+        return Shown({"rows": await read_all([self._row(entry, now) for entry in entries])})
 
     async def _row(self, entry: EntryReport, now: datetime) -> EntryRow:
         kept = await self._ticks_of(entry)

@@ -16,7 +16,7 @@ from duly.engine.inspection.shared_reading import SharedReading
 from duly.engine.storage.reports import MinuteReport
 from duly_monitor.bounds import Query, asked
 from duly_monitor.pages.minutes import finished, total
-from duly_monitor.render import Renderer
+from duly_monitor.render import Renderer, Shown
 
 
 class Span(StrEnum):
@@ -60,24 +60,23 @@ class ThroughputPages:
 
     def __init__(self, inspector: Inspector, renderer: Renderer) -> None:
         self._inspector, self._renderer = inspector, renderer
-        self._courses = SharedReading(self._course)
+        self._shown = SharedReading(self._read)
 
     async def throughput(self, request: Request) -> Response:
         """Show what all queues did together, and what each did."""
         span = asked(ThroughputQuery, request).span
-        course, names = await self._courses.get(span)
-        sums = [QueueSum(name, *course.sums.get(name, (0, 0))) for name in names]
-        return self._renderer.page(
-            "throughput.html", span=span.value, minutes=course.points, sums=sums
-        )
+        return self._renderer.page("throughput.html", shown=await self._shown.get(span))
 
-    async def _course(self, span: Span) -> tuple[Course, Sequence[str]]:
-        """Return what all queues did, and their names."""
+    async def _read(self, span: Span) -> Shown:
+        """Return what all queues did."""
         snapshot = await self._inspector.overview.recent()
         names = [each.name for each in snapshot.queues]
         if span is Span.HOUR:
-            return _last_hour(snapshot), names
-        return await read_course(self._inspector, names, span, snapshot), names
+            course = _last_hour(snapshot)
+        else:
+            course = await read_course(self._inspector, names, span, snapshot)
+        sums = [QueueSum(name, *course.sums.get(name, (0, 0))) for name in names]
+        return Shown({"span": span.value, "minutes": course.points, "sums": sums})
 
 
 async def read_course(
