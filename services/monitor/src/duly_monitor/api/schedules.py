@@ -1,13 +1,18 @@
 """Schedules as JSON."""
 
+from dataclasses import replace
+
 from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
 from duly.engine.inspection.inspector import Inspector
+from duly.engine.storage.reports import EntryReport
+from duly.errors import NotFoundError
 from duly_monitor.api.described import described, reply
 from duly_monitor.api.models import Answer, EntryAnswer, EntryListAnswer, TickAnswer, TickListAnswer
 from duly_monitor.bounds import EntryPath, LimitQuery, addressed, asked
+from duly_monitor.reads import read_all
 
 
 class EntryReceiptAnswer(Answer):
@@ -27,8 +32,17 @@ class ScheduleApi:
     @described("List the entries of the timetable", EntryListAnswer)
     async def schedules(self, _request: Request) -> Response:
         """Return every entry."""
-        entries = await self._inspector.schedules.list()
-        return reply(EntryListAnswer(schedules=[EntryAnswer.of(entry) for entry in entries]))
+        entries = (await self._inspector.overview.recent()).entries
+        whole = await read_all([self._with_last(entry) for entry in entries])
+        return reply(EntryListAnswer(schedules=[EntryAnswer.of(entry) for entry in whole]))
+
+    async def _with_last(self, entry: EntryReport) -> EntryReport:
+        """Return an entry with its last tick."""
+        try:
+            ticks = await self._inspector.schedules.ticks(entry.id, limit=1, queue=entry.queue)
+        except NotFoundError:  # removed since the list was read
+            return entry
+        return replace(entry, last=ticks[0] if ticks else None)
 
     @described(
         "List the newest ticks of an entry",
