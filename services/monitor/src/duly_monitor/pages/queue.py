@@ -70,10 +70,7 @@ class QueuePage:
         """Show one queue and a part of its tasks in one state."""
         name = addressed(QueuePath, request).name
         query = asked(QueueQuery, request)
-        if "state" not in request.query_params:
-            report = await self._inspector.queues.get(name)
-            query = query.model_copy(update={"state": _initial_state(report)})
-        shown = await self._shown.get((name, query))
+        shown = await self._shown.get((name, query, "state" in request.query_params))
         return self._renderer.page(
             "queue.html",
             status=400 if shown.values["problem"] else 200,
@@ -89,13 +86,15 @@ class QueuePage:
         return Followed(_followed_address(name, query), partial(self._view, name, query))
 
     async def _view(self, name: str, query: QueueQuery) -> View:
-        shown = await self._shown.get((name, query))
+        shown = await self._shown.get((name, query, True))
         return self._renderer.view("queue.html", **shown.values, permissions=(), back="")
 
-    async def _read(self, asked_for: tuple[str, QueueQuery]) -> Shown:
-        """Return what the page shows to everybody."""
-        name, query = asked_for
+    async def _read(self, asked_for: tuple[str, QueueQuery, bool]) -> Shown:
+        """Return what the page shows to everybody, of the state that counts unless one is named."""
+        name, query, named = asked_for
         report = await self._inspector.queues.get(name)
+        if not named:
+            query = query.model_copy(update={"state": _initial_state(report)})
         listed, now = await self._listed(name, query, report), self._renderer.clock.now()
         oldest = report.oldest_waiting
         return Shown(
