@@ -36,13 +36,22 @@ PAGES = (
     "/",
     "/queues/queue-00?state=waiting",
     "/queues/queue-00?state=archived",
+    "/queues/queue-00?span=72h",
+    "/queues/queue-00/groups",
+    "/queues/queue-00/locks",
+    "/queues/queue-00/enqueue",
+    "/throughput?span=72h",
+    "/throughput?span=90d",
     "/failures",
     "/schedules",
     "/servers",
+    "/broker",
+    "/audit",
     "/search?q=kind:paper",
     "/tasks/queue-00/one",
     "/api/v1/queues",
     "/api/v1/servers",
+    "/api/v1/kinds",
 )
 
 

@@ -109,6 +109,8 @@ def take(folder: Path, only: list[str]) -> None:
 
 def _picture(page, address: str, target: Path) -> None:
     page.goto(address, timeout=120_000)
+    if page.locator("[data-live]").count():
+        page.locator("#live:not([hidden], .off)").wait_for(timeout=120_000)
     height = min(page.evaluate("document.documentElement.scrollHeight"), _HIGHEST)
     clip = {"x": 0, "y": 0, "width": page.viewport_size["width"], "height": height, "scale": 1}
     # Playwright itself makes PNG and JPEG only.

@@ -7,12 +7,16 @@ import re
 import shutil
 import sys
 import threading
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from duly.runtime.settings import MonitorSettings, Settings
-from duly.task import Task
+from duly.task import Task, TaskState
 from duly.testing.environment import in_ci
 from duly.testing.waiting import wait_until
 from duly_monitor.app import build_app
@@ -58,7 +62,40 @@ PAGES = [
     "/settings",
     "/throughput?span=72h",
     "/queues/default?span=90d",
+    "/queues/default?q=kind:nothing",
+    "/search?q=kind:nothing",
+    "/search?q=nobody:",
+    "/tasks/default/gone",
+    "/queues/nobody",
 ]
+LIVE = ("/", "/queues/default?state=archived", "/queues/default", "/failures", "/schedules",
+        "/servers", "/tasks/default/9f2c41d8e0b70")  # fmt: skip
+LOOKS = [
+    pytest.param({"color_scheme": "light"}, {}, id="light"),
+    pytest.param({"color_scheme": "dark"}, {}, id="dark"),
+    pytest.param({"color_scheme": "light"}, {"contrast": "more"}, id="light-more-contrast"),
+    pytest.param({"color_scheme": "dark"}, {"contrast": "more"}, id="dark-more-contrast"),
+    pytest.param(
+        {"color_scheme": "dark", "viewport": {"width": 375, "height": 812}}, {}, id="phone"
+    ),
+]
+SHIFT = """
+window.shifts = [];
+new PerformanceObserver((list) => {
+  for (const each of list.getEntries()) {
+    const places = each.sources.map(({ node }) => node?.id || node?.className || node?.nodeName);
+    window.shifts.push({ value: each.value, where: places.join(" ") });
+  }
+}).observe({ type: "layout-shift", buffered: true });
+"""
+SHIFTED = """
+new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(shifts))))
+"""
+"""Two frames on, all that scripts draw has been painted."""
+MOST_SHIFT = 0.02
+OPENED = (
+    "document.querySelectorAll('details:not(.menu, .confirm)').forEach((each) => each.open = true)"
+)
 SERVED = "/monitoring"
 PATIENCE_MS = 120_000
 """Chromium begins in a second, on a machine under load in half a minute."""
@@ -82,9 +119,20 @@ def inspector(fake):
 
 
 @pytest.fixture
-def address(fake, inspector):
-    """Serve the monitor from a thread; yield its address."""
-    settings = Settings(monitor=MonitorSettings(access="local", environment="staging"))
+def address(serving):
+    """Serve the monitor to whoever is on this machine; yield its address."""
+    with serving(access="local", environment="staging") as address:
+        yield address
+
+
+@pytest.fixture
+def serving(fake, inspector):
+    """`serving(**settings)` serves the monitor from a thread for the body."""
+    return contextmanager(partial(_serving, fake, inspector))
+
+
+def _serving(fake, inspector, **monitor):
+    settings = Settings(monitor=MonitorSettings(**monitor))
     app = build_app(settings, inspector, fake.FakeClient(), fake.FrozenClock())
     stop, loops = asyncio.Event(), queue.SimpleQueue()
 
@@ -152,20 +200,9 @@ def _failed(page, request):
         page.wrong.append(f"{request.url}: {request.failure}")
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        pytest.param({"viewport": {"width": 1280, "height": 800}}, id="desk"),
-        pytest.param({"viewport": {"width": 1024, "height": 768}}, id="small-desk"),
-        pytest.param({"viewport": {"width": 768, "height": 1024}}, id="tablet"),
-        pytest.param({"viewport": {"width": 390, "height": 844}}, id="phone"),
-        pytest.param(
-            {"viewport": {"width": 320, "height": 640}, "color_scheme": "dark"}, id="small"
-        ),
-    ],
-)
-def test_every_page_is_free_of_errors_and_fits_its_width(browse, address, options):
-    page = browse(**options)
+@pytest.mark.parametrize("size", [(1280, 800), (1024, 768), (768, 1024), (390, 844), (320, 640)])
+def test_every_page_is_free_of_errors_and_fits_its_width(browse, address, size):
+    page = browse(viewport={"width": size[0], "height": size[1]})
     for path in PAGES:
         page.goto(f"{address}{path}")
         page.wait_for_load_state("load")
@@ -174,6 +211,165 @@ def test_every_page_is_free_of_errors_and_fits_its_width(browse, address, option
         assert overflow <= 0, f"{path or '/'} is {overflow} px too wide"
         assert page.locator("img").count() == 0
 
+    assert _without_answers(page.wrong) == []
+
+
+def _without_answers(wrong):
+    """Leave out what the browser says of pages that are answered with an error."""
+    return [each for each in wrong if "the server responded with a status of 4" not in each]
+
+
+@pytest.fixture(scope="module")
+def axe():
+    """The source of axe-core, which looks for what people with disabilities stumble over."""
+    found = importlib.util.find_spec("axe_playwright_python")
+    if found is None:
+        if in_ci():
+            pytest.fail("CI must have axe-playwright-python")
+        pytest.skip("axe-playwright-python is not installed")
+    return (Path(found.origin).parent / "axe.min.js").read_text()
+
+
+def _violations(page, axe):
+    """Return what is wrong with a page: the rule, and where."""
+    page.evaluate(axe)
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return [
+        (each["id"], node["target"], node.get("failureSummary", "")[:300])
+        for each in found["violations"]
+        for node in each["nodes"]
+    ]
+
+
+@pytest.mark.parametrize(("options", "chosen"), LOOKS)
+def test_nobody_stumbles_over_a_page(browse, address, axe, options, chosen):
+    page, wrong = browse(**options), {}
+    page.goto(f"{address}/settings")
+    for name, value in chosen.items():
+        page.select_option(f"[name={name}]", value)
+    for path in PAGES:
+        page.goto(f"{address}{path}")
+        page.wait_for_load_state("load")
+        page.evaluate(OPENED)
+        if found := _violations(page, axe):
+            wrong[path or "/"] = found
+
+    assert wrong == {}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nobody_stumbles_over_the_log_in(browse, serving, axe, scheme):
+    users, page = {"vera": {"password": "v", "role": "viewer"}}, browse(color_scheme=scheme)
+    with serving(access="basic", users=users) as address:
+        page.goto(f"{address}/")
+        page.get_by_label("User name").fill("vera")
+        page.get_by_label("Password").fill("guess")
+        first = _violations(page, axe)
+        page.keyboard.press("Enter")
+        page.get_by_text("is wrong").wait_for()
+
+        assert first == _violations(page, axe) == []
+
+
+@pytest.mark.parametrize("width", [1280, 375])
+def test_nothing_moves_while_a_page_loads(browse, address, width):
+    page, moved = browse(viewport={"width": width, "height": 800}), {}
+    page.context.add_init_script(SHIFT)
+    for path in PAGES:
+        page.goto(f"{address}{path}")
+        page.wait_for_load_state("load")
+        shifts = page.evaluate(SHIFTED)
+        if sum(each["value"] for each in shifts) > MOST_SHIFT:
+            moved[path or "/"] = shifts
+
+    assert moved == {}
+
+
+@pytest.mark.parametrize("width", [1280, 375])
+@pytest.mark.parametrize("path", LIVE)
+def test_nothing_moves_while_a_page_updates(browse, address, inspector, path, width):
+    page = browse(viewport={"width": width, "height": 800})
+    page.context.add_init_script(SHIFT)
+    page.goto(f"{address}{path}")
+    page.locator("#live:not(.off)").wait_for()
+    page.evaluate(
+        "window.updates = 0; document.addEventListener('duly:live', () => { window.updates += 1; })"
+    )
+
+    for number in range(3):
+        inspector.at += timedelta(seconds=100)
+        for task in [*inspector.held]:
+            if task.state is TaskState.QUARANTINED:
+                inspector.held.append(replace(task, id=f"{task.id}-{number}"))
+        wait_until(lambda number=number: page.evaluate("window.updates") > number)
+
+    shifts = page.evaluate(SHIFTED)
+    assert sum(each["value"] for each in shifts) <= MOST_SHIFT, shifts
+
+
+def without_failures(inspector):
+    """Take away the tasks that have failed; return them."""
+    failed = (TaskState.ARCHIVED, TaskState.QUARANTINED)
+    kept = [task for task in inspector.held if task.state in failed]
+    inspector.held[:] = [task for task in inspector.held if task.state not in failed]
+    return kept
+
+
+def test_a_section_that_comes_is_put_where_it_belongs(browse, address, inspector):
+    kept = without_failures(inspector)
+    page = browse()
+    page.goto(f"{address}/failures")
+    page.locator("#live:not(.off)").wait_for()
+    page.evaluate("window.same = true")
+    page.get_by_text("No failures.").wait_for()
+
+    inspector.held.extend(kept)
+
+    page.locator(".failure").first.wait_for()
+    page.locator("#live:not(.off)").wait_for()
+    assert page.evaluate("window.same"), "without loading the page anew"
+    assert page.locator("#notice").is_hidden()
+    assert page.get_by_text("No failures.").count() == 0
+    for task in kept[1:]:
+        inspector.held.remove(task)
+    wait_until(lambda: page.locator(".failure").count() == 1)
+    inspector.held.remove(kept[0])
+    page.get_by_text("No failures.").wait_for()
+    assert page.wrong == []
+
+
+def test_a_list_that_comes_can_be_ticked(browse, address, inspector):
+    kept = without_failures(inspector)
+    page = browse()
+    page.goto(f"{address}/queues/default?state=archived")
+    page.locator("#live:not(.off)").wait_for()
+    page.get_by_text("No archived tasks.").wait_for()
+
+    inspector.held.extend(kept)
+    page.get_by_text("All on this page").click()
+
+    page.get_by_text("2 selected", exact=True).wait_for()
+    assert page.locator("#plot canvas").count() == 1
+    assert page.wrong == []
+
+
+def test_who_types_is_asked_before_a_section_comes(browse, address, inspector):
+    kept = without_failures(inspector)
+    page = browse()
+    page.goto(f"{address}/queues/default?state=archived")
+    page.locator("#live:not(.off)").wait_for()
+    field = page.get_by_label("Filter")
+    field.fill("kind:send")
+
+    inspector.held.extend(kept)
+    page.get_by_text("This page has changed.").wait_for()
+    assert page.locator("table.tasks").count() == 0
+    assert field.input_value() == "kind:send"
+
+    field.fill("")
+    page.locator("#search").focus()
+    page.locator("table.tasks").wait_for()
+    assert page.locator("#notice").is_hidden()
     assert page.wrong == []
 
 

@@ -4,7 +4,7 @@ import importlib.util
 import math
 import sys
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +13,7 @@ from duly.clock import to_unix_ms
 from duly.described_job import described_job
 from duly.engine.inspection.bulk import Bulk
 from duly.engine.inspection.failures import Failures
+from duly.engine.inspection.history import Course
 from duly.engine.inspection.inspector import Inspector
 from duly.engine.inspection.node_info import node_report
 from duly.engine.inspection.overview import Snapshot
@@ -39,6 +40,7 @@ from duly.engine.storage.reports import (
 from duly.errors import BrokerDownError, IllegalTransitionError, NotFoundError, UnknownKindError
 from duly.payload import form_of
 from duly.task import Progress, Task, TaskState
+from duly_monitor.series import total
 
 # Tests are no package, and are loaded by their files: this one loads what it needs likewise.
 _spec = importlib.util.spec_from_file_location(
@@ -47,7 +49,7 @@ _spec = importlib.util.spec_from_file_location(
 samples = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(samples)
 
-NOW = datetime(2026, 11, 25, 3, 30, 17, tzinfo=UTC)
+NOW, FrozenClock = samples.NOW, samples.FrozenClock
 RUNNABLE = {
     TaskState.SCHEDULED,
     TaskState.RETRY,
@@ -95,14 +97,8 @@ class FakeClient:
         )  # fmt: skip
 
 
-class FrozenClock:
-    """Stands still at `NOW`."""
-
-    def now(self):
-        return NOW
-
-    def monotonic(self):
-        return 0.0
+def each(function, *names):
+    return {name: partial(function, name) for name in names}
 
 
 class FakeInspector(Inspector):
@@ -133,18 +129,12 @@ class FakeInspector(Inspector):
             stop=self._stop_run, stopped=self._is_stopped, now_ms=lambda: to_unix_ms(self.at),
         )  # fmt: skip
         self.servers = SimpleNamespace(
-            list=self._servers,
-            quiet=partial(self._signal, "quiet"),
-            resume=partial(self._signal, "resume"),
-            stop=partial(self._signal, "stop"),
+            list=self._servers, **each(self._signal, "quiet", "resume", "stop")
         )
         self.schedules = SimpleNamespace(
-            list=self._schedules,
-            ticks=self._ticks,
-            trigger=partial(self._note, "trigger"),
-            pause=partial(self._note, "pause"),
-            resume=partial(self._note, "resume"),
-        )
+            list=self._schedules, ticks=self._ticks,
+            **each(self._note, "trigger", "pause", "resume"),
+        )  # fmt: skip
         self.brokers = SimpleNamespace(list=self._brokers, nodes=self._nodes)
         self.overview = SimpleNamespace(recent=self._overview, forget=lambda: None)
         self.said = dict(samples.INFO)
@@ -153,13 +143,16 @@ class FakeInspector(Inspector):
         """What was done to servers and schedules: (operation, id)."""
 
         self.queues.days = self._days
+        self.history = SimpleNamespace(
+            hours=self._past_hours, days=self._past_days, forget=lambda name: None
+        )
         self.waiting_joins = samples.sample_joins(now)
-        self.groups = SimpleNamespace(
-            list=self._groups, get=self._group, tasks=self._group_tasks
-        )  # fmt: skip
+        self.groups = SimpleNamespace(list=self._groups, get=self._group, tasks=self._group_tasks)
         self.joins = SimpleNamespace(list=self._joins, cancel=self._cancel_join)
         self.locks = SimpleNamespace(list=self._locks)
-        self.kinds = SimpleNamespace(list=self._kinds, find=self._kind, job=self._job)
+        self.kinds = SimpleNamespace(
+            list=self._kinds, find=self._kind, job=self._job, policies=self._policies
+        )
         self.audited = []
         self.audit = SimpleNamespace(append=self._append, list=self._audit)
 
@@ -287,7 +280,7 @@ class FakeInspector(Inspector):
         async for _, task in self._walk(queues, states, unreadable=unreadable):
             yield task
 
-    async def _walk(self, queues, states, *, unreadable, begin=None):
+    async def _walk(self, queues, states, *, unreadable, most=None, begin=None):
         self._answer()
         passed = begin is None
         for state in states:
@@ -321,6 +314,10 @@ class FakeInspector(Inspector):
     async def _kinds(self):
         self._answer()
         return [KIND]
+
+    async def _policies(self, kinds):
+        self._answer()
+        return {KIND.kind: KIND.policy} if KIND.kind in kinds else {}
 
     async def _kind(self, kind):
         self._answer()
@@ -364,6 +361,22 @@ class FakeInspector(Inspector):
     async def _names(self):
         self._answer()
         return ["critical", "default", "low"]
+
+    async def _past_hours(self, queues, *, hours, step, minutes=None):
+        per, now = step // timedelta(minutes=1), self.at.replace(second=0, microsecond=0)
+        ended = now - timedelta(minutes=(now.hour * 60 + now.minute) % per)
+        found = {}
+        for name in queues:
+            read = await self.queues.minutes(name, count=hours * 60 + per)
+            found[name] = [
+                replace(each, at=each.at - (each.at - ended) % step)
+                for each in read
+                if ended - timedelta(hours=hours) <= each.at < ended
+            ]
+        return _course(found)
+
+    async def _past_days(self, queues, *, days=90, reports=None):
+        return _course({name: await self.queues.days(name, count=days) for name in queues})
 
     async def _queue(self, name):
         self._answer()
@@ -546,6 +559,14 @@ class FakeInspector(Inspector):
             )
             for index in range(min(limit, 40))
         ]
+
+
+def _course(found):
+    sums = {
+        name: (sum(each.processed for each in series), sum(each.failed for each in series))
+        for name, series in found.items()
+    }
+    return Course(total([*found.values()]), sums)
 
 
 def _minute(at, base):

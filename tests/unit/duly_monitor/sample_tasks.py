@@ -1,6 +1,6 @@
 """Tasks in every state, for the fake inspector."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from duly.engine.storage.reports import JoinReport, LockReport
 from duly.task import Attempt, AttemptOutcome, Task, TaskState
@@ -24,6 +24,9 @@ INFO = {
     "rdb_changes_since_last_save": "4711", "connected_slaves": "1", "master_repl_offset": "1000",
     "slave0": "ip=10.0.0.7,port=6379,state=online,offset=990,lag=1", "os": XSS,
 }  # fmt: skip
+
+
+NOW = datetime(2026, 11, 25, 3, 30, 17, tzinfo=UTC)
 
 
 def sample_tasks(now):
@@ -199,3 +202,13 @@ def archived(task_id, kind, ended, error, *, attempts, queue="default"):
         labels={"trace": "00-4bf92f", "password": "hunter2"},
         history=history,
     )
+
+
+class FrozenClock:
+    """Stands still at `NOW`."""
+
+    def now(self):
+        return NOW
+
+    def monotonic(self):
+        return 0.0

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from contextlib import asynccontextmanager
 
 import pytest
 from starlette.routing import Route
@@ -10,6 +11,8 @@ from duly_monitor.permissions import CHANGES, ROLES, Permission, Role
 
 TOKEN = "duly-0123456789abcdef"
 API = "/monitoring/api/v1"
+CALLBACK = "/monitoring/login/callback"
+WAYS = ("basic", "token", "proxy", "oidc")
 USERS = {
     "vera": {"password": "v-pass", "role": "viewer"},
     "olaf": {"password": "o-pass", "role": "operator"},
@@ -53,14 +56,43 @@ PLACES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("user", USERS)
-async def test_every_route_asks_for_its_permission(connect, build, inspector, user):
-    role = Role(USERS[user]["role"])
+GROUPS = {"viewer": ["staff"], "operator": ["on-call"], "admin": ["ops"]}
+
+
+@pytest.fixture
+def logged_in(connect, oidc, provider):
+    """`logged_in(way, role)` gives a client that has a role by one of the ways in."""
+
+    @asynccontextmanager
+    async def enter(way, role, **settings):
+        user, headers = next(name for name in USERS if USERS[name]["role"] == role), {}
+        settings |= {**BASIC, **PROXY, **oidc, "access": way, "roles": GROUPS}
+        if way == "basic":
+            headers = basic(user, USERS[user]["password"])
+        if way == "token":
+            settings["tokens"] = token(role.value)
+            headers = {"Authorization": f"Bearer {TOKEN}"}
+        if way == "proxy":
+            headers = {"X-Forwarded-User": user, "X-Forwarded-Groups": ",".join(GROUPS[role])}
+        peer = "10.0.0.7" if way == "proxy" else "127.0.0.1"
+        async with connect(**settings, headers=headers, peer=peer) as client:
+            if way == "oidc":
+                provider.claims["groups"] = ["others", *GROUPS[role]]
+                there = await client.get("/monitoring/login/start")
+                query = provider.consent(there.headers["Location"])
+                assert (await client.get(f"{CALLBACK}?{query}")).status_code == 303
+            yield client
+
+    return enter
+
+
+@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize("way", WAYS)
+async def test_every_route_asks_for_its_permission(logged_in, build, inspector, way, role):
     table = list(guarded(build()))
     assert len(table) >= 30
 
-    headers = basic(user, USERS[user]["password"])
-    async with connect(**BASIC, headers=headers) as client:
+    async with logged_in(way, role) as client:
         for method, path, permission in table:
             if "/live/" in path:
                 continue  # it does not end
@@ -84,8 +116,9 @@ async def test_without_a_session_no_route_is_open(connect, build, inspector, oid
     assert inspector.calls == 0
 
 
-async def test_read_only_refuses_changes_to_everybody(connect, build):
-    async with connect(**BASIC, read_only=True, headers=basic("anna", "a-pass")) as client:
+@pytest.mark.parametrize("way", WAYS)
+async def test_read_only_refuses_changes_to_everybody(logged_in, build, way):
+    async with logged_in(way, Role.ADMIN, read_only=True) as client:
         for method, path, permission in guarded(build()):
             if "/live/" not in path:
                 answer = await client.request(method, path)

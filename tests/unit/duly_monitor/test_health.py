@@ -44,7 +44,7 @@ MINUTES = timedelta(minutes=1)
         (
             {"servers": 2, "waiting": 1_240, "oldest_waiting": 4.2 * MINUTES},
             Level.WARN,
-            "behind, 1,240 tasks waiting, the oldest for 4 min 12 s",
+            "behind, 1,240 tasks waiting, the oldest for 4 min",
         ),
         (
             {"servers": 1, "processed_per_minute": 8, "failed_per_minute": 5},

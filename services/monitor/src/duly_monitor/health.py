@@ -13,7 +13,7 @@ from duly.engine.storage.reports import (
     ServerStatus,
 )
 from duly.plurals import plural
-from duly_monitor.wording import duration, sentence, size
+from duly_monitor.wording import about, sentence, size
 
 PATIENCE = timedelta(minutes=1)
 """A task that has waited longer than this means the queue is behind."""
@@ -114,7 +114,7 @@ def _schedulers(entries: Sequence[EntryReport], now: datetime) -> Iterable[Fact]
     overdue = [entry for entry in entries if is_overdue(entry, now)]
     if not overdue:
         return
-    longest = duration(now - min(entry.next_slot for entry in overdue))
+    longest = about(now - min(entry.next_slot for entry in overdue))
     if len(overdue) == sum(not _is_paused(entry) for entry in entries):
         entries_are = "entry is" if len(overdue) == 1 else "entries are"
         words = f"no scheduler is running: {len(overdue)} {entries_are} overdue, by up to {longest}"
@@ -128,7 +128,7 @@ def _schedulers(entries: Sequence[EntryReport], now: datetime) -> Iterable[Fact]
 def _workers(servers: Sequence[ServerReport], now: datetime) -> Iterable[Fact]:
     lost = [server for server in servers if server.status is ServerStatus.LOST]
     if lost:
-        since = duration(now - max(server.beat_at for server in lost))
+        since = about(now - max(server.beat_at for server in lost))
         hosts = _named([server.host for server in lost])
         words = f"{plural(len(lost), 'worker')} lost, no heartbeat for {since}: {hosts}"
         yield Fact(Health(Level.WARN, words), "/servers")
@@ -141,7 +141,7 @@ def _workers(servers: Sequence[ServerReport], now: datetime) -> Iterable[Fact]:
 def _stuck(servers: Sequence[ServerReport], now: datetime) -> Iterable[Fact]:
     stuck = [run for server in servers for run in server.running if run.stuck]
     if stuck:
-        longest = duration(now - min(run.started_at for run in stuck))
+        longest = about(now - min(run.started_at for run in stuck))
         ignore = "ignores" if len(stuck) == 1 else "ignore"
         words = (
             f"{plural(len(stuck), 'task')} {ignore} cancellation, for up to {longest}: "
@@ -177,12 +177,12 @@ def _stopped(queue: QueueReport, now: datetime) -> Health | None:
     waiting = plural(queue.waiting, "task") + " waiting"
     waiting = waiting if queue.waiting else "nothing waiting"
     if queue.paused_since is not None:
-        since = duration(now - queue.paused_since)
+        since = about(now - queue.paused_since)
         return Health(Level.WARN, f"paused for {since}, {waiting}")
     if queue.servers:
         return None
     if queue.waiting:
-        oldest = duration(queue.oldest_waiting)
+        oldest = about(queue.oldest_waiting)
         return Health(Level.BAD, f"no workers, {waiting}, the oldest for {oldest}")
     if queue.active:
         active = plural(queue.active, "task")
@@ -193,7 +193,7 @@ def _stopped(queue: QueueReport, now: datetime) -> Health | None:
 def _behind(queue: QueueReport) -> Iterable[Health]:
     """Report a queue that is served, but not fast enough."""
     if queue.oldest_waiting is not None and queue.oldest_waiting > PATIENCE:
-        oldest = duration(queue.oldest_waiting)
+        oldest = about(queue.oldest_waiting)
         waiting = plural(queue.waiting, "task")
         yield Health(Level.WARN, f"behind, {waiting} waiting, the oldest for {oldest}")
 
@@ -219,7 +219,7 @@ def _remembering(queue: QueueReport) -> Health | None:
 def _fine(queue: QueueReport) -> Health:
     if queue.waiting:
         waiting = plural(queue.waiting, "task")
-        return Health(Level.OK, f"busy, {waiting} waiting for {duration(queue.oldest_waiting)}")
+        return Health(Level.OK, f"busy, {waiting} waiting for {about(queue.oldest_waiting)}")
     if queue.processed_per_minute:
         return Health(
             Level.OK, f"healthy, {queue.processed_per_minute:,} processed in the last minute"

@@ -1,9 +1,10 @@
 """Turns templates into answers: escaped throughout, with the filters that say time in words."""
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,9 +25,22 @@ from duly_monitor.views import View, view_of
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
-_AGE = Markup('<time data-age datetime="{}" title="{}">{}</time>')
 _SEEN = 'data-seen=""'
 """Where a page says what it shows: its live updates begin with what differs from that."""
+_NOW = b'<body data-now=""'
+"""Where a page says when it was sent: ages grow from there on."""
+_MOST_TEXTS = 16
+"""Renderings of one reading that are kept: for so many people who see something else."""
+
+
+@dataclass(slots=True)
+class Shown:
+    """What a page shows to everybody, and how it looks to those who have asked for it."""
+
+    values: Mapping[str, Any]
+    """What its template reads."""
+    texts: dict[Hashable, bytes] = field(default_factory=dict)
+    """Rendered for whom: a text is only given to one with the same name, role and permissions."""
 
 
 class Renderer:
@@ -86,13 +100,39 @@ class Renderer:
         template: str,
         *,
         status: int = 200,
+        shown: Shown | None = None,
+        back: str = "",
+        flash: str | None = None,
         **values: Any,  # noqa: ANN401 - what a template reads
     ) -> HTMLResponse:
-        """Return a rendered page. Lone surrogates, legal in JSON, become question marks."""
+        """Return a rendered page. Lone surrogates, legal in JSON, become question marks.
+
+        Args:
+            template: Its name.
+            status: Of the answer.
+            shown: What it shows to everybody: rendered once for each who sees something else.
+            back: The address of the page, for forms that lead back to it.
+            flash: What to say of the last action; such a page is rendered for itself.
+            values: What else the template reads. With `shown`, this must follow from what was
+                read, from `back` and from who asks.
+        """
+        key = (template, current(), back)
+        data = None if shown is None or flash else shown.texts.get(key)
+        if data is None:
+            read = {} if shown is None else shown.values
+            data = self._page(template, back=back, flash=flash, **read, **values)
+            if shown is not None and not flash:
+                while len(shown.texts) >= _MOST_TEXTS:
+                    del shown.texts[next(iter(shown.texts))]
+                shown.texts[key] = data
+        sent = f'<body data-now="{self.clock.now().timestamp() * 1000:.0f}"'
+        return HTMLResponse(data.replace(_NOW, sent.encode(), 1), status_code=status)
+
+    def _page(self, template: str, **values: Any) -> bytes:  # noqa: ANN401 - what a template reads
         text = self.text(template, **values)
         if _SEEN in text:
             text = text.replace(_SEEN, f'data-seen="{view_of(text).digest}"', 1)
-        return HTMLResponse(text.encode("utf-8", "replace"), status_code=status)
+        return text.encode("utf-8", "replace")
 
 
 def segment(text: object) -> str:
@@ -112,7 +152,7 @@ class _When:
         exact = wording.iso(at)
         shown = f"{at:%Y-%m-%d %H:%M:%S} UTC"
         words = wording.relative(at, self.now)
-        return _AGE.format(exact, shown, words)
+        return _age(exact, shown, words)
 
     def since(self, at: datetime | None) -> Markup | str:
         """Say for how long, without `ago`."""
@@ -120,7 +160,12 @@ class _When:
             return wording.NOTHING
         words = wording.duration(max(self.now - at, timedelta(0)))
         exact = wording.iso(at)
-        return _AGE.format(exact, f"since {exact}", words)
+        return _age(exact, f"since {exact}", words)
+
+
+def _age(exact: str, title: str, words: str) -> Markup:
+    # No format of Markup: that takes six times as long, and nothing in these can be escaped.
+    return Markup(f'<time data-age datetime="{exact}" title="{title}">{words}</time>')  # noqa: S704
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,18 +183,28 @@ def spark(
     """Lay out processed and failed per minute as two lines on one scale, which starts at zero."""
     known = list(minutes)
     top = max([peak, 1, *(minute.processed for minute in known)])
-    step = width / max(len(known) - 1, 1)
+    places = _places(len(known), width)
 
     def line(values: list[int]) -> str:
         usable = height - 2
+        # Most minutes of most queues are alike: their height is reckoned once.
+        heights = {
+            value: f"{1 + usable - usable * min(value, top) / top:.1f}" for value in set(values)
+        }
         return " ".join(
-            f"{index * step:.1f},{1 + usable - usable * min(value, top) / top:.1f}"
-            for index, value in enumerate(values)
+            f"{place},{heights[value]}" for place, value in zip(places, values, strict=True)
         )
 
     processed = line([minute.processed for minute in known])
     failed = line([minute.failed for minute in known])
     return Spark(processed, failed, max((minute.processed for minute in known), default=0))
+
+
+@lru_cache(maxsize=16)
+def _places(count: int, width: int) -> tuple[str, ...]:
+    """Return where so many points stand on a line of some width."""
+    step = width / max(count - 1, 1)
+    return tuple(f"{index * step:.1f}" for index in range(count))
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,9 @@ class Pages:
     def forget(self) -> None:
         """Have pages read anew what they share: something was changed."""
         self.failures.forget()
+        self.schedules.forget()
+        self.queue.forget()
+        self.search.forget()
 
 
 def routes(

@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from duly.clock import from_unix_ms, to_unix_ms
+from duly.engine.inspection.history import Course
 from duly.engine.inspection.inspector import Inspector
-from duly.engine.storage.reports import DayReport, MinuteReport
+from duly.engine.inspection.overview import Snapshot
+from duly.engine.storage.reports import MinuteReport
 from duly.errors import BrokerDownError, BrokerError, NotFoundError
-from duly_monitor.reads import read_all
+
+SHOWN_MINUTES = 60
+"""How far back the charts of minutes go."""
 
 
 class Span(StrEnum):
@@ -22,15 +25,8 @@ class Span(StrEnum):
     QUARTER = "90d"
 
 
-_KEPT_MINUTES: Final = 72 * 60
-_DAYS: Final = 90
-_MINUTES: Final = {Span.HOUR: 60, Span.DAY: 24 * 60, Span.THREE_DAYS: 72 * 60}
-_STEPS: Final = {
-    Span.HOUR: timedelta(minutes=1),
-    Span.DAY: timedelta(minutes=10),
-    Span.THREE_DAYS: timedelta(minutes=30),
-    Span.QUARTER: timedelta(days=1),
-}
+_HOURS: Final = {Span.DAY: 24, Span.THREE_DAYS: 72}
+_STEPS: Final = {Span.DAY: timedelta(minutes=10), Span.THREE_DAYS: timedelta(minutes=30)}
 """What one point of a chart stands for."""
 Series = Sequence[MinuteReport]
 """Points, oldest first; each holds what was done from its instant on for one step."""
@@ -56,66 +52,55 @@ async def read_all_series(inspector: Inspector, span: Span) -> tuple[Series, lis
     Raises:
         BrokerDownError: The broker does not answer.
     """
-    names = await inspector.queues.names()
-    found = await read_all([read_series(inspector, name, span) for name in names])
-    sums = [
-        QueueSum(
-            name,
-            sum(point.processed for point in series),
-            sum(point.failed for point in series),
-        )
-        for name, series in zip(names, found, strict=True)
-    ]
-    return total(found), sums
+    snapshot = await inspector.overview.recent()
+    names = [each.name for each in snapshot.queues]
+    if span is Span.HOUR:
+        course = _last_hour(snapshot)
+    else:
+        course = await _course(inspector, names, span, snapshot)
+    return course.points, [QueueSum(name, *course.sums.get(name, (0, 0))) for name in names]
 
 
 async def read_series(inspector: Inspector, queue: str, span: Span) -> Series:
     """Return what a queue did; nothing of a queue that cannot be read.
 
-    A point that is not over yet is left out, since it looks like a drop; today is not.
+    Raises:
+        BrokerDownError: The broker does not answer.
+    """
+    if span is Span.HOUR:
+        return finished([await read_minutes(inspector, queue)])[0]
+    return (await _course(inspector, [queue], span)).points
+
+
+async def read_minutes(inspector: Inspector, queue: str) -> Series:
+    """Return one minute more than is shown, oldest first; none of a queue that cannot be read.
 
     Raises:
         BrokerDownError: The broker does not answer.
     """
     try:
-        if span is Span.QUARTER:
-            return _points(await inspector.queues.days(queue, count=_DAYS))
-        step = _STEPS[span]
-        more = step // timedelta(minutes=1)
-        count = min(_MINUTES[span] + more, _KEPT_MINUTES)
-        return merged(await inspector.queues.minutes(queue, count=count), step)
+        return await inspector.queues.minutes(queue, count=SHOWN_MINUTES + 1)
     except (BrokerError, NotFoundError) as error:
         if isinstance(error, BrokerDownError):
             raise
         return ()  # the report of this queue says what is wrong with it
 
 
-def merged(minutes: Series, step: timedelta) -> Series:
-    """Sum up minutes by the step; what is not complete, at both ends, is left out."""
-    size, per = step // timedelta(minutes=1), step // timedelta(milliseconds=1)
-    points: dict[int, list[MinuteReport]] = {}
-    for minute in minutes[:-1]:
-        points.setdefault(to_unix_ms(minute.at) // per, []).append(minute)
-    return [
-        MinuteReport(
-            at=from_unix_ms(number * per),
-            processed=sum(minute.processed for minute in each),
-            failed=sum(minute.failed for minute in each),
-        )
-        for number, each in sorted(points.items())
-        if len(each) == size
-    ]
+def finished(queues: Sequence[Series]) -> list[Series]:
+    """Leave out the current minute once another has figures: a partial one looks like a drop."""
+    known = any(minute.processed for minutes in queues for minute in minutes[:-1])
+    return [minutes[:-1] if known else minutes[1:] for minutes in queues]
 
 
 def total(queues: Sequence[Series]) -> Series:
-    """Sum up queues, point by point."""
-    points: dict[int, list[MinuteReport]] = {}
+    """Sum up queues, point by point, oldest first."""
+    points: dict[datetime, list[MinuteReport]] = {}
     for series in queues:
         for point in series:
-            points.setdefault(to_unix_ms(point.at), []).append(point)
+            points.setdefault(point.at, []).append(point)
     return [
         MinuteReport(
-            at=from_unix_ms(at),
+            at=at,
             processed=sum(point.processed for point in each),
             failed=sum(point.failed for point in each),
         )
@@ -123,5 +108,27 @@ def total(queues: Sequence[Series]) -> Series:
     ]
 
 
-def _points(days: Sequence[DayReport]) -> Series:
-    return [MinuteReport(at=day.at, processed=day.processed, failed=day.failed) for day in days]
+async def _course(
+    inspector: Inspector, queues: Sequence[str], span: Span, snapshot: Snapshot | None = None
+) -> Course:
+    """Return what queues did in one of the longer spans.
+
+    A point that is not over yet is left out, since it looks like a drop; today is not. What all
+    queues do now is in the snapshot; without one, it is read, for few queues.
+    """
+    if span is Span.QUARTER:
+        reports = None if snapshot is None else snapshot.queues
+        return await inspector.history.days(queues, reports=reports)
+    minutes = None if snapshot is None else snapshot.minutes
+    return await inspector.history.hours(
+        queues, hours=_HOURS[span], step=_STEPS[span], minutes=minutes
+    )
+
+
+def _last_hour(snapshot: Snapshot) -> Course:
+    found = dict(zip(snapshot.minutes, finished([*snapshot.minutes.values()]), strict=True))
+    sums = {
+        name: (sum(each.processed for each in series), sum(each.failed for each in series))
+        for name, series in found.items()
+    }
+    return Course(total([*found.values()]), sums)

@@ -55,6 +55,11 @@ def duration(value: timedelta | None) -> str:
     return "0 s"
 
 
+def about(value: timedelta | None) -> str:
+    """Return the larger unit only, `4 min`: a sentence need not change each second."""
+    return " ".join(duration(value).split()[:2])
+
+
 def milliseconds(value: timedelta | None) -> str:
     """Return a short time with the digits that matter, `0.42 ms`; a dash for None."""
     if value is None:

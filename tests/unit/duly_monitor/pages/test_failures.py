@@ -8,6 +8,8 @@ import pytest
 from sample_tasks import archived
 
 from duly.clock import to_unix_ms
+from duly.engine.storage.reports import QueueReport
+from duly_monitor.pages.failures import _tabs
 
 
 async def test_a_noisy_kind_is_one_line_and_hides_no_other(client, inspector):
@@ -118,3 +120,12 @@ async def test_who_looks_at_the_same_time_has_it_grouped_once(client, inspector,
 
     assert [answer.status_code for answer in answers] == [200] * 4
     assert len(surveyed) == 2
+
+
+def test_of_many_queues_those_that_fail_most_have_tabs():
+    reports = [QueueReport(name=f"queue-{number:02}", archived=number) for number in range(60)]
+
+    tabs = [each.name for each in _tabs(reports, "queue-07")]
+
+    assert tabs == ["queue-07", *(f"queue-{number}" for number in range(30, 60))]
+    assert _tabs(reports[:2], "queue-00") == reports[1:2]

@@ -141,3 +141,17 @@ async def test_a_strangers_group_breaks_no_page(client, inspector, label):
 
     assert response.status_code == 200
     assert "ada0000000000001" in response.text
+
+
+async def test_a_queue_without_a_named_state_is_read_once(client, inspector):
+    read, asked = inspector.queues.get, []
+
+    async def get(name):
+        asked.append(name)
+        return await read(name)
+
+    inspector.queues.get = get
+    page = await client.get("/monitoring/queues/default")
+
+    assert 'data-page="/monitoring/queues/default?state=archived"' in page.text
+    assert asked == ["default"]

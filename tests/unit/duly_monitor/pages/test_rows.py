@@ -18,10 +18,29 @@ async def test_rows_know_policies_running_tasks_and_columns(inspector):
 
 
 async def test_kinds_are_read_once_in_a_while(inspector):
-    rows = Rows(inspector)
-    await rows.of([])
+    rows, tasks = Rows(inspector), [task for task in inspector.held if not task.server][:3]
+    await rows.of(tasks)
     before = inspector.calls
 
+    await rows.of(tasks)
     await rows.of([])
 
     assert inspector.calls == before
+
+
+async def test_a_page_asks_for_the_kinds_that_it_shows(inspector):
+    asked = []
+    policies = inspector.kinds.policies
+
+    async def note(kinds):
+        asked.append(set(kinds))
+        return await policies(kinds)
+
+    inspector.kinds.policies = note
+    rows, state = Rows(inspector), TaskState.WAITING
+    tasks = [Task(id=kind, queue="low", kind=kind, state=state) for kind in ("a", "b")]
+
+    await rows.of(tasks[:1])
+    await rows.of(tasks)
+
+    assert asked == [{"a"}, {"b"}]

@@ -5,12 +5,13 @@ from datetime import timedelta
 
 import pytest
 
+from duly.engine.inspection import shared_reading
 from duly.engine.storage.reports import TickOutcome
 
 ENTRY = "/monitoring/schedules/check-pending-orders"
 
 
-async def test_an_overdue_schedule_asks_for_its_scheduler(client, inspector):
+async def test_an_overdue_schedule_asks_for_its_scheduler(client, connect, inspector):
     assert (
         "check that a scheduler is running" not in (await client.get("/monitoring/schedules")).text
     )
@@ -22,7 +23,31 @@ async def test_an_overdue_schedule_asks_for_its_scheduler(client, inspector):
         return [late]
 
     inspector.schedules.list = schedules
-    assert "check that a scheduler is running" in (await client.get("/monitoring/schedules")).text
+    async with connect() as later:
+        text = (await later.get("/monitoring/schedules")).text
+    assert "check that a scheduler is running" in text
+
+
+async def test_ticks_are_read_when_there_are_new_ones(client, inspector, monkeypatch):
+    monkeypatch.setattr(shared_reading, "KEPT_SECONDS", 0.0)
+    monkeypatch.setattr(shared_reading, "_SHARE", 0)
+    (real,), asked, ticks = await inspector.schedules.list(), [], inspector.schedules.ticks
+
+    async def note(entry, **options):
+        asked.append(entry)
+        return await ticks(entry, **options)
+
+    async def later():
+        return [replace(real, enqueued=real.enqueued + 1)]
+
+    inspector.schedules.ticks = note
+    for _ in range(3):
+        await client.get("/monitoring/schedules")
+    assert asked == [real.id]
+
+    inspector.schedules.list = later
+    assert "17,281" in (await client.get("/monitoring/schedules")).text
+    assert asked == [real.id] * 2
 
 
 async def test_an_entry_is_told_in_plain_english_with_its_policies(client, inspector):

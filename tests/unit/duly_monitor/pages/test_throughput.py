@@ -25,5 +25,14 @@ async def test_the_overview_leads_to_longer_spans_and_their_sums(client):
     assert '/monitoring/queues/low?span=90d#chart"' in text
 
 
+async def test_a_chart_is_read_once_for_all_who_look_at_it(connect, inspector):
+    async with connect() as client:
+        await client.get("/monitoring/throughput?span=72h")
+        calls = inspector.calls
+        await client.get("/monitoring/throughput?span=72h")
+
+    assert inspector.calls == calls
+
+
 async def test_an_unknown_span_is_refused(client):
     assert (await client.get("/monitoring/throughput?span=1y")).status_code == 400

@@ -180,6 +180,7 @@ class QueueApi:
         act_of(request).reason = wanted.reason
         try:
             act_of(request).count = await self._inspector.queues.remove(name, force=wanted.force)
+            self._inspector.history.forget(name)
         except QueueInUseError as error:
             raise HTTPException(409, f"{str(error).capitalize()}.") from error
         return ReceiptAnswer(operation="remove", queue=name)

@@ -1,5 +1,6 @@
 """Schedules as JSON."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Final, Self
 
@@ -9,12 +10,14 @@ from starlette.requests import Request
 from duly.clock import to_unix_ms
 from duly.engine.inspection.inspector import Inspector
 from duly.engine.storage.reports import EntryReport, TickOutcome, TickReport
+from duly.errors import NotFoundError
 from duly_monitor.api.described import described
 from duly_monitor.api.models import NEXT, Answer, Receipt
 from duly_monitor.api.paging import Key, part_of
 from duly_monitor.api.tables import Table
 from duly_monitor.audit import act_of
 from duly_monitor.bounds import EntryPath, PartQuery, TicksQuery, addressed, asked
+from duly_monitor.reads import read_all
 
 _COLUMNS = (
     *("id", "kind", "queue", "description", "interval_seconds", "cron", "timezone", "overlap"),
@@ -125,10 +128,22 @@ class ScheduleApi:
     )
     async def schedules(self, request: Request) -> Answer:
         """Return a page of the entries."""
-        query, entries = asked(PartQuery, request), await self._inspector.schedules.list()
+        query, entries = (
+            asked(PartQuery, request),
+            (await self._inspector.overview.recent()).entries,
+        )
         part = part_of(entries, query, lambda entry: (entry.id, entry.queue))
-        schedules = [EntryAnswer.of(entry) for entry in part.items]
+        whole = await read_all([self._with_last(entry) for entry in part.items])
+        schedules = [EntryAnswer.of(entry) for entry in whole]
         return EntryListAnswer(schedules=schedules, next_cursor=part.next_cursor)
+
+    async def _with_last(self, entry: EntryReport) -> EntryReport:
+        """Return an entry with its last tick."""
+        try:
+            ticks = await self._inspector.schedules.ticks(entry.id, limit=1, queue=entry.queue)
+        except NotFoundError:  # removed since the list was read
+            return entry
+        return replace(entry, last=ticks[0] if ticks else None)
 
     @described(
         "List the newest ticks of an entry",

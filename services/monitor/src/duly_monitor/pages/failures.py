@@ -1,5 +1,6 @@
 """Failures by their cause: how many, since when, what is new, and what can be done about each."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -13,6 +14,7 @@ from duly.clock import from_unix_ms, to_unix_ms
 from duly.engine.inspection.failures import FAILED, FailureGroup, Survey
 from duly.engine.inspection.inspector import Inspector
 from duly.engine.inspection.shared_reading import SharedReading
+from duly.engine.storage.reports import QueueReport
 from duly.errors import NotFoundError
 from duly_monitor.bounds import asked
 from duly_monitor.pages.flash import flash
@@ -25,6 +27,7 @@ _COOKIE_SECONDS: Final = 90 * 86_400
 _PAUSE: Final = timedelta(minutes=15)
 """Who comes back after so long looks anew; until then nothing stops being new."""
 _LONGEST = 32
+_MOST_TABS: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,8 @@ class FailurePages:
             "looked": before,
             "news": sum(bool(cause.news) for cause in causes),
             "queue": query.queue,
-            "queues": [each for each in reports if each.archived + each.quarantined],
+            "queues": _tabs(reports, query.queue),
+            "failing": sum(bool(_failed(each)) for each in reports),
             "dropped": sum(each.archive_dropped for each in reports),
             "address": _address(query),
             "back": f"{self._renderer.prefix}/{_address(query)}",
@@ -135,6 +139,17 @@ class FailurePages:
         return await self._inspector.failures.survey(
             queues=(queue,) if queue else (), window=window, sizes=sizes
         )
+
+
+def _failed(report: QueueReport) -> int:
+    return report.archived + report.quarantined
+
+
+def _tabs(reports: Sequence[QueueReport], queue: str) -> list[QueueReport]:
+    """Return the queues that have a tab, by name: those with most failures, and the one shown."""
+    failing = sorted((each for each in reports if _failed(each)), key=_failed, reverse=True)
+    shown = {each.name for each in failing[:_MOST_TABS]} | {queue}
+    return [each for each in reports if each.name in shown and _failed(each)]
 
 
 def _cause(group: FailureGroup, before: datetime | None, queue: str) -> Cause:

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from duly.engine.inspection.inspector import Inspector
 from duly.engine.inspection.removal import QueueInUseError
+from duly.engine.inspection.shared_reading import SharedReading
 from duly.engine.storage.reports import QueueReport
 from duly.task import Task, TaskState
 from duly_monitor import health
@@ -21,13 +22,12 @@ from duly_monitor.bounds import QueuePath, addressed, asked
 from duly_monitor.forms import address_of, form_of, returning
 from duly_monitor.operations import ALLOWED, PERMISSIONS, label
 from duly_monitor.pages.flash import flash, redirect
-from duly_monitor.pages.minutes import finished, read_minutes
 from duly_monitor.pages.queries import QueueQuery
 from duly_monitor.pages.rows import Rows
 from duly_monitor.permissions import identity_of
-from duly_monitor.render import Renderer, segment
+from duly_monitor.render import Renderer, Shown, segment
 from duly_monitor.search_words import SearchSyntaxError, said, understand
-from duly_monitor.series import Series, Span, read_series
+from duly_monitor.series import Span, read_series
 from duly_monitor.views import Followed, View
 
 _MOST_RELEVANT = (
@@ -59,19 +59,21 @@ class QueuePage:
 
     def __init__(self, inspector: Inspector, renderer: Renderer, rows: Rows) -> None:
         self._inspector, self._renderer, self._rows = inspector, renderer, rows
+        self._shown = SharedReading(self._read, share=0)
+
+    def forget(self) -> None:
+        """Have queues read anew: something was changed."""
+        self._shown.forget()
 
     async def queue(self, request: Request) -> Response:
         """Show one queue and a part of its tasks in one state."""
         name = addressed(QueuePath, request).name
         query = asked(QueueQuery, request)
-        report = await self._inspector.queues.get(name)
-        if "state" not in request.query_params:
-            query = query.model_copy(update={"state": _initial_state(report)})
-        shown = await self._read(name, query, report)
+        shown = await self._shown.get((name, query, "state" in request.query_params))
         return self._renderer.page(
             "queue.html",
-            status=400 if shown["problem"] else 200,
-            **shown,
+            status=400 if shown.values["problem"] else 200,
+            shown=shown,
             flash=flash(request),
             permissions=identity_of(request).permissions,
             back=address_of(request),
@@ -83,33 +85,39 @@ class QueuePage:
         return Followed(_followed_address(name, query), partial(self._view, name, query))
 
     async def _view(self, name: str, query: QueueQuery) -> View:
-        shown = await self._read(name, query, await self._inspector.queues.get(name))
-        return self._renderer.view("queue.html", **shown, permissions=(), back="")
+        shown = await self._shown.get((name, query, True))
+        return self._renderer.view("queue.html", **shown.values, permissions=(), back="")
 
-    async def _read(self, name: str, query: QueueQuery, report: QueueReport) -> dict[str, Any]:
-        """Return what the page shows to everybody."""
+    async def _read(self, asked_for: tuple[str, QueueQuery, bool]) -> Shown:
+        """Return what the page shows to everybody, of the state that counts unless one is named."""
+        name, query, named = asked_for
+        report = await self._inspector.queues.get(name)
+        if not named:
+            query = query.model_copy(update={"state": _initial_state(report)})
         listed, now = await self._listed(name, query, report), self._renderer.clock.now()
         oldest = report.oldest_waiting
-        return {
-            **listed,
-            "queue": report,
-            "waits_since": None if oldest is None else _whole_second(now - oldest),
-            "health": health.of_queue(report, now),
-            "minutes": await self._chart(name, query.span),
-            "span": query.span.value,
-            "spans": _address({"state": query.state.value, "q": query.q}) + "&span=",
-            "states": [(each, getattr(report, each.value)) for each in TaskState],
-            "state": query.state,
-            "query": query,
-            "rows": await self._rows.of(listed["part"].tasks, query.shown_columns),
-            "actions": [
-                (each, label(each, query.state), PERMISSIONS[each].value)
-                for each in ALLOWED[query.state]
-            ],
-            "turned": _turned(query),
-            "others": await self._inspector.queues.names(),
-            "address": _followed_address(name, query),
-        }
+        return Shown(
+            {
+                **listed,
+                "queue": report,
+                "waits_since": None if oldest is None else _whole_second(now - oldest),
+                "health": health.of_queue(report, now),
+                "minutes": await read_series(self._inspector, name, query.span),
+                "span": query.span.value,
+                "spans": _address({"state": query.state.value, "q": query.q}) + "&span=",
+                "states": [(each, getattr(report, each.value)) for each in TaskState],
+                "state": query.state,
+                "query": query,
+                "rows": await self._rows.of(listed["part"].tasks, query.shown_columns),
+                "actions": [
+                    (each, label(each, query.state), PERMISSIONS[each].value)
+                    for each in ALLOWED[query.state]
+                ],
+                "turned": _turned(query),
+                "others": await self._inspector.queues.names(),
+                "address": _followed_address(name, query),
+            }
+        )
 
     async def pause(self, request: Request) -> Response:
         """Pause the queue for a reason, and show where one was."""
@@ -144,18 +152,13 @@ class QueuePage:
         act_of(request).reason = form.one("reason").strip()[:_LONGEST_REASON]
         try:
             act_of(request).count = await self._inspector.queues.remove(name, force=True)
+            self._inspector.history.forget(name)
         except QueueInUseError as error:
             problem = f"{str(error)[:1].upper()}{str(error)[1:]}."
             return self._renderer.page(
                 "remove_queue.html", status=409, queue=report, problem=problem
             )
         return redirect(f"{self._renderer.prefix}/", "remove")
-
-    async def _chart(self, name: str, span: Span) -> Series:
-        """Return the points of the queue's chart."""
-        if span is Span.HOUR:
-            return finished([await read_minutes(self._inspector, name)])[0]
-        return await read_series(self._inspector, name, span)
 
     def _back(self, name: str, back: str, done: str) -> Response:
         prefix = self._renderer.prefix

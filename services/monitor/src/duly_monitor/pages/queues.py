@@ -15,9 +15,9 @@ from duly.engine.storage.reports import MinuteReport, QueueReport
 from duly_monitor import health
 from duly_monitor.bounds import asked
 from duly_monitor.pages.flash import flash
-from duly_monitor.pages.minutes import finished
 from duly_monitor.pages.queries import SHOWN_QUEUES, OverviewQuery
-from duly_monitor.render import Renderer
+from duly_monitor.render import Renderer, Shown
+from duly_monitor.series import finished, total
 from duly_monitor.views import Followed, View
 
 
@@ -37,11 +37,14 @@ class QueuePages:
 
     def __init__(self, inspector: Inspector, renderer: Renderer) -> None:
         self._inspector, self._renderer = inspector, renderer
+        self._read_of: Snapshot | None = None
+        self._shown: dict[int, Shown] = {}
 
     async def overview(self, request: Request) -> Response:
         """Show the queues, a hundred a page."""
         number = asked(OverviewQuery, request).page
-        return self._renderer.page("queues.html", flash=flash(request), **await self._read(number))
+        shown = await self._read(number)
+        return self._renderer.page("queues.html", shown=shown, flash=flash(request))
 
     def followed(self, request: Request) -> Followed:
         """Return the overview as a page that is followed."""
@@ -49,22 +52,32 @@ class QueuePages:
         return Followed(f"queues?page={number}", partial(self._view, number))
 
     async def _view(self, number: int) -> View:
-        return self._renderer.view("_queues.html", **await self._read(number))
+        return self._renderer.view("_queues.html", **(await self._read(number)).values)
 
-    async def _read(self, number: int) -> dict[str, Any]:
-        snapshot, now = await self._inspector.overview.recent(), self._renderer.clock.now()
+    async def _read(self, number: int) -> Shown:
+        """Return what is shown of a snapshot, once for all who see that one."""
+        snapshot = await self._inspector.overview.recent()
+        if snapshot is not self._read_of:
+            self._read_of, self._shown = snapshot, {}
+        number = min(number, max(1, -(-len(snapshot.queues) // SHOWN_QUEUES)))
+        if number not in self._shown:
+            self._shown[number] = Shown(self._values(snapshot, number))
+        return self._shown[number]
+
+    def _values(self, snapshot: Snapshot, number: int) -> dict[str, Any]:
+        now = self._renderer.clock.now()
         facts = health.around(snapshot.entries, snapshot.servers, snapshot.brokers, now)
         rows = _rows(snapshot, now)
         shown = _overview(rows)
         last = max(1, -(-len(rows) // SHOWN_QUEUES))
-        start = (min(number, last) - 1) * SHOWN_QUEUES
+        start = (number - 1) * SHOWN_QUEUES
         return shown | {
             "facts": facts,
             "overall": health.with_facts(shown["overall"], facts),
             "rows": rows[start : start + SHOWN_QUEUES],
             "start": start,
             "total": len(rows),
-            "number": min(number, last),
+            "number": number,
             "last": last,
         }
 
@@ -87,7 +100,7 @@ def _overview(rows: list[QueueRow]) -> dict[str, Any]:
     return {
         "rows": rows,
         "overall": health.overall({row.report.name: row.health for row in rows}),
-        "minutes": _total([row.minutes for row in rows]),
+        "minutes": total([row.minutes for row in rows]),
         "sums": {
             "waiting": sum(row.report.waiting for row in rows),
             "active": sum(row.report.active for row in rows),
@@ -98,17 +111,3 @@ def _overview(rows: list[QueueRow]) -> dict[str, Any]:
             "waits_since": min((row.waits_since for row in rows if row.waits_since), default=None),
         },
     }
-
-
-def _total(queues: list[Sequence[MinuteReport]]) -> Sequence[MinuteReport]:
-    """Sum the figures of all queues for each minute, oldest first."""
-    processed: dict[object, int] = {}
-    failed: dict[object, int] = {}
-    minutes = {minute.at: minute for queue in queues for minute in queue}
-    for queue in queues:
-        for minute in queue:
-            processed[minute.at] = processed.get(minute.at, 0) + minute.processed
-            failed[minute.at] = failed.get(minute.at, 0) + minute.failed
-    return [
-        MinuteReport(at=at, processed=processed[at], failed=failed[at]) for at in sorted(minutes)
-    ]

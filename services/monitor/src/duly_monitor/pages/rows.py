@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -34,16 +34,16 @@ class TaskRow:
 
 
 class Rows:
-    """Makes rows; remembers for ten seconds what kinds of job there are."""
+    """Makes rows; remembers for ten seconds the policies of the kinds that were shown."""
 
     def __init__(self, inspector: Inspector) -> None:
         self._inspector = inspector
-        self._policies: Mapping[str, Mapping[str, Any]] = {}
+        self._policies: dict[str, Mapping[str, Any]] = {}
         self._read_at = -_KEPT_SECONDS
 
     async def of(self, tasks: Sequence[Task], columns: Sequence[str] = ()) -> list[TaskRow]:
         """Return tasks as rows, in their order."""
-        policies = await self.policies()
+        policies = await self.policies(task.kind for task in tasks)
         active = any(task.state is TaskState.ACTIVE for task in tasks)
         running = await self.running() if active else {}
         return [
@@ -53,14 +53,17 @@ class Rows:
             for task in tasks
         ]
 
-    async def policies(self) -> Mapping[str, Mapping[str, Any]]:
-        """Return kind → its policy, of the published ones."""
-        now = time.monotonic()
+    async def policies(self, kinds: Iterable[str]) -> Mapping[str, Mapping[str, Any]]:
+        """Return kind → its policy; an empty one of a kind that is not published."""
+        now, wanted = time.monotonic(), set(kinds)
         if now - self._read_at >= _KEPT_SECONDS:
-            reports = await self._inspector.kinds.list()
-            self._policies = {report.kind: report.policy for report in reports}
-            self._read_at = now
-        return self._policies
+            self._policies, self._read_at = {}, now
+        kept = self._policies
+        missing = wanted - kept.keys()
+        if missing:
+            found = await self._inspector.kinds.policies(missing)
+            kept.update({kind: found.get(kind, {}) for kind in missing})
+        return kept
 
     async def running(self) -> dict[tuple[str, str], RunningTask]:
         """Return what servers say they run, by queue and id."""

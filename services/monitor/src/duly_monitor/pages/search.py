@@ -4,6 +4,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from duly.engine.inspection.inspector import Inspector
+from duly.engine.inspection.shared_reading import SharedReading
 from duly.errors import NotFoundError
 from duly.task import Task, TaskState
 from duly_monitor.bounds import asked
@@ -13,7 +14,7 @@ from duly_monitor.pages.flash import flash
 from duly_monitor.pages.queries import SearchQuery
 from duly_monitor.pages.rows import Rows
 from duly_monitor.permissions import identity_of
-from duly_monitor.render import Renderer, segment
+from duly_monitor.render import Renderer, Shown, segment
 from duly_monitor.search_words import Search, SearchSyntaxError, understand
 
 LONGEST_ID = 256
@@ -24,27 +25,43 @@ class SearchPages:
 
     def __init__(self, inspector: Inspector, renderer: Renderer, rows: Rows) -> None:
         self._inspector, self._renderer, self._rows = inspector, renderer, rows
+        self._found = SharedReading(self._find, share=0)
+
+    def forget(self) -> None:
+        """Have everything looked for anew: something was changed."""
+        self._found.forget()
 
     async def search(self, request: Request) -> Response:
         """Show the tasks that match, or the one whose id was typed."""
         query = asked(SearchQuery, request)
         if not query.q.strip():
-            return self._page(request, query)
+            return self._page(request, query, Shown(_values()))
         try:
             search = understand(query.q, self._renderer.clock.now())
         except SearchSyntaxError as error:
-            return self._page(request, query, problem=error, status=400)
+            shown = Shown(_values(problem=error))
+            return self._page(request, query, shown, status=400)
         task = await self._named(search)
         if task is not None:
             address = f"{self._renderer.prefix}/tasks/{segment(task.queue)}/{segment(task.id)}"
             return RedirectResponse(address, status_code=303)
         if search.task_id:
-            return self._page(request, query, missing=search.task_id)
+            shown = Shown(_values(missing=search.task_id))
+            return self._page(request, query, shown)
+        return self._page(request, query, await self._found.get(query))
+
+    async def _find(self, query: SearchQuery) -> Shown:
+        """Return what matches.
+
+        Raises:
+            SearchSyntaxError: The words are none of a search.
+        """
+        search = understand(query.q, self._renderer.clock.now())
         found = await self._inspector.tasks.search(
             search.query, limit=query.limit, window=query.window
         )
         rows = await self._rows.of(found.tasks, query.shown_columns)
-        return self._page(request, query, search=search, found=found, rows=rows)
+        return Shown(_values(search=search, found=found, rows=rows))
 
     async def _named(self, search: Search) -> Task | None:
         """Return the task that has the id which was looked for."""
@@ -57,13 +74,12 @@ class SearchPages:
             return None
 
     def _page(
-        self, request: Request, query: SearchQuery, *, status: int = 200, **values: object
+        self, request: Request, query: SearchQuery, shown: Shown, *, status: int = 200
     ) -> Response:
-        shown = {"problem": None, "missing": "", "search": None, "found": None, "rows": ()}
         return self._renderer.page(
             "search.html",
             status=status,
-            **(shown | values),
+            shown=shown,
             flash=flash(request),
             query=query,
             asked=query.q,
@@ -73,3 +89,8 @@ class SearchPages:
             permissions=identity_of(request).permissions,
             back=address_of(request),
         )
+
+
+def _values(**read: object) -> dict[str, object]:
+    """Return what was found, with nothing for what was not looked for."""
+    return {"problem": None, "missing": "", "search": None, "found": None, "rows": ()} | read

@@ -92,7 +92,7 @@ class TaskPages:
 
     async def _read(self, task: Task) -> dict[str, Any]:
         """Return what the page shows to everybody."""
-        policy = (await self._rows.policies()).get(task.kind, {})
+        policy = (await self._rows.policies([task.kind]))[task.kind]
         running = None
         if task.server:
             running = (await self._rows.running()).get((task.queue, task.id))

@@ -5,7 +5,7 @@
   const sign = document.getElementById("live");
   const notice = document.getElementById("notice");
   if (!region || !window.EventSource) return;
-  let source = null, seen = region.dataset.seen || "", wait = 0, pending = null;
+  let source = null, seen = region.dataset.seen || "", wait = 0, pending = null, stale = false;
   const fresh = new Map();
 
   /** Say whether what is shown is up to date. */
@@ -21,8 +21,10 @@
     return template.content.firstElementChild;
   };
 
+  const own = (each) => Boolean(each.dataset) && "own" in each.dataset;
+
   /** Make an element like another: what is open, ticked, typed, focused or drawn stays. */
-  const morph = (old, now) => {
+  const morph = (old, now, whole = false) => {
     for (const { name, value } of [...now.attributes]) {
       if (name !== "open" && old.getAttribute(name) !== value) old.setAttribute(name, value);
     }
@@ -31,9 +33,9 @@
     }
     // The words of an age are written here (ages.js).
     if (now.matches("time[data-age]") && !now.textContent) return;
-    const left = [...old.childNodes].filter((each) => !each.dataset || !("own" in each.dataset));
+    const left = [...old.childNodes].filter((each) => !own(each)), keeps = [...old.children].some(own);
     for (const next of [...now.childNodes]) {
-      if (next.nodeType === Node.COMMENT_NODE || (next.dataset && "own" in next.dataset && old.querySelector("[data-own]"))) continue;
+      if (next.nodeType === Node.COMMENT_NODE || (own(next) && keeps)) continue;
       const at = left.findIndex((each) => each.nodeName === next.nodeName && (each.id || "") === (next.id || ""));
       if (at < 0) {
         old.insertBefore(next, left[0] || null);
@@ -42,7 +44,7 @@
       for (const gone of left.splice(0, at)) gone.remove();
       const same = left.shift();
       if (next.nodeType === Node.TEXT_NODE) { if (same.data !== next.data) same.data = next.data; }
-      else if (!next.dataset || !("part" in next.dataset)) morph(same, next);
+      else if (whole || !next.dataset || !("part" in next.dataset)) morph(same, next, whole);
     }
     for (const gone of left) gone.remove();
   };
@@ -105,11 +107,50 @@
     for (const [id, html] of Object.entries(news.parts)) if (!apply(id, html)) fresh.set(id, html);
     if (news.rows) pending = news.rows;
     arrange(false);
-    if (news.frame) tell("This page has changed.", () => location.reload());
+    if (news.frame || (news.rows?.length && !rows())) stale = true;
+    renew();
     if ("problem" in news) problem(news.problem);
     mark(!news.problem && document.getElementById("down").hidden, document.getElementById("down").hidden ? "Live" : "Not live");
     document.dispatchEvent(new CustomEvent("duly:live"));
   };
+
+  const typed = (field) => (field.type === "checkbox" || field.type === "radio"
+    ? field.checked !== field.defaultChecked
+    : field.options ? [...field.options].some((each) => each.selected !== each.defaultSelected)
+      : field.type !== "hidden" && field.value !== field.defaultValue);
+
+  /** Whether somebody would lose something if the page were made anew: a question, a word, the place. */
+  const held = () => {
+    const list = rows(), fields = [...region.querySelectorAll("input, textarea, select")];
+    return Boolean(list && busy(list)) || fields.some((each) => typed(each) || each === document.activeElement)
+      || Boolean(region.querySelector("details.confirm[open], details.menu[open]"));
+  };
+
+  /** More than parts and rows has changed: take the page as it is now, unless somebody is at it. */
+  const renew = async () => {
+    if (!stale) return;
+    const offer = () => { stale = true; tell("This page has changed.", () => location.reload()); };
+    if (held()) { offer(); return; }
+    stale = false;
+    try {
+      const answer = await fetch(region.dataset.page || location.href, { credentials: "same-origin", redirect: "error" });
+      if (!answer.ok) throw new Error(answer.statusText);
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      if (held()) { offer(); return; }
+      morph(region, page.querySelector("[data-live]"), true);
+      seen = region.dataset.seen;
+      pending = null;
+      fresh.clear();
+      notice.hidden = true;
+      document.title = page.title;
+    } catch { offer(); return; }
+    document.dispatchEvent(new CustomEvent("duly:rows"));
+    document.dispatchEvent(new CustomEvent("duly:live"));
+    if (source) start();
+  };
+
+  /** Nobody is at it any more. */
+  const settle = () => { arrange(false); renew(); };
 
   const stop = () => { source?.close(); source = null; };
 
@@ -134,8 +175,9 @@
     stop();
     mark(false, "Paused");
   });
-  region.addEventListener("pointerleave", () => arrange(false));
-  region.addEventListener("focusout", () => setTimeout(() => arrange(false)));
+  region.addEventListener("pointerleave", settle);
+  region.addEventListener("focusout", () => setTimeout(settle));
+  region.addEventListener("toggle", settle, true);
   addEventListener("pagehide", stop);
   /** What one has chosen (preferences.js) also holds for a page that is open already. */
   const follow = () => {

@@ -1,30 +1,27 @@
 // Enhances lists of tasks, questions and the progress of bulk operations; all of them work without it.
 "use strict";
 (() => {
-  /** One box for all of a list, and how many are ticked. */
+  /** How many of each list are ticked: lists come and go while one looks. */
   const lists = () => {
     for (const form of document.querySelectorAll("form[data-list]")) {
-      const all = form.querySelector("[data-select-all]");
-      const each = () => [...form.querySelectorAll("input[name=task]")];
-      const box = all.querySelector("input");
-      const shown = form.querySelector("[data-selected]");
-      const count = () => {
-        const boxes = each();
-        const ticked = boxes.filter((box) => box.checked).length;
-        shown.textContent = ticked ? `${ticked} selected` : "";
-        box.checked = ticked > 0 && ticked === boxes.length;
-        box.indeterminate = ticked > 0 && ticked < boxes.length;
-      };
+      const all = form.querySelector("[data-select-all]"), box = all.querySelector("input");
+      const boxes = [...form.querySelectorAll("input[name=task]")];
+      const ticked = boxes.filter((each) => each.checked).length;
       all.hidden = false;
-      box.addEventListener("change", () => {
-        each().forEach((other) => { other.checked = box.checked; });
-        count();
-      });
-      form.addEventListener("change", (event) => { if (event.target.name === "task") count(); });
-      document.addEventListener("duly:rows", count);
-      count();
+      form.querySelector("[data-selected]").textContent = ticked ? `${ticked} selected` : "";
+      box.checked = ticked > 0 && ticked === boxes.length;
+      box.indeterminate = ticked > 0 && ticked < boxes.length;
     }
   };
+  document.addEventListener("change", ({ target }) => {
+    const form = target.closest("form[data-list]");
+    if (!form) return;
+    if (target.closest("[data-select-all]")) {
+      for (const each of form.querySelectorAll("input[name=task]")) each.checked = target.checked;
+    }
+    lists();
+  });
+  document.addEventListener("duly:rows", lists);
 
   /** Questions close by Escape and by a click elsewhere, and give the focus back. */
   const open = () => document.querySelectorAll("details.confirm[open], details.menu[open]");

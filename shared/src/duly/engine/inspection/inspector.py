@@ -1,6 +1,6 @@
 """The one API to read and operate queues, behind the monitor and the command line."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Self
 
@@ -10,6 +10,7 @@ from duly.engine.inspection.bulk import Bulk
 from duly.engine.inspection.bulk_runs import BulkRuns
 from duly.engine.inspection.failures import Failures
 from duly.engine.inspection.groups import Groups
+from duly.engine.inspection.history import History
 from duly.engine.inspection.joins import Joins
 from duly.engine.inspection.kinds import Kinds
 from duly.engine.inspection.known_queues import KnownQueues
@@ -20,6 +21,7 @@ from duly.engine.inspection.queues import Queues
 from duly.engine.inspection.schedules import Schedules
 from duly.engine.inspection.servers import Servers
 from duly.engine.inspection.tasks import Tasks
+from duly.engine.storage.reports import QueueReport, ServerReport
 from duly.engine.storage.store import Store
 from duly.runtime.settings import RedisSettings
 
@@ -35,14 +37,15 @@ class Inspector:
         known = KnownQueues(store)
         self._store = store
         self.queues = Queues(known)
-        self.tasks = Tasks(known, self.queues)
+        self.tasks = Tasks(known, self.queues, self._every_queue)
         self.groups = Groups(known)
         self.joins = Joins(known)
         self.locks = Locks(known)
         self.servers = Servers(known)
-        self.kinds = Kinds(known, self.servers)
+        self.kinds = Kinds(known, self._serving)
         self.schedules = Schedules(known)
         self.brokers = Brokers(known)
+        self.history = History(known)
         self.overview = Overview(known, self.queues, self.schedules)
         self.failures = Failures(self.tasks)
         self.audit = AuditTrail(known)
@@ -60,6 +63,14 @@ class Inspector:
         """
         async with Store.open(settings) as store:
             yield cls(store)
+
+    async def _every_queue(self) -> Sequence[QueueReport]:
+        """Report all queues as they are now: who counts what it will do must not miss any."""
+        return (await self.overview.read()).queues
+
+    async def _serving(self) -> Sequence[ServerReport]:
+        """Return the servers of all queues, by the reading that all share."""
+        return (await self.overview.recent()).servers
 
     async def ping(self) -> None:
         """Return when the broker answers."""

@@ -2,14 +2,14 @@
 
 import builtins
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from duly.described_job import DescribedJob
 from duly.engine.inspection.known_queues import KnownQueues
-from duly.engine.inspection.servers import Servers
-from duly.engine.storage.catalogue import kind_from, published_job, published_kinds
+from duly.engine.storage.catalogue import kind_from, published_job, published_kinds, record_from
 from duly.engine.storage.keys import KIND_KEYS
-from duly.engine.storage.reports import KindReport, ServerStatus
+from duly.engine.storage.reports import KindReport, ServerReport, ServerStatus
 from duly.errors import UnknownKindError
 from duly.job import is_name
 
@@ -24,7 +24,15 @@ class Kinds:
     forgotten when nobody has published it for 30 days.
     """
 
-    def __init__(self, known: KnownQueues, servers: Servers) -> None:
+    def __init__(
+        self, known: KnownQueues, servers: Callable[[], Awaitable[Sequence[ServerReport]]]
+    ) -> None:
+        """Take what says which servers there are.
+
+        Args:
+            known: The queues.
+            servers: Reads the servers of all queues.
+        """
         self._store, self._servers = known.store, servers
 
     async def names(self) -> builtins.list[str]:
@@ -38,6 +46,19 @@ class Kinds:
         for start in range(0, len(names), _AT_ONCE):
             found += await self._reports(names[start : start + _AT_ONCE], servers)
         return found
+
+    async def policies(self, kinds: Iterable[str]) -> Mapping[str, Mapping[str, Any]]:
+        """Return kind → its policy, of those kinds that can be read: one command.
+
+        Args:
+            kinds: Which; those that nobody has published are left out.
+        """
+        names = sorted({kind for kind in kinds if is_name(kind)})
+        if not names:
+            return {}
+        found = await self._store.connection.command("HMGET", KIND_KEYS.records, *names)
+        records = zip(names, map(record_from, found), strict=True)
+        return {kind: record.policy for kind, record in records if record is not None}
 
     async def find(self, kind: str) -> KindReport:
         """Report one kind.
@@ -76,7 +97,7 @@ class Kinds:
     async def _handling(self) -> Mapping[str, Sequence[str]]:
         """Return for each kind the live servers that handle it."""
         found = defaultdict[str, builtins.list[str]](builtins.list)
-        for server in await self._servers.list():
+        for server in await self._servers():
             if server.status is not ServerStatus.LOST:
                 for kind in server.kinds:
                     found[kind].append(server.id)

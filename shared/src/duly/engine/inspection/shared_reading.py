@@ -24,8 +24,17 @@ class _Kept(Generic[Answer]):
 class SharedReading(Generic[Question, Answer]):
     """Reads answers to questions, and keeps each for a second or ten times as long as it took."""
 
-    def __init__(self, read: Callable[[Question], Awaitable[Answer]]) -> None:
-        self._read = read
+    def __init__(
+        self, read: Callable[[Question], Awaitable[Answer]], *, share: int | None = None
+    ) -> None:
+        """Keep nothing yet.
+
+        Args:
+            read: Reads the answer to a question.
+            share: How many times as long as its reading took an answer is kept, at least a second;
+                None: ten times.
+        """
+        self._read, self._share = read, share
         self._kept: dict[Question, _Kept[Answer]] = {}
         self._under_way: dict[Question, asyncio.Task[Answer]] = {}
 
@@ -62,8 +71,11 @@ class SharedReading(Generic[Question, Answer]):
         if current:  # else it was forgotten meanwhile
             ended = loop.time()
             self._kept.pop(question, None)
+            # What is too old is let go: a page of large tasks takes a megabyte.
+            self._kept = {each: kept for each, kept in self._kept.items() if kept.until > ended}
             while len(self._kept) >= _MOST:
                 del self._kept[next(iter(self._kept))]
-            lasts = max(KEPT_SECONDS, _SHARE * (ended - begun))
+            share = _SHARE if self._share is None else self._share
+            lasts = max(KEPT_SECONDS, share * (ended - begun))
             self._kept[question] = _Kept(answer, ended + lasts)
         return answer

@@ -1,7 +1,7 @@
 """Tasks: listed, found, searched, run, archived, deleted, cancelled, one at a time."""
 
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from duly.engine.inspection.known_queues import KnownQueues, check_name
@@ -19,7 +19,7 @@ from duly.engine.inspection.search import (
 )
 from duly.engine.storage.codec import decode, lock_in, lock_of, unique_ms_of
 from duly.engine.storage.keys import QueueKeys, queue_keys
-from duly.engine.storage.reports import TaskPage
+from duly.engine.storage.reports import QueueReport, TaskPage
 from duly.errors import (
     BrokerDownError,
     BrokerError,
@@ -45,8 +45,21 @@ class Tasks:
     an id, too, when the queue holds no such task.
     """
 
-    def __init__(self, known: KnownQueues, queues: Queues) -> None:
-        self._known, self._store, self._queues = known, known.store, queues
+    def __init__(
+        self,
+        known: KnownQueues,
+        queues: Queues,
+        every: Callable[[], Awaitable[Sequence[QueueReport]]],
+    ) -> None:
+        """Take what says how many tasks there are.
+
+        Args:
+            known: The queues.
+            queues: Reports one of them.
+            every: Reports all of them, in a few commands however many there are.
+        """
+        self._known, self._store = known, known.store
+        self._queues, self._every = queues, every
 
     async def list(
         self,
@@ -129,12 +142,14 @@ class Tasks:
         Raises:
             ValueError: The cursor is not one of this search.
         """
-        total = await self.count(query.queues, query.states)
+        sizes = await self.sizes(query.queues, query.states)
+        # Lists are many, and most of them are empty: those are not asked again.
+        most = {each: sys.maxsize if size else 0 for each, size in sizes.items()}
         place = None if cursor is None else Place.of(cursor)
         found: list[Task] = []
         unreadable: dict[str, str] = {}
         scanned, size, complete = 0, 0, True
-        walk = self.walk(query.queues, query.states, unreadable=unreadable, begin=place)
+        walk = self.walk(query.queues, query.states, unreadable=unreadable, most=most, begin=place)
         async for here, task in walk:
             if scanned >= window or len(found) >= limit or size >= FOUND_BYTES:
                 complete = False
@@ -146,7 +161,7 @@ class Tasks:
         return Found(
             tasks=tuple(found),
             scanned=scanned,
-            total=total,
+            total=sum(sizes.values()),
             complete=complete and not unreadable,
             unreadable=tuple(unreadable.values()),
             next_cursor=None if complete or place is None else str(place),
@@ -170,8 +185,10 @@ class Tasks:
             queues: Their names; none: all. Those that cannot be read are left out.
             states: Which states.
         """
-        known = self._queues
-        reports = [await known.get(name) for name in queues] if queues else await known.list()
+        if queues:
+            reports: Sequence[QueueReport] = [await self._queues.get(name) for name in queues]
+        else:
+            reports = await self._every()
         return {
             (report.name, state): getattr(report, state.value)
             for report in reports
@@ -212,7 +229,8 @@ class Tasks:
         names = queues or await self._known.names()
         for place in lists_from(begin, names, states, named=bool(queues)):
             try:
-                bound = None if most is None else most.get((place.queue, place.state), _SCAN_PAGE)
+                whole = most is None or place is begin  # a cursor is looked at in any case
+                bound = None if whole else (most or {}).get((place.queue, place.state), _SCAN_PAGE)
                 async for found in self._walk(place, bound):
                     yield found
             except BrokerDownError:
