@@ -1,22 +1,15 @@
 """The values and Secrets of docs/install.md fit together, and fit the chart."""
 
 import re
-import textwrap
 
 import pytest
 import yaml
-
-HOSTS = {"standalone": ": valkey.stores.svc", "cluster": ": valkey-cluster.stores.svc"}
-"""Topology → what marks the block that is written for it alone; Sentinel needs none."""
+from tests.chart.install_page import HOSTS, production, values
 
 
 @pytest.fixture(scope="session")
 def page(root):
-    """Give the indented blocks of the part about production, as they would be typed."""
-    text = (root / "docs/install.md").read_text(encoding="utf-8")
-    text = text.partition("## Production")[2].partition("## Upgrading")[0]
-    blocks = re.findall(r"(?:^ {7,}\S.*\n)+", text, re.MULTILINE)
-    return [textwrap.dedent(block) for block in blocks]
+    return production(root)
 
 
 def commands(page):
@@ -26,20 +19,6 @@ def commands(page):
         for line in block.replace("\\\n", " ").splitlines()
         if line.startswith(("kubectl", "helm"))
     ]
-
-
-def values(page, topology):
-    """Give what the page puts into mine.yaml for a broker of this topology."""
-    others = [host for name, host in HOSTS.items() if name != topology]
-    found = {}
-    for block in page:
-        if block.startswith(("kubectl", "helm")) or any(host in block for host in others):
-            continue
-        for key, value in yaml.safe_load(block.replace("…", "{}")).items():
-            old = found.get(key, {})
-            # "as above": users stay those of the block before.
-            found[key] = {**old, **{name: each or old[name] for name, each in value.items()}}
-    return found
 
 
 def secrets(page):

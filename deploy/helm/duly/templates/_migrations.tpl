@@ -1,6 +1,8 @@
 {{/* Waits until the orders' schema is the one that the image knows. (dict "root" $ "c" …) */}}
 {{- define "duly.migrations.wait" -}}
-{{- $c := mergeOverwrite (deepCopy .c) (dict "resources" .root.Values.migrations.resources "lifecycle" dict) -}}
+{{- $c := mergeOverwrite (deepCopy .c) (dict "resources" .root.Values.migrations.resources) -}}
+{{- /* The API refuses hooks of a container that ends; merging nothing would leave them. */ -}}
+{{- $_ := set $c "lifecycle" dict -}}
 {{- $x := dict "root" .root "c" $c "database" true -}}
 - name: wait-for-schema
   image: {{ include "duly.image" (dict "root" .root "image" .root.Values.worker.image) | quote }}
