@@ -73,3 +73,10 @@ def matches(verifier, password):
     key = hmac.digest(salted, b"Client Key", "sha256")
     stored = base64.b64encode(hashlib.sha256(key).digest()).decode()
     return keys.split(":")[0] == stored
+
+
+def test_a_volume_is_given_to_the_server_once(render):
+    """PostgreSQL refuses a folder that the group may write, as which each mount would make it."""
+    for name in ("-postgresql", "-valkey"):
+        pod = render().one("StatefulSet", name)["spec"]["template"]["spec"]
+        assert pod["securityContext"]["fsGroupChangePolicy"] == "OnRootMismatch"
