@@ -2,12 +2,9 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
-import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,8 +16,13 @@ ROOT = Path(__file__).parents[3]
 CHART = ROOT / "deploy/helm/duly"
 NAMESPACE = "duly-e2e"
 RELEASE = "duly"
+SCRIPT = Path(__file__).parent / "toolbox.py"
 IMAGES = dict(item.split("=") for item in os.environ.get("DULY_E2E_IMAGES", "").split())
-"""scheduler, worker, monitor, shop, valkey, postgresql → image as pods have to write it."""
+"""scheduler, worker, monitor, shop, valkey, postgresql → image as pods have to write it.
+
+By night also from-scheduler, from-worker and from-monitor, those of the release before.
+"""
+SERVICES = ("scheduler", "worker", "monitor")
 
 
 def command(*arguments: str, stdin: str | None = None, timeout: float = 120) -> str:
@@ -33,8 +35,8 @@ def command(*arguments: str, stdin: str | None = None, timeout: float = 120) -> 
     return done.stdout
 
 
-def kubectl(*arguments: str, **more: Any) -> str:
-    return command("kubectl", "--namespace", NAMESPACE, *arguments, **more)
+def kubectl(*arguments: str, namespace: str = NAMESPACE, **more: Any) -> str:
+    return command("kubectl", "--namespace", namespace, *arguments, **more)
 
 
 def say(text: str) -> None:
@@ -55,7 +57,7 @@ def wait_for(what: str, seconds: float, condition: Callable[[], Any]) -> float:
         except (pytest.fail.Exception, subprocess.TimeoutExpired) as error:
             last = error
         if time.monotonic() - start > seconds:
-            pods = kubectl("get", "pods", "--output=wide")
+            pods = command("kubectl", "get", "pods", "--all-namespaces", "--output=wide")
             pytest.fail(f"no {what} within {seconds} s: {last!r}\n{pods}")
         time.sleep(0.5)
 
@@ -63,46 +65,103 @@ def wait_for(what: str, seconds: float, condition: Callable[[], Any]) -> float:
 class Release:
     """The release, and what the tests do to it."""
 
-    def __init__(self, values: dict[str, Any]) -> None:
-        self.values = values
+    def __init__(
+        self, values: dict[str, Any], *, namespace: str = NAMESPACE, chart: Path = CHART
+    ) -> None:
+        self.values, self.namespace, self.chart = values, namespace, chart
+
+    def kubectl(self, *arguments: str, **more: Any) -> str:
+        return kubectl(*arguments, namespace=self.namespace, **more)
+
+    def start_helm(
+        self, verb: str, changes: dict[str, Any], *, timeout: int = 300
+    ) -> "subprocess.Popen[str]":
+        """Begin to install or upgrade; helm ends when every pod is ready, or says why not."""
+        helm = subprocess.Popen(
+            [
+                *("helm", verb, RELEASE, str(self.chart), "--namespace", self.namespace),
+                *("--values", "-", "--wait", f"--timeout={timeout}s"),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert helm.stdin
+        helm.stdin.write(yaml.safe_dump(merged(self.values, changes)))
+        helm.stdin.close()
+        helm.stdin = None
+        return helm
 
     def helm(self, verb: str, changes: dict[str, Any], *, timeout: int = 300) -> None:
         """Install or upgrade, and wait until every pod is ready."""
-        values = merged(self.values, changes)
-        command(
-            *("helm", verb, RELEASE, str(CHART), "--namespace", NAMESPACE, "--values", "-"),
-            *("--wait", f"--timeout={timeout}s"),
-            stdin=yaml.safe_dump(values),
-            timeout=timeout + 30,
-        )
+        helm = self.start_helm(verb, changes, timeout=timeout)
+        said, _ = helm.communicate(timeout=timeout + 30)
+        if helm.returncode:
+            pytest.fail(f"helm {verb}\n{said[-3000:]}")
+
+    def refusal(self, changes: dict[str, Any], *, timeout: int = 120) -> str:
+        """Give why an upgrade is refused; fail if it is not."""
+        helm = self.start_helm("upgrade", changes, timeout=timeout)
+        said, _ = helm.communicate(timeout=timeout + 30)
+        assert helm.returncode, said[-2000:]
+        return said
 
     def pods(self, selector: str = "") -> list[dict[str, Any]]:
         labels = f"app.kubernetes.io/instance={RELEASE}" + (f",{selector}" if selector else "")
-        return json.loads(kubectl("get", "pods", "--selector", labels, "--output=json"))["items"]
+        said = self.kubectl("get", "pods", "--selector", labels, "--output=json")
+        return json.loads(said)["items"]
+
+    def uids(self, selector: str = "") -> dict[str, set[str]]:
+        """Give the pods that are there to stay, by what they are: scheduler, worker-low, valkey."""
+        found: dict[str, set[str]] = {}
+        for pod in self.pods(selector):
+            labels, owners = pod["metadata"]["labels"], pod["metadata"].get("ownerReferences", [])
+            if "deletionTimestamp" in pod["metadata"] or owners[:1] == [] or is_job(owners[0]):
+                continue
+            name = labels["app.kubernetes.io/component"]
+            name += f"-{labels['duly/queue']}" if "duly/queue" in labels else ""
+            found.setdefault(name, set()).add(pod["metadata"]["uid"])
+        return found
 
     def ready(self, selector: str) -> int:
-        return sum(
-            any(item["type"] == "Ready" and item["status"] == "True" for item in conditions(pod))
-            for pod in self.pods(selector)
-        )
+        return sum(is_ready(pod) for pod in self.pods(selector))
 
     def kill(self, pod: str) -> None:
         """As `kill -9`: no grace, no last word."""
-        kubectl("delete", "pod", pod, "--grace-period=0", "--force", "--wait=false")
+        self.kubectl("delete", "pod", pod, "--grace-period=0", "--force", "--wait=false")
 
-    def toolbox(self, *arguments: str, timeout: float = 300) -> str:
-        script = (Path(__file__).parent / "toolbox.py").read_text()
-        return kubectl(
-            *("exec", "--stdin", "toolbox", "--", "/opt/duly/bin/python", "-", *arguments),
-            stdin=script,
+    def replace(self, pod: str) -> float:
+        """Delete a pod of a StatefulSet as a drained node does; give the seconds without it."""
+        uid = self.kubectl("get", "pod", pod, "--output=jsonpath={.metadata.uid}")
+        start = time.monotonic()
+        self.kubectl("delete", "pod", pod, "--wait=false")
+
+        def again() -> bool:
+            found = json.loads(self.kubectl("get", "pod", pod, "--output=json"))
+            return found["metadata"]["uid"] != uid and is_ready(found)
+
+        wait_for(f"another {pod}", 120, again)
+        return time.monotonic() - start
+
+    def exec(self, pod: str, *arguments: str) -> str:
+        return self.kubectl("exec", pod, "--", *arguments)
+
+    def toolbox(
+        self, *arguments: str, timeout: float = 300, pod: str = "toolbox", script: str = ""
+    ) -> str:
+        return self.kubectl(
+            *("exec", "--stdin", pod, "--", "/opt/duly/bin/python", "-", *arguments),
+            stdin=script or SCRIPT.read_text(),
             timeout=timeout,
         )
 
-    def start_producing(self, *arguments: str) -> subprocess.Popen[str]:
-        script = (Path(__file__).parent / "toolbox.py").read_text()
+    def start_producing(
+        self, *arguments: str, pod: str = "toolbox", script: str = ""
+    ) -> "subprocess.Popen[str]":
         producer = subprocess.Popen(
             [
-                *("kubectl", "--namespace", NAMESPACE, "exec", "--stdin", "toolbox", "--"),
+                *("kubectl", "--namespace", self.namespace, "exec", "--stdin", pod, "--"),
                 *("/opt/duly/bin/python", "-", "produce", *arguments),
             ],
             stdin=subprocess.PIPE,
@@ -111,14 +170,21 @@ class Release:
             text=True,
         )
         assert producer.stdin
-        producer.stdin.write(script)
+        producer.stdin.write(script or SCRIPT.read_text())
         producer.stdin.close()
         producer.stdin = None
         return producer
 
 
-def conditions(pod: dict[str, Any]) -> list[dict[str, str]]:
-    return pod["status"].get("conditions", [])
+def is_job(owner: dict[str, Any]) -> bool:
+    return owner["kind"] == "Job"
+
+
+def is_ready(pod: dict[str, Any]) -> bool:
+    return any(
+        item["type"] == "Ready" and item["status"] == "True"
+        for item in pod["status"].get("conditions", [])
+    )
 
 
 def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -129,148 +195,102 @@ def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-class Logs:
-    """Every line that worker pods write, those of pods that go away too."""
-
-    RUN = re.compile(r'"?Pending orders checked"?.*?run_id"?[=:]\s*"?([A-Za-z0-9_-]+)')
-
-    def __init__(self) -> None:
-        self._proxy = subprocess.Popen(
-            ["kubectl", "proxy", "--port=0"], stdout=subprocess.PIPE, text=True
-        )
-        assert self._proxy.stdout
-        port = self._proxy.stdout.readline().rpartition(":")[2].strip()
-        self._pods = f"http://127.0.0.1:{port}/api/v1/namespaces/{NAMESPACE}/pods"
-        self._followed: set[str] = set()
-        self._stopping = threading.Event()
-        self._lock = threading.Lock()
-        self.runs: list[tuple[str, str]] = []
-        """(task id, pod) of every run that got to its end."""
-        self._watcher = threading.Thread(target=self._watch, daemon=True)
-        self._watcher.start()
-
-    def _watch(self) -> None:
-        query = f"?labelSelector=app.kubernetes.io/instance={RELEASE},duly/queue"
-        while not self._stopping.wait(0.5):
-            try:
-                with urllib.request.urlopen(self._pods + query, timeout=5) as answer:
-                    items = json.load(answer)["items"]
-            except OSError:
-                continue
-            for pod in items:
-                name = pod["metadata"]["name"]
-                running = any(
-                    status.get("started") or status["state"].get("running")
-                    for status in pod["status"].get("containerStatuses", [])
-                )
-                if running and name not in self._followed:
-                    self._followed.add(name)
-                    threading.Thread(target=self._follow, args=(name,), daemon=True).start()
-
-    def _follow(self, pod: str) -> None:
-        url = f"{self._pods}/{pod}/log?container=worker&follow=true"
-        try:
-            with urllib.request.urlopen(url) as stream:
-                for line in stream:
-                    if match := self.RUN.search(line.decode(errors="replace")):
-                        with self._lock:
-                            self.runs.append((match[1], pod))
-        except OSError:
-            return
-
-    def following(self) -> int:
-        return len(self._followed)
-
-    def count(self, prefix: str) -> dict[str, int]:
-        """Give task id → number of runs that got to their end."""
-        found: dict[str, int] = {}
-        with self._lock:
-            for task_id, _ in self.runs:
-                if task_id.startswith(f"{prefix}-"):
-                    found[task_id] = found.get(task_id, 0) + 1
-        return found
-
-    def close(self) -> None:
-        self._stopping.set()
-        self._watcher.join()
-        self._proxy.terminate()
-        self._proxy.communicate()
-
-
-@pytest.fixture
-def logs() -> Iterator[Logs]:
-    collector = Logs()
-    try:
-        yield collector
-    finally:
-        collector.close()
-
-
-TOOLBOX = {
-    "apiVersion": "v1",
-    "kind": "Pod",
-    "metadata": {"name": "toolbox"},
-    "spec": {
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": 0,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": 65532,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "containers": [
-            {
-                "name": "toolbox",
-                "image": IMAGES.get("worker"),
-                "command": ["/opt/duly/bin/python", "-c", "import signal; signal.pause()"],
-                "securityContext": {
-                    "allowPrivilegeEscalation": False,
-                    "capabilities": {"drop": ["ALL"]},
-                },
-                "env": [
-                    {"name": "DULY_REDIS__HOST", "value": f"{RELEASE}-valkey"},
-                    {"name": "DULY_REDIS__USERNAME", "value": "duly-monitor"},
-                    {
-                        "name": "DULY_REDIS__PASSWORD",
-                        "valueFrom": {
-                            "secretKeyRef": {"name": f"{RELEASE}-valkey", "key": "monitor"}
-                        },
+def toolbox_pod(
+    name: str, image: str, *, variables: dict[str, str] | None = None, key: str = "monitor"
+) -> dict[str, Any]:
+    """Give a pod that sends and asks; its password is a file, which follows a rotation."""
+    told = {
+        "DULY_REDIS__HOST": f"{RELEASE}-valkey",
+        "DULY_REDIS__USERNAME": "duly-monitor",
+        "DULY_REDIS__PASSWORD_FILE": f"/etc/broker/{key}",
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name},
+        "spec": {
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "terminationGracePeriodSeconds": 0,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 65532,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [
+                {
+                    "name": "toolbox",
+                    "image": image,
+                    "command": ["/opt/duly/bin/python", "-c", "import signal; signal.pause()"],
+                    "securityContext": {
+                        "allowPrivilegeEscalation": False,
+                        "capabilities": {"drop": ["ALL"]},
                     },
-                ],
-            }
-        ],
-    },
-}
+                    "env": [
+                        {"name": name, "value": value}
+                        for name, value in (told if variables is None else variables).items()
+                    ],
+                    "volumeMounts": [{"name": "broker", "mountPath": "/etc/broker"}],
+                }
+            ],
+            "volumes": [
+                {
+                    "name": "broker",
+                    "secret": {
+                        "secretName": f"{RELEASE}-valkey",
+                        "items": [{"key": key, "path": key}],
+                    },
+                }
+            ],
+        },
+    }
 
 
 def image_values(*, suffix: str = "") -> dict[str, Any]:
     """Give the images as values; with a suffix, the services' images of that tag alone."""
     values = {}
     for component, image in IMAGES.items():
-        if component == "shop":  # the example's: see test_shop.py
+        if component == "shop" or component.startswith("from-"):  # see those who use them
             continue
         repository, _, tag = image.rpartition(":")
-        if suffix and component not in {"scheduler", "worker", "monitor"}:
+        if suffix and component not in SERVICES:
             continue
         tag += suffix
         values[component] = {"image": {"registry": "", "repository": repository, "tag": tag}}
     return values
 
 
+MONITOR = {
+    "auth": {"password": "e2e"},
+    "users": {"vera": {"role": "viewer", "existingSecret": "e2e-monitor", "secretKey": "vera"}},
+    "session": {"existingSecret": "e2e-monitor", "secretKey": "keys"},
+}
+MONITOR_SECRET = {"vera": "vera-of-old", "keys": "old-key-of-sessions-" + "0" * 32}
+
+
+def make_namespace(name: str) -> None:
+    command("kubectl", "create", "namespace", name)
+    restricted = "pod-security.kubernetes.io/enforce=restricted"
+    command("kubectl", "label", "namespace", name, restricted)
+
+
+def start_toolbox(release: Release, pod: dict[str, Any]) -> None:
+    release.kubectl("apply", "--filename=-", stdin=json.dumps(pod))
+    name = pod["metadata"]["name"]
+    release.kubectl("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=60s")
+
+
 @pytest.fixture(scope="session")
 def release() -> Iterator[Release]:
-    """Install the chart with values for images, disk, a log-in and the demo; uninstall it."""
-    command("kubectl", "create", "namespace", NAMESPACE)
-    command(
-        *("kubectl", "label", "namespace", NAMESPACE),
-        "pod-security.kubernetes.io/enforce=restricted",
-    )
+    """Install the chart with values for images, disk, log-ins and the demo; uninstall it."""
+    make_namespace(NAMESPACE)
+    secret = [f"--from-literal={key}={value}" for key, value in MONITOR_SECRET.items()]
+    kubectl("create", "secret", "generic", "e2e-monitor", *secret)
     installed = Release(
         merged(
             image_values(),
             {
-                "monitor": {"auth": {"password": "e2e"}},
+                "monitor": MONITOR,
                 "demo": {"enabled": True},
                 # A kill loses nothing that was accepted: with `everysec`, the default, it may while
                 # a slow disk holds up a sync (docs/reliability.md), and this one is shared.
@@ -283,8 +303,7 @@ def release() -> Iterator[Release]:
     try:
         installed.helm("install", {})
         say(f"helm install: ready in {time.monotonic() - start:.0f} s")
-        kubectl("apply", "--filename=-", stdin=json.dumps(TOOLBOX))
-        kubectl("wait", "--for=condition=Ready", "pod/toolbox", "--timeout=60s")
+        start_toolbox(installed, toolbox_pod("toolbox", IMAGES["worker"]))
         yield installed
     finally:
         if "DULY_E2E_KEEP" not in os.environ:

@@ -3,8 +3,9 @@
 import os
 
 if "DULY_E2E_IMAGES" in os.environ:
-    from cluster import logs, release
+    from cluster import release
+    from watching import logs, readiness
 
-    __all__ = ["logs", "release"]
+    __all__ = ["logs", "readiness", "release"]
 else:
     collect_ignore_glob = ["test_*.py"]

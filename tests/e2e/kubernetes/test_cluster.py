@@ -1,24 +1,14 @@
-"""The chart on a real cluster, in order: installed, used, upgraded, broken, scaled, removed."""
+"""The chart on a real cluster, in order: installed, used, upgraded, broken, scaled."""
 
 import json
 import os
-import subprocess
 import time
 from datetime import datetime
 from itertools import pairwise
 
 import pytest
-from cluster import (
-    RELEASE,
-    Logs,
-    Release,
-    command,
-    image_values,
-    kubectl,
-    merged,
-    say,
-    wait_for,
-)
+from cluster import RELEASE, Release, command, image_values, kubectl, merged, say, wait_for
+from watching import Logs, finish, verdict
 
 QUEUES = {"critical": 6, "default": 3, "low": 1}
 SCHEDULERS = "app.kubernetes.io/component=scheduler"
@@ -84,28 +74,6 @@ def test_helm_test_passes(release: Release):
 
     say(output[-400:])
     assert output.count("completed") == 3
-
-
-def verdict(release: Release, logs: Logs, queue: str, count: int, prefix: str) -> dict[str, int]:
-    """Wait until every accepted task has ended, and say how they did."""
-
-    def outcomes() -> dict[str, int]:
-        return json.loads(release.toolbox("outcomes", queue, str(count), prefix))
-
-    wait_for("end of all tasks", 120, lambda: set(outcomes()) <= {"completed", "archived"})
-    wait_for("log of all runs", 30, lambda: len(logs.count(prefix)) >= count * 0.99)
-    runs = logs.count(prefix)
-    found = {**outcomes(), "run twice": sum(number > 1 for number in runs.values())}
-    say(f"{prefix}: {count} accepted; {found}; runs seen in logs: {sum(runs.values())}")
-    return found
-
-
-def finish(producer: "subprocess.Popen[str]", seconds: float) -> int:
-    """Wait for the producer; give how many tasks were accepted."""
-    output, errors = producer.communicate(timeout=seconds)
-    assert producer.returncode == 0, errors[-2000:]
-    assert "refused" not in errors, errors[-2000:]
-    return len(set(output.split()))
 
 
 def test_an_upgrade_under_load_loses_and_doubles_nothing(release: Release, logs: Logs):
@@ -237,29 +205,3 @@ def test_an_hpa_scales_with_the_load(release: Release):
     producer.communicate()
     took = wait_for("two workers again", 300, lambda: len(release.pods("duly/queue=default")) == 2)
     say(f"default went back to two workers in {took:.0f} s")
-
-
-def test_without_the_monitor_nothing_of_it_is_left(release: Release):
-    release.helm("upgrade", {"monitor": {"enabled": False}})
-
-    left = kubectl(
-        *("get", "all,secrets,configmaps,serviceaccounts,poddisruptionbudgets"),
-        "--selector=app.kubernetes.io/component=monitor,app.kubernetes.io/instance=duly",
-        "--output=name",
-    )
-    wait_for("end of the pod", 60, lambda: not release.pods("app.kubernetes.io/component=monitor"))
-    assert not [line for line in left.split() if not line.startswith("pod/")]
-
-
-def test_uninstall_leaves_nothing_behind(release: Release):
-    command("helm", "uninstall", RELEASE, "--namespace=duly-e2e", "--wait", "--timeout=180s")
-
-    def left() -> list[str]:
-        return kubectl(
-            *("get", "all,pvc,secrets,configmaps,serviceaccounts,poddisruptionbudgets"),
-            *(f"--selector=app.kubernetes.io/instance={RELEASE}", "--output=name"),
-        ).split()
-
-    wait_for("end of everything", 120, lambda: left() in ([], [f"pod/{RELEASE}-test"]))
-    secrets = kubectl("get", "secrets,pvc", "--output=name").split()
-    assert not secrets, secrets

@@ -1,9 +1,12 @@
 """Runs in a pod of the worker's image: sends tasks, and says what became of them.
 
 produce QUEUE COUNT PER_SECOND PREFIX   one line per accepted id, as soon as it is accepted
+stop PREFIX                             ends what produces with this prefix, before its COUNT
 outcomes QUEUE COUNT PREFIX             JSON: state → number of tasks
 queue QUEUE                             JSON: what the inspector reports
 fetch URL [USER PASSWORD]               status code and the first bytes
+fetch_with URL HEADER                   the same with a header: "Name: value"
+log_in URL FORM                         the cookie of the session that begins
 """
 
 import asyncio
@@ -15,6 +18,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from datetime import timedelta
+from pathlib import Path
 
 from duly.engine.enqueue.client import Client
 from duly.engine.enqueue.request import Request
@@ -28,15 +32,25 @@ from duly.runtime.settings import Settings
 async def produce(queue: str, count: str, per_second: str, prefix: str) -> None:
     """Send in small batches; while the broker is away, go on trying: an id is never sent twice."""
     batch = max(1, int(per_second) // 10)
-    settings = load(Settings)
+    settings, end = load(Settings), stop_file(prefix)
     async with Client.connect(settings.redis, settings.queues) as client:
         for first in range(0, int(count), batch):
+            if end.exists():
+                return
             numbers = range(first, min(first + batch, int(count)))
             waiting = {f"{prefix}-{number}" for number in numbers}
             async with asyncio.timeout(120):
                 while waiting:
                     waiting -= await send(client, queue, sorted(waiting))
             await asyncio.sleep(batch / int(per_second))
+
+
+def stop_file(prefix: str) -> Path:
+    return Path(f"/tmp/stop-{prefix}")
+
+
+async def stop(prefix: str) -> None:
+    stop_file(prefix).touch()
 
 
 async def send(client: Client, queue: str, ids: list[str]) -> set[str]:
@@ -83,16 +97,45 @@ async def queue(name: str) -> None:
 
 
 async def fetch(url: str, user: str = "", password: str = "") -> None:
+    token = base64.b64encode(f"{user}:{password}".encode()).decode()
+    await fetch_with(url, *([f"Authorization: Basic {token}"] if user else []))
+
+
+async def fetch_with(url: str, *headers: str) -> None:
     request = urllib.request.Request(url)
-    if user:
-        token = base64.b64encode(f"{user}:{password}".encode()).decode()
-        request.add_header("Authorization", f"Basic {token}")
+    for header in headers:
+        request.add_header(*header.split(": ", 1))
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.build_opener(Stay).open(request, timeout=10) as answer:
             print(answer.status, answer.read(4000).decode(errors="replace"))
     except urllib.error.HTTPError as error:
         print(error.code, error.read(200).decode(errors="replace"))
 
 
-COMMANDS = {"produce": produce, "outcomes": outcomes, "queue": queue, "fetch": fetch}
+class Stay(urllib.request.HTTPRedirectHandler):
+    """Follows nothing: the answer that says where to go is what is asked for."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
+async def log_in(url: str, form: str) -> None:
+    """Log in as a browser does, which says from which site a form comes."""
+    site = "/".join(url.split("/")[:3])
+    request = urllib.request.Request(url, form.encode(), {"Origin": site})
+    try:
+        urllib.request.build_opener(Stay).open(request, timeout=10)
+    except urllib.error.HTTPError as error:
+        print((error.headers["Set-Cookie"] or str(error.code)).partition(";")[0])
+
+
+COMMANDS = {
+    "produce": produce,
+    "stop": stop,
+    "outcomes": outcomes,
+    "queue": queue,
+    "fetch": fetch,
+    "fetch_with": fetch_with,
+    "log_in": log_in,
+}
 asyncio.run(COMMANDS[sys.argv[1]](*sys.argv[2:]))

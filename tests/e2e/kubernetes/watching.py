@@ -1,0 +1,187 @@
+"""What pods do while a test breaks things: their log lines, and whether they are ready."""
+
+import json
+import re
+import subprocess
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from cluster import NAMESPACE, RELEASE, Release, is_ready, say, wait_for
+
+
+class Proxy:
+    """The API of the cluster, for this process alone."""
+
+    def __init__(self, namespace: str) -> None:
+        self._process = subprocess.Popen(
+            ["kubectl", "proxy", "--port=0"], stdout=subprocess.PIPE, text=True
+        )
+        assert self._process.stdout
+        port = self._process.stdout.readline().rpartition(":")[2].strip()
+        self.pods = f"http://127.0.0.1:{port}/api/v1/namespaces/{namespace}/pods"
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.communicate()
+
+
+class Logs:
+    """Every line that worker pods write, those of pods that go away too."""
+
+    RUN = re.compile(r'"?Pending orders checked"?.*?run_id"?[=:]\s*"?([A-Za-z0-9_-]+)')
+
+    def __init__(self, namespace: str = NAMESPACE) -> None:
+        self._proxy = Proxy(namespace)
+        self._pods = self._proxy.pods
+        self._followed: set[str] = set()
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self.runs: list[tuple[str, str]] = []
+        """(task id, pod) of every run that got to its end."""
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        self._watcher.start()
+
+    def _watch(self) -> None:
+        query = f"?labelSelector=app.kubernetes.io/instance={RELEASE},duly/queue"
+        while not self._stopping.wait(0.5):
+            try:
+                with urllib.request.urlopen(self._pods + query, timeout=5) as answer:
+                    items = json.load(answer)["items"]
+            except OSError:
+                continue
+            for pod in items:
+                name = pod["metadata"]["name"]
+                running = any(
+                    status.get("started") or status["state"].get("running")
+                    for status in pod["status"].get("containerStatuses", [])
+                )
+                if running and name not in self._followed:
+                    self._followed.add(name)
+                    threading.Thread(target=self._follow, args=(name,), daemon=True).start()
+
+    def _follow(self, pod: str) -> None:
+        url = f"{self._pods}/{pod}/log?container=worker&follow=true"
+        try:
+            with urllib.request.urlopen(url) as stream:
+                for line in stream:
+                    if match := self.RUN.search(line.decode(errors="replace")):
+                        with self._lock:
+                            self.runs.append((match[1], pod))
+        except OSError:
+            return
+
+    def following(self) -> int:
+        return len(self._followed)
+
+    def count(self, prefix: str) -> dict[str, int]:
+        """Give task id → number of runs that got to their end."""
+        found: dict[str, int] = {}
+        with self._lock:
+            for task_id, _ in self.runs:
+                if task_id.startswith(f"{prefix}-"):
+                    found[task_id] = found.get(task_id, 0) + 1
+        return found
+
+    def close(self) -> None:
+        self._stopping.set()
+        self._watcher.join()
+        self._proxy.close()
+
+
+class Readiness:
+    """How long each pod was not ready after it had been, those apart that were told to end."""
+
+    def __init__(self, namespace: str = NAMESPACE) -> None:
+        self._proxy = Proxy(namespace)
+        self._stopping = threading.Event()
+        self._was_ready: set[str] = set()
+        self._since: dict[str, float] = {}
+        self._spans: list[tuple[str, float]] = []
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        self._watcher.start()
+
+    def _watch(self) -> None:
+        query = f"?labelSelector=app.kubernetes.io/instance={RELEASE}&watch=true&timeoutSeconds=600"
+        while not self._stopping.is_set():
+            try:
+                # An event at least so often, since the kubelet writes conditions when they change.
+                with urllib.request.urlopen(self._proxy.pods + query, timeout=600) as events:
+                    for line in events:
+                        self._note(json.loads(line)["object"])
+            except (OSError, ValueError):
+                self._stopping.wait(0.5)
+
+    def _note(self, pod: dict[str, Any]) -> None:
+        if pod.get("kind") != "Pod":
+            return
+        name, now = pod["metadata"]["name"], time.monotonic()
+        if is_ready(pod):
+            self._was_ready.add(name)
+            if name in self._since:
+                self._spans.append((name, now - self._since.pop(name)))
+        elif "deletionTimestamp" in pod["metadata"]:
+            self._since.pop(name, None)
+            self._was_ready.discard(name)
+        elif name in self._was_ready:
+            self._since.setdefault(name, now)
+
+    def longest(self) -> tuple[str, float]:
+        """Give the pod that was not ready for the longest time, and the seconds."""
+        now = time.monotonic()
+        open_ones = [(name, now - since) for name, since in self._since.items()]
+        return max(self._spans + open_ones, key=lambda span: span[1], default=("", 0.0))
+
+    def close(self) -> None:
+        self._stopping.set()
+        self._proxy.close()
+
+
+@pytest.fixture
+def logs() -> Iterator[Logs]:
+    collector = Logs()
+    try:
+        yield collector
+    finally:
+        collector.close()
+
+
+@pytest.fixture
+def readiness() -> Iterator[Readiness]:
+    watcher = Readiness()
+    try:
+        yield watcher
+    finally:
+        watcher.close()
+
+
+def outcomes(release: Release, queue: str, count: int, prefix: str) -> dict[str, int]:
+    """Give state → number of the tasks with this prefix."""
+    return json.loads(release.toolbox("outcomes", queue, str(count), prefix))
+
+
+def verdict(release: Release, logs: Logs, queue: str, count: int, prefix: str) -> dict[str, int]:
+    """Wait until every accepted task has ended, and say how they did."""
+
+    def ended() -> bool:
+        return set(outcomes(release, queue, count, prefix)) <= {"completed", "archived"}
+
+    wait_for("end of all tasks", 120, ended)
+    found: dict[str, int] = outcomes(release, queue, count, prefix)
+    enough = found.get("completed", 0) * 0.99
+    wait_for("log of all runs", 30, lambda: len(logs.count(prefix)) >= enough)
+    runs = logs.count(prefix)
+    found["run twice"] = sum(number > 1 for number in runs.values())
+    say(f"{prefix}: {count} accepted; {found}; runs seen in logs: {sum(runs.values())}")
+    return found
+
+
+def finish(producer: "subprocess.Popen[str]", seconds: float) -> int:
+    """Wait for the producer; give how many tasks were accepted."""
+    output, errors = producer.communicate(timeout=seconds)
+    assert producer.returncode == 0, errors[-2000:]
+    assert "refused" not in errors, errors[-2000:]
+    return len(set(output.split()))
