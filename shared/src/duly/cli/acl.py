@@ -42,7 +42,7 @@ def show_rules(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Print rules for an ACL file of Valkey or Redis (6.2 or newer).
+    """Print rules for an ACL file of Valkey or Redis (6.2 or newer): nothing else goes to stdout.
 
     For a server without an ACL file, write ACL SETUSER in place of the first word. Without
     --password-file a rule has no password, and nobody can log in as its user.
@@ -62,7 +62,10 @@ def show_rules(
         render.as_json({"rules": [_described(each, rule) for each, rule in rows]})
         return
     for each, rule in rows:
-        typer.echo(f"# {each.name}: {each.purpose}\n{rule}")
+        # Valkey refuses an ACL file with a comment in it, and then does not start.
+        if role is None:
+            typer.echo(f"# {each.name}: {each.purpose}", err=True)
+        typer.echo(rule)
     if not password:
         typer.echo("duly: no password: nobody can log in (see --password-file)", err=True)
 
