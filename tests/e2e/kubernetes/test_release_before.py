@@ -1,0 +1,236 @@
+"""From the release before to this one and back, both at once for minutes, under load."""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from cluster import (
+    IMAGES,
+    RELEASE,
+    ROOT,
+    SCRIPT,
+    SERVICES,
+    Release,
+    command,
+    image_values,
+    is_ready,
+    make_namespace,
+    merged,
+    say,
+    start_toolbox,
+    toolbox_pod,
+    wait_for,
+)
+from watching import Logs, finish
+
+pytestmark = [
+    pytest.mark.nightly,
+    pytest.mark.skipif("DULY_E2E_BEFORE" not in os.environ, reason="no release before was built"),
+]
+NAMESPACE = "duly-e2e-before"
+BEFORE = Path(os.environ.get("DULY_E2E_BEFORE", "."))
+MIXED_S = float(os.environ.get("DULY_E2E_MIXED_MINUTES", "3")) * 60
+"""For how long both releases serve the default queue side by side."""
+RATE = 20
+QUEUES = {"critical": {"replicas": 1}, "default": {"replicas": 3}, "low": {"replicas": 1}}
+STORES = {
+    "valkey": {"appendfsync": "always", "persistence": {"whenDeleted": "Delete"}},
+    "postgresql": {"persistence": {"whenDeleted": "Delete"}},
+}
+
+
+def values() -> dict[str, Any]:
+    """Give values that both releases know."""
+    return merged(
+        image_values(),
+        {
+            "monitor": {"auth": {"password": "e2e"}},
+            "demo": {"enabled": True},
+            "worker": {"queues": QUEUES},
+            **STORES,
+        },
+    )
+
+
+def images_before() -> dict[str, Any]:
+    found = {}
+    for service in SERVICES:
+        repository, _, tag = IMAGES[f"from-{service}"].rpartition(":")
+        found[service] = {"image": {"registry": "", "repository": repository, "tag": tag}}
+    return found
+
+
+def one_password() -> bool:
+    """Tell whether the broker of the release before had one password for everybody."""
+    chart = BEFORE / "deploy/helm/duly/values.yaml"
+    return "password" in yaml.safe_load(chart.read_text())["valkey"]["auth"]
+
+
+def step_one() -> dict[str, Any]:
+    """Give what UPGRADING says of a release whose Valkey has one password."""
+    if not one_password():
+        return {}
+    password = yaml.safe_load((BEFORE / "deploy/helm/duly/values.yaml").read_text())
+    default = {"enabled": True, "password": password["valkey"]["auth"]["password"]}
+    return {"valkey": {"auth": {"defaultUser": default}}}
+
+
+def old_toolbox() -> dict[str, Any]:
+    """Give a producer of the release before, which logs in as that did."""
+    if not one_password():
+        return toolbox_pod("toolbox-before", IMAGES["from-worker"])
+    pod = toolbox_pod("toolbox-before", IMAGES["from-worker"], key="password", variables={})
+    secret = {"secretKeyRef": {"name": f"{RELEASE}-valkey", "key": "password"}}
+    pod["spec"]["containers"][0]["env"] = [
+        {"name": "DULY_REDIS__HOST", "value": f"{RELEASE}-valkey"},
+        {"name": "DULY_REDIS__PASSWORD", "valueFrom": secret},
+    ]
+    return pod
+
+
+class Side:
+    """A pod that sends and asks with the code of one of the two releases."""
+
+    def __init__(self, release: Release, pod: str) -> None:
+        self._release, self._pod = release, pod
+        self._script = (BEFORE / SCRIPT.relative_to(ROOT)).read_text() if "before" in pod else ""
+
+    def outcomes(self, count: int, prefix: str) -> dict[str, int]:
+        arguments = ("outcomes", "default", str(count), prefix)
+        return json.loads(self._release.toolbox(*arguments, pod=self._pod, script=self._script))
+
+    def start(self, prefix: str) -> "subprocess.Popen[str]":
+        """Send at a steady rate until `stop`."""
+        script = self._script
+        if script and "stop_file" not in script:  # one of a release that knew no early end
+            end = f"if __import__('os').path.exists('/tmp/stop-{prefix}'): return"
+            loop = "        for first in range(0, int(count), batch):\n"
+            assert loop in script
+            script = script.replace(loop, f"{loop}            {end}\n")
+        arguments = ("default", "1000000", str(RATE), prefix)
+        return self._release.start_producing(*arguments, pod=self._pod, script=script)
+
+    def stop(self, producer: "subprocess.Popen[str]", prefix: str) -> int:
+        """End it; give how many tasks were accepted."""
+        self._release.exec(self._pod, "touch", f"/tmp/stop-{prefix}")
+        return finish(producer, 180)
+
+    def verdict(self, logs: Logs, prefix: str, count: int) -> dict[str, int]:
+        """Wait until the tasks with this prefix have ended; give how, and how many ran twice."""
+        ended = {"completed", "archived"}
+        wait_for("end of all tasks", 180, lambda: set(self.outcomes(count, prefix)) <= ended)
+        found = self.outcomes(count, prefix)
+        wait_for("log of all runs", 60, lambda: len(logs.count(prefix)) >= count * 0.99)
+        found["run twice"] = sum(number > 1 for number in logs.count(prefix).values())
+        say(f"{prefix}: {count} accepted, {found}")
+        return found
+
+
+def versions(release: Release) -> set[str]:
+    """Give the images of the ready workers of the default queue."""
+    return {
+        pod["spec"]["containers"][0]["image"]
+        for pod in release.pods("duly/queue=default")
+        if "deletionTimestamp" not in pod["metadata"] and is_ready(pod)
+    }
+
+
+def helm_ended(helm: "subprocess.Popen[str]", seconds: float) -> None:
+    said, _ = helm.communicate(timeout=seconds)
+    assert helm.returncode == 0, said[-3000:]
+
+
+@pytest.fixture(scope="module")
+def before() -> Iterator[Release]:
+    """The release before, installed with its own chart and images."""
+    make_namespace(NAMESPACE)
+    old = Release(
+        merged(values(), images_before()),
+        namespace=NAMESPACE,
+        chart=BEFORE / "deploy/helm/duly",
+    )
+    try:
+        old.helm("install", {})
+        start_toolbox(old, old_toolbox())
+        yield old
+    finally:
+        if "DULY_E2E_KEEP" not in os.environ:
+            command("kubectl", "delete", "namespace", NAMESPACE, "--wait=true", timeout=300)
+
+
+@pytest.fixture
+def logs() -> Iterator[Logs]:
+    collector = Logs(NAMESPACE)
+    try:
+        yield collector
+    finally:
+        collector.close()
+
+
+def test_both_releases_work_side_by_side(before: Release, logs: Logs):
+    """Upgrade slowly: workers, schedulers and producers of both share the broker for minutes."""
+    wait_for("followed logs", 60, lambda: logs.following() >= 5)
+    old, this = Side(before, "toolbox-before"), Release(values(), namespace=NAMESPACE)
+    from_old = old.start("old")
+    # Each new pod has to be ready for so long before the next one is replaced.
+    slow = {"minReadySeconds": round(MIXED_S / QUEUES["default"]["replicas"])}
+    queues = {name: {**queue, **slow} for name, queue in QUEUES.items()}
+    changes = merged(step_one(), {"worker": {"queues": queues}, "scheduler": slow})
+
+    helm = this.start_helm("upgrade", changes, timeout=1200)
+    wait_for("both versions", 240, lambda: len(versions(this)) == 2)
+    begun = time.monotonic()
+    start_toolbox(this, toolbox_pod("toolbox", IMAGES["worker"]))
+    new = Side(this, "toolbox")
+    from_new = new.start("new")
+    helm_ended(helm, 1200)
+    wait_for("this version alone", 60, lambda: versions(this) == {IMAGES["worker"]})
+
+    say(f"both versions for {time.monotonic() - begun:.0f} s")
+    accepted = {"old": old.stop(from_old, "old"), "new": new.stop(from_new, "new")}
+    found = {prefix: new.verdict(logs, prefix, count) for prefix, count in accepted.items()}
+    assert found == {
+        prefix: {"completed": count, "run twice": 0} for prefix, count in accepted.items()
+    }
+
+
+def test_a_rollback_under_load_loses_nothing(before: Release, logs: Logs):
+    wait_for("followed logs", 60, lambda: logs.following() >= 5)
+    old = Side(before, "toolbox-before")
+    producer = old.start("back")
+    wait_for("load", 60, lambda: len(logs.count("back")) > 40)
+    start = time.monotonic()
+
+    command(
+        *("helm", "rollback", RELEASE, "1", "--namespace", NAMESPACE),
+        *("--wait", "--timeout=600s"),
+        timeout=630,
+    )
+
+    wait_for("the old version", 60, lambda: versions(before) == {IMAGES["from-worker"]})
+    say(f"rolled back in {time.monotonic() - start:.0f} s")
+    count = old.stop(producer, "back")
+    found = old.verdict(logs, "back", count)
+    assert found["completed"] == count
+
+
+def test_the_upgrade_is_done_once_more_and_to_its_end(before: Release, logs: Logs):
+    """The second step, in which the user without a role is turned off."""
+    this = Release(values(), namespace=NAMESPACE)
+    this.helm("upgrade", step_one(), timeout=600)
+    wait_for("followed logs", 60, lambda: logs.following() >= 5)
+    start_toolbox(this, toolbox_pod("toolbox-again", IMAGES["worker"]))
+    new = Side(this, "toolbox-again")
+    producer = new.start("again")
+    wait_for("load", 60, lambda: len(logs.count("again")) > 40)
+
+    this.helm("upgrade", {}, timeout=600)
+
+    count = new.stop(producer, "again")
+    assert new.verdict(logs, "again", count) == {"completed": count, "run twice": 0}
