@@ -14,8 +14,6 @@ _POLICY = Policy(
     backoff_cap=timedelta(seconds=1),
     timeout=timedelta(minutes=5),
 )
-# In a rollout tasks go from services of one release to workers of the next one, and back.
-_TOLERANT = ConfigDict(extra="ignore")
 
 
 def _is_none(value: object) -> bool:
@@ -29,8 +27,6 @@ class CheckPendingOrders(Job, kind="check_pending_orders", policy=_POLICY):
     Three attempts fit into the five seconds of its schedule; the next tick looks again anyway.
     """
 
-    model_config = _TOLERANT
-
 
 class CheckOrdersShard(
     Job,
@@ -42,7 +38,8 @@ class CheckOrdersShard(
     Its totals are kept until the summary has been written.
     """
 
-    model_config = _TOLERANT
+    # In a rollout parts go from workers of one release to workers of the next one, and back.
+    model_config = ConfigDict(extra="ignore")
 
     run_id: str
     """The task that divided the orders."""
@@ -58,7 +55,7 @@ class CheckOrdersShard(
 class SumUpPendingOrders(Job, kind="sum_up_pending_orders", policy=_POLICY):
     """Log the summary of a check, once all its shards have been logged."""
 
-    model_config = _TOLERANT
+    model_config = ConfigDict(extra="ignore")
 
     run_id: str
     shards: int
