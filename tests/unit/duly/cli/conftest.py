@@ -99,7 +99,9 @@ class FakeInspector:
             list=self._queues, get=self._queue, minutes=self._minutes, days=self._days,
             memory=self._memory, remove=self._remove, pause=self._pause, resume=self._resume,
         )  # fmt: skip
-        self.tasks = Tasks(SimpleNamespace(names=self._names, store=None), self.queues)
+        self.tasks = Tasks(
+            SimpleNamespace(names=self._names, store=None), self.queues, self._queues
+        )
         vars(self.tasks).update(
             list=self._tasks, get=self._task, find=self._find, run=self._run,
             archive=self._archive, delete=self._delete, cancel=self._cancel, rerun=self._rerun,

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from itertools import repeat
 from typing import Any, Literal
 
 from duly.engine.inspection.known_queues import KnownQueues, check_name
@@ -143,8 +144,7 @@ class Tasks:
             ValueError: The cursor is not one of this search.
         """
         sizes = await self.sizes(query.queues, query.states)
-        # Lists are many, and most of them are empty: those are not asked again.
-        most = {each: sys.maxsize if size else 0 for each, size in sizes.items()}
+        most = {each: sys.maxsize if size else 0 for each, size in sizes.items()}  # many are empty
         place = None if cursor is None else Place.of(cursor)
         found: list[Task] = []
         unreadable: dict[str, str] = {}
@@ -246,7 +246,7 @@ class Tasks:
         while left > 0:
             size = min(_SCAN_PAGE, left)
             page = await self.list(queue, state, limit=size, cursor=cursor)
-            for task, behind in zip(page.tasks, page.cursors, strict=True):
+            for task, behind in zip(page.tasks, page.cursors or repeat(cursor), strict=False):
                 yield Place(state, queue, behind), task
             left -= len(page.tasks)
             cursor = page.next_cursor
