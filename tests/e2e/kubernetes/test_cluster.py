@@ -78,7 +78,7 @@ def test_helm_test_passes(release: Release):
 
 def test_an_upgrade_under_load_loses_and_doubles_nothing(release: Release, logs: Logs):
     count = 4000
-    wait_for("followed logs", 30, lambda: logs.following() >= 10)
+    logs.follow_all(release)
     producer = release.start_producing("default", str(count), "40", "upgrade")
     before = {pod["metadata"]["name"] for pod in release.pods("duly/queue")}
     start = time.monotonic()

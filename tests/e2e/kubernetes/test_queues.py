@@ -82,7 +82,7 @@ def test_a_queue_with_tasks_is_not_taken_away(release: Release, with_extra: set[
 
 
 def test_draining_waits_for_the_old_workers(release: Release, logs: Logs, with_extra: set[str]):
-    wait_for("followed logs", 30, lambda: logs.following() >= 10)
+    logs.follow_all(release)
     duly(release, "queues", "resume", "extra")
     count = 3000
     assert finish(release.start_producing("extra", str(count), "10000", "drained"), 60) == count
@@ -96,6 +96,7 @@ def test_draining_waits_for_the_old_workers(release: Release, logs: Logs, with_e
     assert found["run twice"] == 0
 
 
+@pytest.mark.nightly
 def test_what_is_kept_runs_when_the_queue_is_there_again(release: Release, with_extra: set[str]):
     upgraded(release, EXTRA)
     hold_tasks(release, "kept")

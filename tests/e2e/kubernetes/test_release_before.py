@@ -126,10 +126,48 @@ class Side:
         ended = {"completed", "archived"}
         wait_for("end of all tasks", 180, lambda: set(self.outcomes(count, prefix)) <= ended)
         found = self.outcomes(count, prefix)
-        wait_for("log of all runs", 60, lambda: len(logs.count(prefix)) >= count * 0.99)
+        enough = found.get("completed", 0) * 0.99
+        wait_for("log of all runs", 60, lambda: len(logs.count(prefix)) >= enough)
         found["run twice"] = sum(number > 1 for number in logs.count(prefix).values())
         say(f"{prefix}: {count} accepted, {found}")
         return found
+
+    def check(self, found: dict[str, int], prefix: str, count: int) -> None:
+        """Fail if a task was lost, ran twice, or failed by anything but the replaced database.
+
+        The chart's PostgreSQL is one pod, which an upgrade replaces where its template differs; a
+        check whose three attempts fall into these seconds is archived, as operating.md says.
+        """
+        assert found["completed"] + found.get("archived", 0) == count
+        assert found["run twice"] == 0
+        said = self._release.toolbox(str(count), prefix, pod=self._pod, script=ERRORS)
+        errors = said.splitlines()
+        assert len(errors) == found.get("archived", 0)
+        assert all(error.startswith(DATABASE_IS_AWAY) for error in errors), errors
+
+
+DATABASE_IS_AWAY = ("OrdersDownError: ", "OperationalError: (psycopg.OperationalError) connection ")
+ERRORS = """
+import asyncio, sys
+from duly.runtime.settings import Settings
+try:
+    from duly.engine.inspection.inspector import Inspector
+    from duly.runtime.loading import load
+except ImportError:  # a release from before these had their places
+    from duly.engine.inspector import Inspector
+    load = lambda settings: settings()
+
+async def main(count, prefix):
+    async with Inspector.connect(load(Settings).redis) as inspector:
+        get = inspector.task if hasattr(inspector, "task") else inspector.tasks.get
+        for number in range(int(count)):
+            task = await get("default", f"{prefix}-{number}")
+            if str(task.state) == "archived":
+                print(" ".join(task.history[0].error.split()))
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+"""Prints the last error of each archived task, with the code of either release."""
 
 
 def versions(release: Release) -> set[str]:
@@ -175,7 +213,7 @@ def logs() -> Iterator[Logs]:
 
 def test_both_releases_work_side_by_side(before: Release, logs: Logs):
     """Upgrade slowly: workers, schedulers and producers of both share the broker for minutes."""
-    wait_for("followed logs", 60, lambda: logs.following() >= 5)
+    logs.follow_all(before)
     old, this = Side(before, "toolbox-before"), Release(values(), namespace=NAMESPACE)
     from_old = old.start("old")
     # Each new pod has to be ready for so long before the next one is replaced.
@@ -195,13 +233,12 @@ def test_both_releases_work_side_by_side(before: Release, logs: Logs):
     say(f"both versions for {time.monotonic() - begun:.0f} s")
     accepted = {"old": old.stop(from_old, "old"), "new": new.stop(from_new, "new")}
     found = {prefix: new.verdict(logs, prefix, count) for prefix, count in accepted.items()}
-    assert found == {
-        prefix: {"completed": count, "run twice": 0} for prefix, count in accepted.items()
-    }
+    for prefix, count in accepted.items():
+        new.check(found[prefix], prefix, count)
 
 
 def test_a_rollback_under_load_loses_nothing(before: Release, logs: Logs):
-    wait_for("followed logs", 60, lambda: logs.following() >= 5)
+    logs.follow_all(before)
     old = Side(before, "toolbox-before")
     producer = old.start("back")
     wait_for("load", 60, lambda: len(logs.count("back")) > 40)
@@ -216,15 +253,14 @@ def test_a_rollback_under_load_loses_nothing(before: Release, logs: Logs):
     wait_for("the old version", 60, lambda: versions(before) == {IMAGES["from-worker"]})
     say(f"rolled back in {time.monotonic() - start:.0f} s")
     count = old.stop(producer, "back")
-    found = old.verdict(logs, "back", count)
-    assert found["completed"] == count
+    old.check(old.verdict(logs, "back", count), "back", count)
 
 
 def test_the_upgrade_is_done_once_more_and_to_its_end(before: Release, logs: Logs):
     """The second step, in which the user without a role is turned off."""
     this = Release(values(), namespace=NAMESPACE)
     this.helm("upgrade", step_one(), timeout=600)
-    wait_for("followed logs", 60, lambda: logs.following() >= 5)
+    logs.follow_all(before)
     start_toolbox(this, toolbox_pod("toolbox-again", IMAGES["worker"]))
     new = Side(this, "toolbox-again")
     producer = new.start("again")
@@ -233,4 +269,4 @@ def test_the_upgrade_is_done_once_more_and_to_its_end(before: Release, logs: Log
     this.helm("upgrade", {}, timeout=600)
 
     count = new.stop(producer, "again")
-    assert new.verdict(logs, "again", count) == {"completed": count, "run twice": 0}
+    new.check(new.verdict(logs, "again", count), "again", count)

@@ -5,6 +5,7 @@ import json
 import time
 import urllib.parse
 
+import pytest
 from cluster import (
     MONITOR,
     MONITOR_SECRET,
@@ -18,6 +19,7 @@ from cluster import (
 )
 from watching import Logs, Readiness, finish, outcomes, verdict
 
+pytestmark = pytest.mark.nightly
 ROLES = ("producer", "scheduler", "worker", "monitor", "viewer", "keda")
 URL = f"http://{RELEASE}-monitor:8080/monitoring"
 PASSWORDS = {role: f"rotated-{role}" for role in ROLES}
@@ -78,7 +80,7 @@ def have_rotated(release: Release, keys: str) -> bool:
 
 
 def test_every_credential_is_rotated_under_load(release: Release, logs: Logs, readiness: Readiness):
-    wait_for("followed logs", 30, lambda: logs.following() >= 10)
+    logs.follow_all(release)
     rate, before, start = 20, release.uids(), time.monotonic()
     sessions = {"kept": cookie(release, "duly", "e2e")}
     producer = release.start_producing("default", "100000", str(rate), "rotation")
@@ -146,7 +148,7 @@ def test_a_replaced_broker_knows_the_new_passwords_only(
     release: Release, logs: Logs, readiness: Readiness
 ):
     """A drained node: every client logs in anew, and the broker has forgotten the old passwords."""
-    wait_for("followed logs", 30, lambda: logs.following() >= 10)
+    logs.follow_all(release)
     count = 1200
     producer = release.start_producing("default", str(count), "40", "broker")
     wait_for("load", 30, lambda: outcomes(release, "default", 1, "broker") == {"completed": 1})
@@ -162,7 +164,7 @@ def test_a_replaced_broker_knows_the_new_passwords_only(
 
 
 def test_a_replaced_database_loses_no_task(release: Release, logs: Logs, readiness: Readiness):
-    wait_for("followed logs", 30, lambda: logs.following() >= 10)
+    logs.follow_all(release)
     count = 1200
     producer = release.start_producing("default", str(count), "40", "database")
     wait_for("load", 30, lambda: outcomes(release, "default", 1, "database") == {"completed": 1})

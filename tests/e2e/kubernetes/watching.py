@@ -74,8 +74,14 @@ class Logs:
         except OSError:
             return
 
-    def following(self) -> int:
-        return len(self._followed)
+    def follow_all(self, release: Release) -> None:
+        """Wait until each worker that is there is followed."""
+
+        def followed() -> bool:
+            names = {pod["metadata"]["name"] for pod in release.pods("duly/queue")}
+            return bool(names) and names <= self._followed
+
+        wait_for("followed logs", 60, followed)
 
     def count(self, prefix: str) -> dict[str, int]:
         """Give task id → number of runs that got to their end."""
