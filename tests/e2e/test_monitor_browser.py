@@ -465,8 +465,7 @@ def test_a_cause_is_retried_from_the_failures_page(browse, address, inspector, j
     assert states["a1b2c3d4e5f60718"] == "waiting"
     assert states["0f1e2d3c4b5a6978"] == "archived"
     page.goto(f"{address}/failures")
-    while page.locator(".failure").count() > 3:  # shared for a second; the test's own time limit
-        page.reload()
+    assert page.locator(".failure").count() == 3
     assert page.wrong == []
 
 

@@ -186,6 +186,24 @@ async def test_a_reader_that_comes_back_gets_what_it_has_missed(build, inspector
     assert "queue-low" not in missed["parts"]
 
 
+async def test_a_page_that_is_newer_than_what_was_followed_is_not_told_the_old(
+    build, inspector, until
+):
+    """Within the second for which the feed remembers a page that somebody has just left."""
+    app = build()
+    async with serving(app) as (client, _, _):
+        async with client.stream("GET", "/monitoring/live/queues?page=1") as response:
+            await told(events(response))
+        await until(lambda: app.state.feed.clients == 0)
+        await inspector.queues.pause("critical")
+        seen = shown_by((await client.get("/monitoring/")).text)
+        again = f"/monitoring/live/queues?page=1&{live.SEEN}={seen}"
+        async with client.stream("GET", again) as response:
+            news = await told(events(response))
+
+    assert news == {"parts": {}}
+
+
 async def until_data(response):
     """Yield the lines of a stream up to the first data."""
     async for line in response.aiter_lines():

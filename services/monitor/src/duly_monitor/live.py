@@ -186,7 +186,8 @@ class Feed:
             raise HTTPException(
                 503, "Too many open pages; reload this one to update it.", {"Retry-After": "30"}
             )
-        if page is None:
+        if page is None or not (page.listeners or page.seen(seen)):
+            # What nobody follows is not read any more: its view is older than a page just loaded.
             page = self._pages[followed.address] = _Page(followed)
         # Counted here and not once it is read: many that come at once must not all pass.
         page.listeners += 1
