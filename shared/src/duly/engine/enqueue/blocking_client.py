@@ -16,7 +16,7 @@ from duly.engine.enqueue.client import BATCHES_AHEAD
 from duly.engine.enqueue.enqueuer import Enqueuer, Results, tasks_of
 from duly.engine.enqueue.request import Request
 from duly.engine.enqueue.sessions import Sessions
-from duly.engine.middleware.tracing import recorded, sending
+from duly.engine.middleware.tracing import sending
 from duly.engine.storage.store import BATCH
 from duly.engine.transport.turns import Begun, finished
 from duly.errors import DulyError, EnqueueError
@@ -105,17 +105,12 @@ class BlockingClient:
             headers=headers,
             group=group,
         )
-        if recorded() is None:
-            return self._enqueue(request)
-        with sending(request.queue or job.policy.queue, job.kind) as span:
-            task = self._enqueue(request)
+        queue = request.queue or job.policy.queue
+        with self._opened().take() as enqueuer, sending(queue, job.kind) as span:
+            task = finished(enqueuer.enqueue(request))
             if span is not None:
                 span.set_attribute("messaging.message.id", task.id)
             return task
-
-    def _enqueue(self, request: Request) -> Task:
-        with self._opened().take() as enqueuer:
-            return finished(enqueuer.enqueue(request))
 
     def enqueue_many(self, requests: Iterable[Request | Job]) -> list[Task]:
         """Enqueue several jobs, all or none of each batch; see `Client.enqueue_many`."""

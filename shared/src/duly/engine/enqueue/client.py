@@ -12,7 +12,7 @@ from duly.engine.enqueue.batcher import Batcher
 from duly.engine.enqueue.declared_queues import DeclaredQueues
 from duly.engine.enqueue.enqueuer import Enqueuer, Results, tasks_of
 from duly.engine.enqueue.request import Request
-from duly.engine.middleware.tracing import recorded, sending
+from duly.engine.middleware.tracing import sending
 from duly.engine.storage.store import BATCH, Store
 from duly.errors import EnqueueError
 from duly.flow import Node
@@ -121,8 +121,6 @@ class Client:
             headers=headers,
             group=group,
         )
-        if recorded() is None:
-            return await self._enqueue(request)
         with sending(request.queue or job.policy.queue, job.kind) as span:
             task = await self._enqueue(request)
             if span is not None:
@@ -181,8 +179,6 @@ class Client:
             whole: All of a queue's batch or none; those left out for another's sake are then
                 reported as refused too. What is wrong in itself is raised, not returned.
         """
-        if recorded() is None:
-            return await self._enqueue_many(requests, whole=whole)
         with sending("", "") as span:
             results = await self._enqueue_many(requests, whole=whole)
             if span is not None:

@@ -11,8 +11,8 @@ takes 4 MB.
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, Final
 
 from duly import __version__
 from duly.runtime.attemptlog import ATTEMPT
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from duly.engine.middleware import Middleware
     from duly.runtime.tracer import Sink
+
+_NO_SPAN: Final = nullcontext(None)
 
 
 def headers_of_current_span() -> dict[str, str]:
@@ -113,10 +115,9 @@ def tracing() -> "tuple[Middleware, ...]":
     return (TraceTasks(found),)
 
 
-@contextmanager
 def child(
     name: str, kind: str, attributes: Mapping[str, Any], *, scope: str = "duly.engine"
-) -> "Iterator[Span | None]":
+) -> "AbstractContextManager[Span | None]":
     """Make a span below the current one, and the current one itself, for the body of a `with`.
 
     It gives None, and does nothing, where no span is being recorded. Of an error only the class is
@@ -128,11 +129,7 @@ def child(
         attributes: The first ones.
         scope: What makes it.
     """
-    if recorded() is None:
-        yield None
-        return
-    with begun(name, kind, attributes, scope=scope) as span:
-        yield span
+    return _NO_SPAN if recorded() is None else begun(name, kind, attributes, scope=scope)
 
 
 @contextmanager
@@ -168,15 +165,19 @@ def begun(
             raise
 
 
-@contextmanager
-def sending(queue: str, kind: str, *, count: int = 1) -> "Iterator[Span | None]":
+def sending(queue: str, kind: str, *, count: int = 1) -> "AbstractContextManager[Span | None]":
     """Make a span of a call that enqueues, where a span is being recorded.
+
+    Where none is, it gives None and costs next to nothing: whoever enqueues one task after the
+    other would feel more.
 
     Args:
         queue: Where to; "": to several.
         kind: Of the jobs; "": several.
         count: How many.
     """
+    if recorded() is None:
+        return _NO_SPAN
     attributes: dict[str, Any] = {
         "messaging.system": "duly",
         "messaging.operation.name": "enqueue",
@@ -188,8 +189,7 @@ def sending(queue: str, kind: str, *, count: int = 1) -> "Iterator[Span | None]"
         attributes["duly.kind"] = kind
     if count > 1:
         attributes["messaging.batch.message_count"] = count
-    with child(f"enqueue {queue or 'several'}", "PRODUCER", attributes) as span:
-        yield span
+    return begun(f"enqueue {queue or 'several'}", "PRODUCER", attributes)
 
 
 def with_attempted(headers: Mapping[str, str], name: str) -> dict[str, str] | None:
