@@ -66,11 +66,15 @@ class Inspector:
 
     async def _every_queue(self) -> Sequence[QueueReport]:
         """Report all queues as they are now: who counts what it will do must not miss any."""
-        return (await self.overview.read()).queues
+        if self.overview.reads_at_once:
+            return (await self.overview.read()).queues
+        return await self.queues.list()
 
     async def _serving(self) -> Sequence[ServerReport]:
-        """Return the servers of all queues, by the reading that all share."""
-        return (await self.overview.recent()).servers
+        """Return the servers of all queues as they are now: one that has left runs no kind."""
+        if self.overview.reads_at_once:
+            return (await self.overview.read()).servers
+        return await self.servers.list()
 
     async def ping(self) -> None:
         """Return when the broker answers."""

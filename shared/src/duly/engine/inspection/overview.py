@@ -84,7 +84,8 @@ class Overview:
         self._over: dict[str, _Counts] = {}
         self._read_in = 0
         """The minute in which those were read."""
-        self._may_run_scripts = True
+        self._may_run_scripts: bool | None = None
+        """None: not tried yet."""
 
     async def recent(self) -> Snapshot:
         """Return a snapshot that is about a second old at most, shared by all who ask.
@@ -93,6 +94,11 @@ class Overview:
             BrokerDownError: The broker does not answer.
         """
         return await self._recent.get(None)
+
+    @property
+    def reads_at_once(self) -> bool:
+        """Whether a reading takes a few commands, as one has shown: a viewer may run no script."""
+        return self._may_run_scripts is True
 
     def forget(self) -> None:
         """Have the next snapshot read anew: something was changed."""
@@ -143,8 +149,9 @@ class Overview:
         """Read some queues at once, and those that the script cannot read each by itself."""
         answers: Sequence[Any] = [None] * len(keys)
         try:
-            if self._may_run_scripts:
+            if self._may_run_scripts is not False:
                 answers = await self._store.run(scripts.survey(keys, now_ms=now_ms, whole=whole))
+                self._may_run_scripts = True
         except BrokerDownError as error:
             if self._store.connection.cluster is None:
                 raise
