@@ -179,7 +179,11 @@ class FakeInspector:
         found = tuple(task for task in self.held if (task.queue, task.state) == (queue, state))
         if cursor is not None:
             return TaskPage(tasks=())
-        return TaskPage(tasks=found, next_cursor="c2" if found else None)
+        return TaskPage(
+            tasks=found,
+            next_cursor="c2" if found else None,
+            cursors=tuple(task.id for task in found),
+        )
 
     async def _task(self, queue, task_id):
         return _first(

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from itertools import repeat
 from typing import Any, Literal
 
 from duly.engine.inspection.known_queues import KnownQueues, check_name
@@ -246,7 +245,7 @@ class Tasks:
         while left > 0:
             size = min(_SCAN_PAGE, left)
             page = await self.list(queue, state, limit=size, cursor=cursor)
-            for task, behind in zip(page.tasks, page.cursors or repeat(cursor), strict=False):
+            for task, behind in zip(page.tasks, page.cursors, strict=True):
                 yield Place(state, queue, behind), task
             left -= len(page.tasks)
             cursor = page.next_cursor
