@@ -109,8 +109,8 @@ async def test_the_policys_lifetime_begins_when_the_task_may_first_run(client):
     waiting, scheduled = await client.enqueue(Short()), await client.enqueue(Short(), due=later)
 
     ends = [from_unix_ms(task.labels["deadline_ms"]) for task in (waiting, scheduled)]
-    rounded = timedelta(milliseconds=1)
-    assert before - rounded <= ends[0] - lifetime <= soon()
+    rounded = timedelta(milliseconds=5)  # the broker's clock and this one are not read at once
+    assert before - rounded <= ends[0] - lifetime <= soon() + rounded
     assert abs(ends[1] - lifetime - later) <= rounded
 
 
