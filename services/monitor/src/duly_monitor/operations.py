@@ -1,10 +1,16 @@
 """The operations on tasks: the states that allow them, and what a page calls them."""
 
+from collections.abc import Mapping
+from contextlib import suppress
 from enum import StrEnum
 from typing import Final, Literal, get_args
 
 from duly import task
 from duly.engine.inspection.inspector import Inspector
+from duly.errors import UnknownKindError
+from duly.extras import MissingExtraError
+from duly.job import Job
+from duly.payload_schema import SchemaUnreadableError
 from duly.task import TaskState
 from duly_monitor.permissions import Permission
 
@@ -43,6 +49,13 @@ def label(operation: Operation, state: TaskState | None = None) -> str:
     if operation is Operation.RUN:
         return "Retry" if state is None or state in _FAILED else "Run now"
     return operation.value.capitalize()
+
+
+async def catalogue_of(inspector: Inspector, kind: str) -> Mapping[str, type[Job]]:
+    """Return what checks payloads of a kind; nothing where nobody has published it."""
+    with suppress(UnknownKindError, SchemaUnreadableError, MissingExtraError):
+        return {kind: await inspector.kinds.job(kind)}
+    return {}
 
 
 async def operate(

@@ -1,17 +1,14 @@
 """Tasks as JSON."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 from pydantic import Field
 from starlette.requests import Request
 
 from duly.engine.inspection.inspector import Inspector
-from duly.errors import UnknownKindError
-from duly.extras import MissingExtraError
 from duly.job import Job
-from duly.payload_schema import SchemaUnreadableError
+from duly.task import Task
 from duly_monitor.api.described import described, read_body
 from duly_monitor.api.models import (
     Answer,
@@ -23,7 +20,7 @@ from duly_monitor.api.models import (
 from duly_monitor.api.tables import TASK_COLUMNS, Table
 from duly_monitor.audit import act_of
 from duly_monitor.bounds import ListQuery, QueuePath, TaskIdPath, addressed, asked, listed
-from duly_monitor.operations import CancelOutcome, Operation, operate
+from duly_monitor.operations import CancelOutcome, Operation, catalogue_of, operate
 from duly_monitor.payloads import escaped
 
 
@@ -136,13 +133,11 @@ class TaskApi:
     )
     async def rerun(self, request: Request) -> Answer:
         """Return the new task. Idempotent."""
-        task_id, wanted = addressed(TaskIdPath, request).task_id, await read_body(NewRerun, request)
-        act = act_of(request)
-        act.reason, act.detail = wanted.reason, f"fields: {', '.join(wanted.changes)}"
-        task = await self._inspector.tasks.find(task_id)
+        wanted = await read_body(NewRerun, request)
+        task, catalogue = await self._to_change(request, wanted)
         new = await self._inspector.tasks.rerun(
-            task.queue, task_id, changes=wanted.changes or None, to_queue=wanted.queue,
-            catalogue=await self._catalogue(task.kind),
+            task.queue, task.id, changes=wanted.changes or None, to_queue=wanted.queue,
+            catalogue=catalogue,
         )  # fmt: skip
         return TaskAnswer.of(new)
 
@@ -155,20 +150,21 @@ class TaskApi:
     )
     async def edit(self, request: Request) -> Answer:
         """Return the task as it is now. Idempotent."""
-        task_id, wanted = addressed(TaskIdPath, request).task_id, await read_body(NewEdit, request)
-        act = act_of(request)
-        act.reason, act.detail = wanted.reason, f"fields: {', '.join(wanted.changes)}"
-        task = await self._inspector.tasks.find(task_id)
+        wanted = await read_body(NewEdit, request)
+        task, catalogue = await self._to_change(request, wanted)
         edited = await self._inspector.tasks.edit(
-            task.queue, task_id, wanted.changes, catalogue=await self._catalogue(task.kind)
+            task.queue, task.id, wanted.changes, catalogue=catalogue
         )
         return TaskAnswer.of(edited)
 
-    async def _catalogue(self, kind: str) -> Mapping[str, type[Job]]:
-        """Return what checks payloads of a kind; nothing where nobody has published it."""
-        with suppress(UnknownKindError, SchemaUnreadableError, MissingExtraError):
-            return {kind: await self._inspector.kinds.job(kind)}
-        return {}
+    async def _to_change(
+        self, request: Request, wanted: NewRerun | NewEdit
+    ) -> tuple[Task, Mapping[str, type[Job]]]:
+        """Return the task whose payload is to be different, and what checks it."""
+        act = act_of(request)
+        act.reason, act.detail = wanted.reason, f"fields: {', '.join(wanted.changes)}"
+        task = await self._inspector.tasks.find(addressed(TaskIdPath, request).task_id)
+        return task, await catalogue_of(self._inspector, task.kind)
 
     async def _operate(
         self, request: Request, operation: Operation, outcome: CancelOutcome = "archive"

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from duly.clock import from_unix_ms, to_unix_ms
 from duly.engine.inspection.failures import FAILED, FailureGroup, Survey
 from duly.engine.inspection.inspector import Inspector
+from duly.engine.inspection.search import sizes_in
 from duly.engine.inspection.shared_reading import SharedReading
 from duly.engine.storage.reports import QueueReport
 from duly.errors import NotFoundError
@@ -130,14 +131,8 @@ class FailurePages:
             reports = [each for each in reports if each.name == queue]
             if not reports:
                 raise NotFoundError("queue", queue)
-        sizes = {
-            (each.name, state): getattr(each, state.value)
-            for each in reports
-            if not each.error
-            for state in FAILED
-        }
         return await self._inspector.failures.survey(
-            queues=(queue,) if queue else (), window=window, sizes=sizes
+            queues=(queue,) if queue else (), window=window, sizes=sizes_in(reports, FAILED)
         )
 
 

@@ -12,18 +12,22 @@ from duly.engine.inspection.inspector import Inspector
 from duly.errors import (
     MalformedTaskError,
     NotFoundError,
-    UnknownKindError,
 )
-from duly.extras import MissingExtraError
-from duly.job import Job
-from duly.payload_schema import SchemaUnreadableError
 from duly.task import ALLOWED as ENGINE_ALLOWS
 from duly.task import Task
 from duly_monitor.audit import act_of
 from duly_monitor.bounds import TaskPath, addressed
 from duly_monitor.forms import address_of, form_of, returning
 from duly_monitor.links import Links
-from duly_monitor.operations import ALLOWED, OUTCOMES, PERMISSIONS, Operation, label, operate
+from duly_monitor.operations import (
+    ALLOWED,
+    OUTCOMES,
+    PERMISSIONS,
+    Operation,
+    catalogue_of,
+    label,
+    operate,
+)
 from duly_monitor.pages.bulk import outcome_of
 from duly_monitor.pages.flash import flash, redirect
 from duly_monitor.pages.rows import Rows
@@ -148,7 +152,7 @@ class TaskPages:
                 path.task_id,
                 changes=changes,
                 to_queue=target,
-                catalogue=await self._catalogue(task.kind),
+                catalogue=await catalogue_of(self._inspector, task.kind),
             )
         except MalformedTaskError as error:
             raise HTTPException(400, f"{str(error)[:1].upper()}{str(error)[1:]}.") from error
@@ -163,7 +167,10 @@ class TaskPages:
         act_of(request).detail = f"fields: {', '.join(changes)}"
         try:
             await self._inspector.tasks.edit(
-                path.queue, path.task_id, changes, catalogue=await self._catalogue(task.kind)
+                path.queue,
+                path.task_id,
+                changes,
+                catalogue=await catalogue_of(self._inspector, task.kind),
             )
         except MalformedTaskError as error:
             raise HTTPException(400, f"{str(error)[:1].upper()}{str(error)[1:]}.") from error
@@ -188,13 +195,6 @@ class TaskPages:
             back = otherwise
         done = f"cancel-{outcome}" if operation is Operation.CANCEL else operation.value
         return redirect(back, done)
-
-    async def _catalogue(self, kind: str) -> Mapping[str, type[Job]]:
-        """Return what checks payloads of a kind; nothing where nobody has published it."""
-        try:
-            return {kind: await self._inspector.kinds.job(kind)}
-        except (UnknownKindError, SchemaUnreadableError, MissingExtraError):
-            return {}
 
 
 def _form_text(task: Task) -> str:

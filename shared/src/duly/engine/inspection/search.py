@@ -1,7 +1,7 @@
 """What a search looks for, and what it finds: tasks by kind, error, payload and time."""
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -10,6 +10,7 @@ import msgspec
 from typing_extensions import override
 
 from duly.engine.inspection.fingerprints import fingerprint
+from duly.engine.storage.reports import QueueReport
 from duly.task import Task, TaskState
 
 DEFAULT_WINDOW = 100_000
@@ -76,6 +77,18 @@ def lists_from(
     rank = queues.index(place.queue) if named else bisect_left(queues, place.queue)
     rest = lists[states.index(place.state) * len(queues) + rank :]
     return [place, *rest[1:]] if place.queue in queues else rest
+
+
+def sizes_in(
+    reports: Iterable[QueueReport], states: Sequence[TaskState]
+) -> dict[tuple[str, TaskState], int]:
+    """Return how many tasks each queue that can be read has in each state."""
+    return {
+        (report.name, state): getattr(report, state.value)
+        for report in reports
+        if not report.error
+        for state in states
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

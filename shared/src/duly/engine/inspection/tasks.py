@@ -16,6 +16,7 @@ from duly.engine.inspection.search import (
     Query,
     lists_from,
     size_of,
+    sizes_in,
 )
 from duly.engine.storage.codec import decode, lock_in, lock_of, unique_ms_of
 from duly.engine.storage.keys import QueueKeys, queue_keys
@@ -188,12 +189,7 @@ class Tasks:
             reports: Sequence[QueueReport] = [await self._queues.get(name) for name in queues]
         else:
             reports = await self._every()
-        return {
-            (report.name, state): getattr(report, state.value)
-            for report in reports
-            if not report.error
-            for state in states
-        }
+        return sizes_in(reports, states)
 
     async def scan(
         self,
