@@ -220,14 +220,9 @@ class Tasks:
         most: Mapping[tuple[str, TaskState], int] | None = None,
         begin: Place | None = None,
     ) -> AsyncIterator[tuple[Place, Task]]:
-        """Yield what `scan` does, each with the place behind it, from a place on.
+        """Yield what `scan` does, from the place `begin` on, each with the place behind it.
 
-        Args:
-            queues: As of `scan`.
-            states: As of `scan`.
-            unreadable: As of `scan`.
-            most: As of `scan`; not for the list that the walk begins in.
-            begin: The place behind the last task that was seen; None: the first list's head.
+        See `scan` for the rest.
         """
         names = queues or await self._known.names()
         for place in lists_from(begin, names, states, named=bool(queues)):
