@@ -1,9 +1,10 @@
 """Which queues there are, and reading them so that one which cannot be read hides no other."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, Literal, TypeVar
 
+from duly.engine.storage import scripts
 from duly.engine.storage.concurrent import AT_ONCE, concurrently
 from duly.engine.storage.decoding import texts
 from duly.engine.storage.keys import KEY_TYPES, QUEUES, QueueKeys, queue_keys
@@ -12,6 +13,8 @@ from duly.errors import BrokerDownError, BrokerError, DulyError, NotFoundError
 from duly.job import is_name
 
 Answer = TypeVar("Answer")
+_PER_CALL: Final = 500
+"""A call that looks at one field of so many queues holds the broker up for less than a ms."""
 
 
 class UnreadableQueueError(BrokerError):
@@ -33,10 +36,16 @@ class Answers(Generic[Answer]):
 
 
 class KnownQueues:
-    """The queues that something was enqueued to, or that a worker serves."""
+    """The queues that something was enqueued to, or that a worker serves.
+
+    Attributes:
+        store: Of the broker.
+        may_run_scripts: Whether its user may, as a script has shown; None: none was tried yet.
+    """
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        self.may_run_scripts: bool | None = None
 
     async def names(self) -> list[str]:
         """Return the names of all queues, sorted; members of the set that are no names are not."""
@@ -55,15 +64,23 @@ class KnownQueues:
             raise NotFoundError("queue", name)
         return queue_keys(name)
 
-    async def each(self, read: Callable[[QueueKeys], Awaitable[Answer]]) -> Answers[Answer]:
-        """Read every queue, each by itself.
+    async def each(
+        self,
+        read: Callable[[QueueKeys], Awaitable[Answer]],
+        names: Sequence[str] | None = None,
+    ) -> Answers[Answer]:
+        """Read queues, each by itself.
+
+        Args:
+            read: Reads one.
+            names: Which; None: all.
 
         Raises:
             BrokerDownError: The broker does not answer for any queue.
         """
         found: dict[str, Answer] = {}
         failed: dict[str, DulyError] = {}
-        names = await self.names()
+        names = await self.names() if names is None else names
         for start in range(0, len(names), AT_ONCE):
             part = names[start : start + AT_ONCE]
             answers = await concurrently(self.report(queue_keys(name), read) for name in part)
@@ -76,6 +93,55 @@ class KnownQueues:
         if down and not found:
             raise down[0]
         return Answers(found, failed)
+
+    async def holder(self, name: Literal["index", "entries"], field: str) -> str | None:
+        """Return the queue that has a field in one of its hashes; None: no queue has it.
+
+        Where scripts are known to run, it takes one command for 500 queues, else one for each.
+
+        Args:
+            name: Which hash.
+            field: A task's id, or that of a schedule entry.
+
+        Raises:
+            UnreadableQueueError: None has it that can be read, and not all can.
+            BrokerDownError: The broker does not answer for any queue.
+        """
+
+        async def has(keys: QueueKeys) -> bool:
+            return bool(await self.store.connection.command("HEXISTS", getattr(keys, name), field))
+
+        names = await self.names()
+        there, unread = await self._holders(names, name, field)
+        if there:
+            return there[0]
+        answers = await self.each(has, unread)
+        for queue, has_it in answers.read.items():
+            if has_it:
+                return queue
+        if answers.unreadable:
+            raise next(iter(answers.unreadable.values()))
+        return None
+
+    async def _holders(
+        self, names: Sequence[str], name: str, field: str
+    ) -> tuple[Sequence[str], Sequence[str]]:
+        """Return the queues that have a field, and those that each have to be asked themselves."""
+        if not self.may_run_scripts or self.store.connection.cluster is not None:
+            return (), names
+        answers: list[int | None] = []
+        try:
+            for start in range(0, len(names), _PER_CALL):
+                part = names[start : start + _PER_CALL]
+                hashes = [getattr(queue_keys(each), name) for each in part]
+                answers += await self.store.run(scripts.holders(hashes, field))
+        except BrokerDownError:
+            raise
+        except BrokerError:
+            return (), names  # the right was taken away
+        said = dict(zip(names, answers, strict=True))
+        there = [queue for queue, answer in said.items() if answer]
+        return there, [queue for queue, answer in said.items() if answer is None]
 
     async def report(
         self, keys: QueueKeys, read: Callable[[QueueKeys], Awaitable[Answer]]

@@ -84,8 +84,6 @@ class Overview:
         self._over: dict[str, _Counts] = {}
         self._read_in = 0
         """The minute in which those were read."""
-        self._may_run_scripts: bool | None = None
-        """None: not tried yet."""
 
     async def recent(self) -> Snapshot:
         """Return a snapshot that is about a second old at most, shared by all who ask.
@@ -98,7 +96,7 @@ class Overview:
     @property
     def reads_at_once(self) -> bool:
         """Whether a reading takes a few commands, as one has shown: a viewer may run no script."""
-        return self._may_run_scripts is True
+        return self._known.may_run_scripts is True
 
     def forget(self) -> None:
         """Have the next snapshot read anew: something was changed."""
@@ -149,9 +147,9 @@ class Overview:
         """Read some queues at once, and those that the script cannot read each by itself."""
         answers: Sequence[Any] = [None] * len(keys)
         try:
-            if self._may_run_scripts is not False:
+            if self._known.may_run_scripts is not False:
                 answers = await self._store.run(scripts.survey(keys, now_ms=now_ms, whole=whole))
-                self._may_run_scripts = True
+                self._known.may_run_scripts = True
         except BrokerDownError as error:
             if self._store.connection.cluster is None:
                 raise
@@ -160,7 +158,7 @@ class Overview:
         except BrokerError as error:
             # A viewer has no right to run scripts. It is tried once: each refusal is an entry in
             # the broker's log of what was denied, where operators look for intruders.
-            self._may_run_scripts = not isinstance(error.__cause__, NoPermissionError)
+            self._known.may_run_scripts = not isinstance(error.__cause__, NoPermissionError)
         parts = []
         for each, answer in zip(keys, answers, strict=True):
             try:

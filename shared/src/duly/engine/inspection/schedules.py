@@ -121,15 +121,10 @@ class Schedules:
     async def _keys(self, entry: str) -> QueueKeys:
         """Return the keys of the queue that an entry enqueues to."""
         check_name("schedule entry", entry)
-
-        async def has(keys: QueueKeys) -> bool:
-            return bool(await self._store.connection.command("HEXISTS", keys.entries, entry))
-
-        answers = await self._known.each(has)
-        for name, there in answers.read.items():
-            if there:
-                return queue_keys(name)
-        raise NotFoundError("schedule entry", entry)
+        queue = await self._known.holder("entries", entry)
+        if queue is None:
+            raise NotFoundError("schedule entry", entry)
+        return queue_keys(queue)
 
     async def _report(
         self, keys: QueueKeys, entry: str, description: bytes, counts: dict[str, Any]

@@ -104,17 +104,10 @@ class Tasks:
             UnreadableQueueError: None does that can be read, and not all can.
         """
         check_name("task", task_id)
-
-        async def has(keys: QueueKeys) -> bool:
-            return bool(await self._store.connection.command("HEXISTS", keys.index, task_id))
-
-        answers = await self._known.each(has)
-        for name, there in answers.read.items():
-            if there:
-                return await self._get(queue_keys(name), task_id)
-        if answers.unreadable:
-            raise next(iter(answers.unreadable.values()))
-        raise NotFoundError("task", task_id)
+        queue = await self._known.holder("index", task_id)
+        if queue is None:
+            raise NotFoundError("task", task_id)
+        return await self._get(queue_keys(queue), task_id)
 
     async def message(self, queue: str, task_id: str) -> bytes:
         """Return a task's message as it lies in the broker: for those that cannot be read."""

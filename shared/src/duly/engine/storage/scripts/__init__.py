@@ -11,7 +11,7 @@ from duly.engine.storage.scripts.call import (
     minute_of_hour,
 )
 from duly.engine.storage.scripts.declaration import Script
-from duly.engine.storage.scripts.figures import queue_figures, survey
+from duly.engine.storage.scripts.figures import holders, queue_figures, survey
 from duly.engine.storage.scripts.flows import (
     MOST_LAG_MS,
     Success,
@@ -89,6 +89,7 @@ __all__ = [
     "group_claim",
     "group_complete",
     "heartbeat",
+    "holders",
     "minute_of_hour",
     "operate",
     "outbox_append",

@@ -79,3 +79,20 @@ def survey(queues: Sequence[QueueKeys], *, now_ms: int, whole: bool) -> Call:
     minute = minute_of_hour(now_ms)
     arguments = _Survey(GROUP, minute, (minute - 1) % 60, int(whole))
     return Call(_SURVEY, tuple(keys), _SURVEY.args_of(arguments))
+
+
+class _Holders(NamedTuple):
+    field: str
+
+
+_HOLDERS = Script("holders", (), _Holders, own_keys=("hash",), repeats=True)
+
+
+def holders(hashes: Sequence[str], field: str) -> Call:
+    """Tell which queues have a field in a hash, one in a Cluster; see holders.lua.
+
+    Args:
+        hashes: A key of each queue.
+        field: Of the hash.
+    """
+    return Call(_HOLDERS, tuple(hashes), _HOLDERS.args_of(_Holders(field)))
