@@ -1,6 +1,7 @@
 """Every address: answered, escaped, below the prefix."""
 
 import re
+from html import unescape
 from html.parser import HTMLParser
 from urllib.parse import quote
 
@@ -31,7 +32,7 @@ PAGES = [
     "/monitoring/servers",
     *(f"/monitoring/queues/default?state={state.value}" for state in TaskState),
 ]
-LEADS_NOWHERE = re.compile("tick-|41d8e0b71|tasks/default/%3Cimg|/group$")
+LEADS_NOWHERE = re.compile("tick-|41d8e0b71|tasks/default/%3Cimg|/group(.csv)?$")
 """Tasks that have gone, and an address whose query is left out here."""
 
 
@@ -65,6 +66,34 @@ async def test_page_is_html_without_inline_code(client, path):
 @pytest.mark.parametrize("path", PAGES)
 async def test_page_escapes_what_comes_from_the_broker(client, path):
     assert XSS not in (await client.get(path)).text
+
+
+LISTS = [
+    "/monitoring/",
+    "/monitoring/queues/default?state=archived&order=oldest",
+    "/monitoring/queues/default?state=archived&q=kind:send_invoice",
+    "/monitoring/search?q=state:archived",
+    "/monitoring/queues/critical/groups",
+    f"/monitoring/queues/critical/group?kind=mention&group={quote(XSS)}",
+    "/monitoring/queues/default/joins",
+    "/monitoring/queues/default/locks",
+    "/monitoring/broker",
+    "/monitoring/throughput?span=72h",
+    "/monitoring/failures",
+    "/monitoring/schedules",
+    "/monitoring/servers",
+]
+
+
+@pytest.mark.parametrize("path", LISTS)
+async def test_a_page_offers_its_list_as_csv(client, path):
+    page = await client.get(path)
+    (address,) = re.findall(r'<a href="([^"]+)" download>This list as CSV</a>', page.text)
+    answer = await client.get(unescape(address))
+
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["Content-Type"].startswith("text/csv")
+    assert len(answer.text.splitlines()) > 1
 
 
 @pytest.mark.parametrize("prefix", ["", "/ops/duly"])

@@ -6,6 +6,7 @@ async def test_the_audit_shows_who_did_what(client):
     assert answer.status_code == 200
     assert "pause queue" in answer.text
     assert "name=default" in answer.text
+    assert 'href="/monitoring/api/v1/audit.csv?limit=200" download' in answer.text
 
 
 async def test_an_empty_audit_says_so(client):

@@ -108,6 +108,7 @@ class FailurePages:
         return {
             "survey": survey,
             "causes": causes,
+            "window": query.window,
             "wider": _wider(survey, query.window),
             "looked": before,
             "news": sum(bool(cause.news) for cause in causes),
