@@ -165,7 +165,7 @@ def begun(
             raise
 
 
-def sending(queue: str, kind: str, *, count: int = 1) -> "AbstractContextManager[Span | None]":
+def sending(queue: str, kind: str) -> "AbstractContextManager[Span | None]":
     """Make a span of a call that enqueues, where a span is being recorded.
 
     Where none is, it gives None and costs next to nothing: whoever enqueues one task after the
@@ -174,7 +174,6 @@ def sending(queue: str, kind: str, *, count: int = 1) -> "AbstractContextManager
     Args:
         queue: Where to; "": to several.
         kind: Of the jobs; "": several.
-        count: How many.
     """
     if recorded() is None:
         return _NO_SPAN
@@ -187,8 +186,6 @@ def sending(queue: str, kind: str, *, count: int = 1) -> "AbstractContextManager
         attributes["messaging.destination.name"] = queue
     if kind:
         attributes["duly.kind"] = kind
-    if count > 1:
-        attributes["messaging.batch.message_count"] = count
     return begun(f"enqueue {queue or 'several'}", "PRODUCER", attributes)
 
 
