@@ -1,10 +1,12 @@
 import asyncio
+import threading
 
 import pytest
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from duly.errors import ConfigError
+from duly.orders import schema
 from duly.orders.schema import VERSION_TABLE, downgrade, missing, upgrade
 from duly.orders.session import exclusive, open_engine
 
@@ -56,6 +58,32 @@ async def test_tables_of_somebody_else_are_named_and_left_alone(empty_engine):
             await ask(empty_engine)
 
     assert await tables(empty_engine) == ["orders"]
+
+
+async def test_who_looks_while_the_first_revision_arrives_takes_its_tables_for_ours(
+    empty_engine, database, revisions, monkeypatch
+):
+    """What it looks at comes in several statements; a worker must not end for what lies between."""
+    look, looks = schema._current, []
+
+    async def migrated():
+        async with open_engine(database) as other:
+            await upgrade(other, revisions[0])
+
+    def current(connection):
+        found = look(connection)
+        looks.append(found)
+        if len(looks) == 2:  # whether it is newer, whether it is ours
+            monkeypatch.setattr(schema, "_current", look)
+            migrating = threading.Thread(target=lambda: asyncio.run(migrated()))
+            migrating.start()
+            migrating.join()
+        return found
+
+    monkeypatch.setattr(schema, "_current", current)
+
+    assert await missing(empty_engine) == revisions[1:]
+    assert looks == [None, None]
 
 
 async def test_a_failed_migration_leaves_nothing_of_itself_behind(empty_engine):
