@@ -117,10 +117,10 @@ class Mortal:
         self._die(args[0])
         return await self._command(*args)
 
-    async def script(self, sha, text, keys, args):
+    async def script(self, sha, text, keys, args, head=None):
         if keys[-1].endswith("outbox") and len(args) > 4:
             self._die("delivery")
-        return await self._script(sha, text, keys, args)
+        return await self._script(sha, text, keys, args, head)
 
 
 @pytest.mark.parametrize("begin", [revoke, cancel, expire])

@@ -6,7 +6,7 @@ import pytest
 
 from duly.engine.storage import scripts
 from duly.engine.storage.attempts import attempts_of
-from duly.engine.storage.store import heartbeat_reply_of
+from duly.engine.storage.heartbeat_reply import heartbeat_reply_of
 from duly.task import AttemptOutcome
 
 LEASE = 10_000

@@ -8,6 +8,7 @@ from typing_extensions import override
 
 from duly.engine.storage.store import Store
 from duly.engine.transport.connection import Connection
+from duly.engine.transport.packing import Head
 from duly.errors import BrokerDownError
 from duly.runtime.settings import RedisSettings
 
@@ -39,8 +40,10 @@ class _FailingConnection(Connection):
         return answers
 
     @override
-    async def script(self, sha: str, text: str, keys: tuple[str, ...], args: Any) -> Any:
-        return await self._answer(super().script(sha, text, keys, args))
+    async def script(
+        self, sha: str, text: str, keys: tuple[str, ...], args: Any, head: Head | None = None
+    ) -> Any:
+        return await self._answer(super().script(sha, text, keys, args, head))
 
 
 class OutageStore(Store):

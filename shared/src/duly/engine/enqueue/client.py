@@ -122,17 +122,14 @@ class Client:
             group=group,
         )
         with sending(request.queue or job.policy.queue, job.kind) as span:
-            task = await self._enqueue(request)
+            item = self._enqueuer.prepared(request)
+            if not self._enqueuer.takes(item):
+                await self._enqueuer.check(item)
+            answer = await self._batcher.add(item.queue, item.new)
+            task = self._enqueuer.accepted(item, answer)
             if span is not None:
                 span.set_attribute("messaging.message.id", task.id)
             return task
-
-    async def _enqueue(self, request: Request) -> Task:
-        item = self._enqueuer.prepared(request)
-        if not self._enqueuer.takes(item):
-            await self._enqueuer.check(item)
-        answer = await self._batcher.add(item.queue, item.new)
-        return self._enqueuer.accepted(item, answer)
 
     async def start(self, flow: Node, *, flow_id: str | None = None) -> str:
         """Enqueue a chain or a group, whole or not at all; return its id.

@@ -13,7 +13,7 @@ import structlog
 from duly.engine.enqueue.outbox import OutboxRelay
 from duly.engine.maintenance.promoter import Promoter
 from duly.engine.maintenance.reaper import Reaper
-from duly.engine.storage.store import HeartbeatReply
+from duly.engine.storage.heartbeat_reply import HeartbeatReply
 from duly.errors import BrokerDownError
 from duly.runtime.loopfailures import LoopFailures
 from duly.runtime.supervision import Supervisor, ends_the_loop

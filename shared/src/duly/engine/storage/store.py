@@ -1,9 +1,8 @@
 """State transitions of tasks, nothing else: what may happen to a queue, one method each."""
 
 import hashlib
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any, Literal, Self, cast
 
 import msgspec
@@ -11,8 +10,9 @@ import msgspec
 from duly.clock import Clock, SystemClock
 from duly.engine.storage import scripts
 from duly.engine.storage.broker_time import BrokerTime
-from duly.engine.storage.decoding import crashed, texts
+from duly.engine.storage.decoding import crashed
 from duly.engine.storage.delivery import Delivery, delivery_of
+from duly.engine.storage.heartbeat_reply import HeartbeatReply, heartbeat_reply_of
 from duly.engine.storage.keys import GROUP, QUEUES, QueueKeys, queue_keys
 from duly.engine.storage.reports import DeadLetter
 from duly.engine.storage.scripts import Call, NewTask, Returned, Settlement
@@ -24,47 +24,14 @@ from duly.runtime.settings import RedisSettings
 _KNOWN_SECONDS = 10.0
 _GROUP_TRIES = 3
 """Times that a missing group is made for one call: a removal may take it away again."""
-_MS_DIGITS = 16
 BATCH = 500
 """Most tasks in one script: more would hold up the broker's other clients."""
-
-
-@dataclass(frozen=True, slots=True)
-class HeartbeatReply:
-    """What a heartbeat learns about a queue."""
-
-    now_ms: int
-    known: bool
-    """False: there was no lease, since the tasks were reaped or this is the first heartbeat."""
-    paused: bool
-    expired: bool
-    """The lease of another server has expired."""
-    due_in_ms: int
-    """-1: nothing is scheduled."""
-    cancels: Mapping[str, str] = field(default_factory=dict)
-    """Tasks that are to be stopped, with the outcome they are to have."""
-    command: str = ""
-    """The last command to this server: "quiet", "resume" or "stop"; "": nothing."""
-    command_ms: int = 0
-    """When that was given."""
 
 
 def lock_digest(kind: str, payload: Mapping[str, Any]) -> str:
     """Return the name of the unique lock of a kind with a payload, as its fields are encoded."""
     named = kind.encode() + b"\0" + msgspec.json.encode(payload, order="sorted")
     return hashlib.sha256(named).hexdigest()[:32]
-
-
-def heartbeat_reply_of(answer: Sequence[Any]) -> HeartbeatReply:
-    """Read the answer of heartbeat.lua."""
-    now_ms, known, paused, expired, due, flat, last = answer
-    names = texts(flat)
-    cancels = dict(zip(names[::2], names[1::2], strict=True))
-    command, _, when = texts([last])[0].partition(" ")
-    command_ms = int(when) if when.isdecimal() and len(when) < _MS_DIGITS else 0
-    return HeartbeatReply(
-        now_ms, bool(known), bool(paused), bool(expired), due, cancels, command, command_ms
-    )
 
 
 class Store:
@@ -96,20 +63,33 @@ class Store:
 
     async def run(self, call: Call) -> Any:  # noqa: ANN401 - each caller knows its script
         """Run one script, and again where the stream's group was missing."""
-        script, tries = call.script, 0
-        while True:
-            try:
-                return await self.connection.script(script.sha, script.text, call.keys, call.args)
-            except BrokerError as error:
-                # A script that needs the group asks for it before it changes anything.
-                if "NOGROUP" not in str(error) or tries == _GROUP_TRIES:
-                    raise
-                if "unregistered" in str(error):
-                    # The queue was removed, or the broker lost it, since it was registered here.
-                    queue = call.keys[0].partition("{")[2].partition("}")[0]
-                    await self._list(queue)
-            tries += 1
+        try:
+            return await self._sent(call)
+        except BrokerError as error:
+            return await self._anew(call, error)
+
+    # A plain function, and `add` calls it itself: each coroutine on the way is felt by whoever
+    # enqueues one task after the other.
+    def _sent(self, call: Call) -> Awaitable[Any]:
+        script = call.script
+        return self.connection.script(script.sha, script.text, call.keys, call.args, call.head)
+
+    async def _anew(self, call: Call, error: BrokerError) -> Any:  # noqa: ANN401 - as of `run`
+        """Run a script again that was refused because the stream's group was missing."""
+        for _ in range(_GROUP_TRIES):
+            # A script that needs the group asks for it before it changes anything.
+            if "NOGROUP" not in str(error):
+                break
+            if "unregistered" in str(error):
+                # The queue was removed, or the broker lost it, since it was registered here.
+                queue = call.keys[0].partition("{")[2].partition("}")[0]
+                await self._list(queue)
             await self._make_group(call.keys[0])
+            try:
+                return await self._sent(call)
+            except BrokerError as again:
+                error = again
+        raise error
 
     async def register(self, queue: str) -> QueueKeys:
         """Make a queue known, with its stream and group; return its keys.
@@ -172,7 +152,11 @@ class Store:
         found: list[Any] = []
         for start in range(0, len(tasks), BATCH):
             part = tasks[start : start + BATCH]
-            found += await self.run(scripts.add(keys, part, max_length=max_length, whole=whole))
+            call = scripts.add(keys, part, max_length=max_length, whole=whole)
+            try:
+                found += await self._sent(call)
+            except BrokerError as error:
+                found += await self._anew(call, error)
         return [answer if isinstance(answer, int) else answer.decode() for answer in found]
 
     async def present(self, queue: str, ids: Sequence[str]) -> list[bool]:

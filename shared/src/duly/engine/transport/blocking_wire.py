@@ -23,6 +23,7 @@ from duly.engine.transport.errors import (
     TransportError,
     error_of,
 )
+from duly.engine.transport.packing import pack
 from duly.engine.transport.protocol import CLOSED, NOTHING, Endpoint
 
 _CHUNK = 16_384
@@ -85,7 +86,7 @@ class BlockingWire:
         if self.closed:
             raise self._failure or ConnectionLostError(CLOSED)
         try:
-            self._write(hiredis.pack_command(args))
+            self._write(pack(args))
         except BaseException as error:
             self._break(error)
             raise

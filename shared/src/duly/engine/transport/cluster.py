@@ -19,6 +19,7 @@ from duly.engine.transport.errors import (
     TransportError,
     UnavailableError,
 )
+from duly.engine.transport.packing import words_of
 from duly.engine.transport.protocol import Caller, Endpoint, Link, shared
 from duly.engine.transport.slot_map import Node, Ranges, SlotMap, largest_map, ranges_in
 
@@ -62,6 +63,7 @@ class ClusterLink:
 
     async def call(self, *args: Any) -> Any:  # noqa: ANN401 - whatever the command answers
         """Send one command to the node of its key and return its reply."""
+        args = words_of(args)
         key = key_of(args)
         node, asking, redirections, moving = await self.node_of(key), False, 0, 0
         while True:

@@ -21,6 +21,7 @@ from duly.engine.transport.errors import (
     TransportError,
     UnavailableError,
 )
+from duly.engine.transport.packing import Head
 from duly.engine.transport.protocol import Caller, Link
 from duly.engine.transport.slot_map import Node
 from duly.errors import BrokerDownError, BrokerError, BrokerPolicyError, BrokerWriteError
@@ -223,10 +224,27 @@ class Connection:
         with broker_errors(self.address):
             return await self._link.calls(commands)
 
-    async def script(self, sha: str, text: str, keys: tuple[str, ...], args: Any) -> Any:  # noqa: ANN401
-        """Run a script by its digest; send its text where the broker does not know it yet."""
+    async def script(
+        self,
+        sha: str,
+        text: str,
+        keys: tuple[str, ...],
+        args: Any,  # noqa: ANN401 - whatever the script takes
+        head: Head | None = None,
+    ) -> Any:  # noqa: ANN401 - whatever the script answers
+        """Run a script by its digest; send its text where the broker does not know it yet.
+
+        Args:
+            sha: The digest.
+            text: The script.
+            keys: Its keys.
+            args: Its arguments.
+            head: `EVALSHA` with all that comes before the last arguments; None: it is not packed.
+        """
         try:
             try:
+                if head is not None:
+                    return await self._link.call(head, *args[len(head.words) - len(keys) - 3 :])
                 return await self._link.call("EVALSHA", sha, len(keys), *keys, *args)
             except NoScriptError:
                 return await self._link.call("EVAL", text, len(keys), *keys, *args)

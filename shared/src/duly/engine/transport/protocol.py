@@ -23,6 +23,7 @@ from duly.engine.transport.errors import (
     TransportError,
     error_of,
 )
+from duly.engine.transport.packing import pack
 
 T = TypeVar("T")
 NOTHING: Any = object()
@@ -125,7 +126,7 @@ class Wire(asyncio.Protocol):
             self._look_in(self._timeout / 8)
         future = self._loop.create_future()
         self._pending.append((future, self._loop.time()))
-        self._transport.write(hiredis.pack_command(args))
+        self._transport.write(pack(args))
         return future
 
     def close(self) -> None:

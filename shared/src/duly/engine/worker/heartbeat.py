@@ -18,8 +18,8 @@ from typing_extensions import override
 
 from duly.clock import to_ms
 from duly.engine.storage import scripts
+from duly.engine.storage.heartbeat_reply import HeartbeatReply, heartbeat_reply_of
 from duly.engine.storage.keys import queue_keys
-from duly.engine.storage.store import HeartbeatReply, heartbeat_reply_of
 from duly.engine.transport.address import address_of
 from duly.engine.transport.connection import Connection, demoted
 from duly.engine.transport.listener import Listener

@@ -16,7 +16,8 @@ from duly.engine.inspection.servers import ServerCommand
 from duly.engine.maintenance.aggregator import Merge, Merger
 from duly.engine.maintenance.queue_maintenance import QueueMaintenance
 from duly.engine.middleware import Hooks, Middleware
-from duly.engine.storage.store import HeartbeatReply, Store
+from duly.engine.storage.heartbeat_reply import HeartbeatReply
+from duly.engine.storage.store import Store
 from duly.engine.transport.connection import demoted
 from duly.engine.worker.broker_status import BrokerStatus
 from duly.engine.worker.fetcher import LONGEST_BLOCK_MS
@@ -318,20 +319,18 @@ class Server:
         for queue in self._options.queues:
             try:
                 await self._store.register(queue)
-                self._pulse(queue, replace(await self._beat(queue), known=True))
+                reply = await self._store.heartbeat(
+                    queue,
+                    server=self.id,
+                    lease_ms=to_ms(self._options.lease),
+                    description=self._describe(),
+                    kinds=tuple(self.jobs.handlers),
+                )
+                self._pulse(queue, replace(reply, known=True))
             except BrokerError as error:
                 failure = error
         if failure is not None and not self._heard:
             raise failure
-
-    async def _beat(self, queue: str) -> HeartbeatReply:
-        return await self._store.heartbeat(
-            queue,
-            server=self.id,
-            lease_ms=to_ms(self._options.lease),
-            description=self._describe(),
-            kinds=tuple(self.jobs.handlers),
-        )
 
     def _pulse(self, queue: str, reply: HeartbeatReply) -> None:
         """Act on what a heartbeat learned; called in the loop."""

@@ -8,6 +8,7 @@ import msgspec
 
 from duly.engine.storage.keys import QueueKeys
 from duly.engine.storage.scripts.declaration import Argument, Arguments, Script
+from duly.engine.transport.packing import Head
 
 Destination = Literal[
     "retry", "archived", "completed", "quarantined", "dropped", "waiting", "scheduled"
@@ -23,6 +24,8 @@ class Call(msgspec.Struct, frozen=True, eq=False, gc=False):
     script: Script[Any]
     keys: tuple[str, ...]
     args: Sequence[Argument]
+    head: Head | None = None
+    """What it begins with, where many calls begin with the same."""
 
 
 class NewTask(msgspec.Struct, kw_only=True, eq=False, gc=False):

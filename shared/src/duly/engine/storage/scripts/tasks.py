@@ -1,11 +1,12 @@
 """What clients and workers do to tasks. The header of each script says the rest."""
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import groupby
 from operator import attrgetter
 from typing import Literal, NamedTuple
 
-from duly.engine.storage.keys import GROUP, QueueKeys
+from duly.engine.storage.keys import GROUP, QueueKeys, queue_keys
 from duly.engine.storage.scripts.call import (
     ATTEMPTS_KEPT,
     Call,
@@ -15,6 +16,7 @@ from duly.engine.storage.scripts.call import (
     minute_of_hour,
 )
 from duly.engine.storage.scripts.declaration import Argument, Nothing, Script
+from duly.engine.transport.packing import Head
 
 
 class _Add(NamedTuple):
@@ -39,8 +41,10 @@ def add(
     mode: Literal["all", "each"] = "all" if whole else "each"
     if len(tasks) == 1:
         # Whoever enqueues one task after the other feels each step on the way.
-        row = _only_row(tasks[0])
-        return Call(_ADD, _ADD.keys_of(keys), [now_ms, max_length, mode, keys.control, *row])
+        count, width, *row = _only_row(tasks[0])
+        head = _add_one(keys.name, now_ms, max_length, mode, width)
+        args = (now_ms, max_length, mode, keys.control, count, width, *row)
+        return Call(_ADD, _ADD.keys_of(keys), args, head)
     arguments = _Add(now_ms, max_length, mode, keys.control)
     columns: list[Sequence[str | bytes | int]] = [
         [task.id for task in tasks],
@@ -60,6 +64,15 @@ def _only_row(task: NewTask) -> tuple[Argument, ...]:
     if task.due_ms or task.lock:
         return 1, 5, task.id, task.data, task.due_ms, task.lock, task.lock_ttl_ms
     return 1, 2, task.id, task.data
+
+
+@lru_cache(maxsize=1024)
+def _add_one(queue: str, now_ms: int, max_length: int, mode: str, width: int) -> Head:
+    """Return what all calls begin with that add one task to a queue."""
+    keys = queue_keys(queue)
+    names = _ADD.keys_of(keys)
+    first = now_ms, max_length, mode, keys.control, 1, width
+    return Head("EVALSHA", _ADD.sha, len(names), *names, *first)
 
 
 class _Complete(NamedTuple):
