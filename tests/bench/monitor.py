@@ -139,13 +139,13 @@ async def _report(client: redis.Redis, pid: int, address: str) -> None:
                 continue
             size = len(gzip.compress(answer.content, 6)) / 1000
             commands = await _commands(client, browser, page)
-            took, cpu = await _times(browser, pid, page)
+            took, cpu = await _times(address, pid, page)
             p50, p99 = quantiles(took, n=100)[49], quantiles(took, n=100)[98]
             print(
                 f"{page:36}{p50:>9.1f}{p99:>9.1f}{cpu:>9.2f}{commands:>10}{size:>9.1f}", flush=True
             )
         await _first_view(browser)
-        await _streams(browser, pid, address)
+    await _streams(pid, address)
 
 
 async def _commands(client: redis.Redis, browser: httpx.AsyncClient, page: str) -> str:
@@ -163,21 +163,41 @@ async def _commands(client: redis.Redis, browser: httpx.AsyncClient, page: str) 
     return f"{sent}+{inner}"
 
 
-async def _times(browser: httpx.AsyncClient, pid: int, page: str) -> tuple[list[float], float]:
-    """Return the ms of each request, ten at once, and the CPU ms of one."""
+async def _times(address: str, pid: int, page: str) -> tuple[list[float], float]:
+    """Return the ms of each request, ten at once, and the CPU ms of one.
+
+    On plain connections: a pool of them, as httpx has, lets some requests wait for others.
+    """
     took: list[float] = []
+    host, port = address.removeprefix("http://").split(":")
 
     async def ask() -> None:
+        reader, writer = await asyncio.open_connection(host, int(port))
         for _ in range(_ROUNDS):
             begun = time.perf_counter()
-            await browser.get(f"{_PREFIX}{page}")
+            writer.write(_request(host, page))
+            await _answer(reader)
             took.append((time.perf_counter() - begun) * 1000)
+        writer.close()
 
     before = _cpu_seconds(pid)
     async with asyncio.TaskGroup() as group:
         for _ in range(_AT_ONCE):
             group.create_task(ask())
     return took, (_cpu_seconds(pid) - before) * 1000 / len(took)
+
+
+async def _answer(reader: asyncio.StreamReader) -> None:
+    """Read an answer to its end."""
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    _, found, length = head.partition(b"content-length: ")
+    if found:
+        await reader.readexactly(int(length.split(b"\r\n")[0]))
+        return
+    size = -1
+    while size:
+        size = int(await reader.readline(), 16)
+        await reader.readexactly(size + 2)
 
 
 async def _first_view(browser: httpx.AsyncClient) -> None:
@@ -191,7 +211,7 @@ async def _first_view(browser: httpx.AsyncClient) -> None:
     print(f"\nfirst view of the overview, compressed: {total / 1000:.1f} KB")
 
 
-async def _streams(browser: httpx.AsyncClient, pid: int, address: str) -> None:
+async def _streams(pid: int, address: str) -> None:
     """Print what an idle tab gets, and what 500 tabs cost of which half read nothing."""
     host, port = address.removeprefix("http://").split(":")
     async with _stream(host, int(port)) as (reader, _):
@@ -202,14 +222,14 @@ async def _streams(browser: httpx.AsyncClient, pid: int, address: str) -> None:
     async with asyncio.timeout(300):
         opened = [await asyncio.open_connection(host, int(port)) for _ in range(_STREAMS)]
     for _, writer in opened:
-        writer.write(_request(host))
+        writer.write(_request(host, "/live/queues"))
     await asyncio.sleep(5)
     before, begun = _cpu_seconds(pid), time.perf_counter()
     async with asyncio.TaskGroup() as group:
         for reader, _ in opened[::2]:
             group.create_task(_read_for(reader, _SECONDS))
     cpu = (_cpu_seconds(pid) - before) / (time.perf_counter() - begun)
-    took, _ = await _times(browser, pid, "/")
+    took, _ = await _times(address, pid, "/")
     print(
         f"{_STREAMS} streams, half of them unread: {cpu * 100:.1f} % of a core, "
         f"{_resident_mb(pid) - resting:.1f} MB more, overview p99 "
@@ -224,15 +244,16 @@ async def _stream(
     host: str, port: int
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     reader, writer = await asyncio.open_connection(host, port)
-    writer.write(_request(host))
+    writer.write(_request(host, "/live/queues"))
     try:
         yield reader, writer
     finally:
         writer.close()
 
 
-def _request(host: str) -> bytes:
-    return f"GET {_PREFIX}/live/queues HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+def _request(host: str, page: str) -> bytes:
+    head = f"GET {_PREFIX}{page} HTTP/1.1\r\nHost: {host}\r\nAccept-Encoding: gzip\r\n\r\n"
+    return head.encode()
 
 
 async def _read_for(reader: asyncio.StreamReader, seconds: float) -> int:
