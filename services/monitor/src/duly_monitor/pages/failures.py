@@ -11,8 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from duly.clock import from_unix_ms, to_unix_ms
-from duly.engine.inspection.failures import FAILED, FailureGroup, Survey
+from duly.engine.inspection.failures import FailureGroup, Survey
 from duly.engine.inspection.inspector import Inspector
+from duly.engine.inspection.newest_failed import FAILED
 from duly.engine.inspection.search import sizes_in
 from duly.engine.inspection.shared_reading import SharedReading
 from duly.engine.storage.reports import QueueReport

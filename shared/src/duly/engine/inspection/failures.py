@@ -1,22 +1,20 @@
 """Failures grouped by what went wrong, so that ten thousand of one kind are one line."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
 from duly.clock import Clock, SystemClock
 from duly.engine.inspection.fingerprints import fingerprint
+from duly.engine.inspection.newest_failed import FAILED, List, NewestFailed
 from duly.engine.inspection.tasks import Tasks
-from duly.task import Task, TaskState
+from duly.task import Task
 
 DEFAULT_WINDOW = 10_000
-List = tuple[str, TaskState]
-"""The tasks of one queue in one state."""
 SHOWN_HOURS = 24
 """Hours of which a group says how many failed in each."""
-FAILED: Final = (TaskState.ARCHIVED, TaskState.QUARANTINED)
 _ERROR_LIMIT: Final = 2_000
 """Characters of an error that a group shows."""
 
@@ -64,8 +62,17 @@ class Survey:
 class Failures:
     """Archived and quarantined tasks, by what went wrong."""
 
-    def __init__(self, tasks: Tasks, clock: Clock | None = None) -> None:
-        self._tasks, self._clock = tasks, clock or SystemClock()
+    def __init__(
+        self, tasks: Tasks, newest: NewestFailed | None = None, clock: Clock | None = None
+    ) -> None:
+        """Take what reads them.
+
+        Args:
+            tasks: Reads a list by itself.
+            newest: Reads many at once; None: each is read by itself.
+            clock: For tests.
+        """
+        self._tasks, self._newest, self._clock = tasks, newest, clock or SystemClock()
 
     async def survey(
         self,
@@ -88,8 +95,7 @@ class Failures:
         if sizes is None:
             sizes = await self._tasks.sizes(queues, FAILED)
         groups, scanned, unreadable = Tally(self._clock.now()), 0, dict[str, str]()
-        most = shares(sizes, window)
-        async for task in self._tasks.scan(queues, FAILED, unreadable=unreadable, most=most):
+        async for task in self._each(queues, shares(sizes, window), unreadable):
             scanned += 1
             groups.add(task)
         return Survey(
@@ -98,6 +104,18 @@ class Failures:
             total=sum(sizes.values()),
             unreadable=tuple(unreadable.values()),
         )
+
+    async def _each(
+        self, queues: Sequence[str], most: dict[List, int], unreadable: dict[str, str]
+    ) -> AsyncIterator[Task]:
+        """Yield so many of each list: all lists that can be by few calls, the others one by one."""
+        if self._newest is not None:
+            rest: dict[List, int] = {}
+            async for task in self._newest.tasks(most, rest):
+                yield task
+            most = dict.fromkeys(most, 0) | rest
+        async for task in self._tasks.scan(queues, FAILED, unreadable=unreadable, most=most):
+            yield task
 
 
 class Tally:

@@ -15,6 +15,7 @@ from duly.engine.inspection.joins import Joins
 from duly.engine.inspection.kinds import Kinds
 from duly.engine.inspection.known_queues import KnownQueues
 from duly.engine.inspection.locks import Locks
+from duly.engine.inspection.newest_failed import NewestFailed
 from duly.engine.inspection.notes import Notes
 from duly.engine.inspection.overview import Overview
 from duly.engine.inspection.queues import Queues
@@ -47,7 +48,7 @@ class Inspector:
         self.brokers = Brokers(known)
         self.history = History(known)
         self.overview = Overview(known, self.queues, self.schedules)
-        self.failures = Failures(self.tasks)
+        self.failures = Failures(self.tasks, NewestFailed(known))
         self.audit = AuditTrail(known)
         self.bulk = Bulk(self.tasks, self.groups)
         self.bulk_runs = BulkRuns(known)

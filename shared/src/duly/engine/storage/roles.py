@@ -115,7 +115,7 @@ ROLES: Final = {
             ),
             scripts=(
                 *(*_ENQUEUES, "operate", "cancel", "edit", "rerun", "signal_server", "trigger"),
-                *("cancel_join", "claim_slot", "survey", "holders"),
+                *("cancel_join", "claim_slot", "survey", "holders", "newest_failed"),
             ),
         ),
         Role(

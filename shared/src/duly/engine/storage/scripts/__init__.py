@@ -11,7 +11,7 @@ from duly.engine.storage.scripts.call import (
     minute_of_hour,
 )
 from duly.engine.storage.scripts.declaration import Script
-from duly.engine.storage.scripts.figures import holders, queue_figures, survey
+from duly.engine.storage.scripts.figures import holders, newest_failed, queue_figures, survey
 from duly.engine.storage.scripts.flows import (
     MOST_LAG_MS,
     Success,
@@ -91,6 +91,7 @@ __all__ = [
     "heartbeat",
     "holders",
     "minute_of_hour",
+    "newest_failed",
     "operate",
     "outbox_append",
     "outbox_clock",

@@ -96,3 +96,36 @@ def holders(hashes: Sequence[str], field: str) -> Call:
         field: Of the hash.
     """
     return Call(_HOLDERS, tuple(hashes), _HOLDERS.args_of(_Holders(field)))
+
+
+class _NewestFailed(NamedTuple):
+    most_bytes: int
+
+
+class _List(NamedTuple):
+    most: int
+
+
+_NEWEST_FAILED = Script(
+    "newest_failed",
+    ("archived", "quarantined", "records", "history"),
+    _NewestFailed,
+    rows={"list": _List},
+    repeats=True,
+)
+
+
+def newest_failed(queues: Sequence[tuple[QueueKeys, int, int]], *, most_bytes: int) -> Call:
+    """Report the newest failed tasks of queues, one in a Cluster; see newest_failed.lua.
+
+    Args:
+        queues: The keys of each, and how many archived and quarantined tasks to report.
+        most_bytes: About how much to report in all.
+    """
+    names: list[str] = []
+    rows: list[_List] = []
+    for each, archived, quarantined in queues:
+        names += _NEWEST_FAILED.keys_of(each)
+        rows += (_List(archived), _List(quarantined))
+    args = _NEWEST_FAILED.args_of(_NewestFailed(most_bytes), rows=rows)
+    return Call(_NEWEST_FAILED, tuple(names), args)
