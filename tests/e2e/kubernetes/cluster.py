@@ -18,11 +18,13 @@ NAMESPACE = "duly-e2e"
 RELEASE = "duly"
 SCRIPT = Path(__file__).parent / "toolbox.py"
 IMAGES = dict(item.split("=") for item in os.environ.get("DULY_E2E_IMAGES", "").split())
-"""scheduler, worker, monitor, shop, valkey, postgresql → image as pods have to write it.
+"""scheduler, worker, monitor, shop, valkey, postgresql, prometheus → image as pods write it.
 
 By night also from-scheduler, from-worker and from-monitor, those of the release before.
 """
 SERVICES = ("scheduler", "worker", "monitor")
+OTHERS = ("shop", "prometheus")
+"""Images that are none of the chart's."""
 
 
 def command(*arguments: str, stdin: str | None = None, timeout: float = 120) -> str:
@@ -250,7 +252,7 @@ def image_values(*, suffix: str = "") -> dict[str, Any]:
     """Give the images as values; with a suffix, the services' images of that tag alone."""
     values = {}
     for component, image in IMAGES.items():
-        if component == "shop" or component.startswith("from-"):  # see those who use them
+        if component in OTHERS or component.startswith("from-"):  # see those who use them
             continue
         repository, _, tag = image.rpartition(":")
         if suffix and component not in SERVICES:
