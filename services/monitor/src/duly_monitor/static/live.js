@@ -84,13 +84,19 @@
     return Boolean(old);
   };
 
+  // One button for all that is told: pressing it takes the focus from the list, which tells anew, and
+  // a button that is replaced between press and release gets no click.
+  const show = document.createElement("button"), told = document.createTextNode("");
+  let act = null;
+  show.type = "button";
+  show.textContent = "Show";
+  show.addEventListener("click", () => act());
+
   /** Show one line with what one may do about it; reading is not interrupted. */
-  const tell = (words, act) => {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.textContent = "Show";
-    button.addEventListener("click", act);
-    notice.replaceChildren(`${words} `, button);
+  const tell = (words, then) => {
+    told.data = `${words} `;
+    act = then;
+    if (!notice.contains(show)) notice.replaceChildren(told, show);
     notice.hidden = false;
   };
 
