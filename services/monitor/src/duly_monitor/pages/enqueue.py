@@ -11,6 +11,7 @@ from starlette.responses import RedirectResponse, Response
 
 from duly.engine.enqueue.client import Client
 from duly.engine.inspection.inspector import Inspector
+from duly.engine.inspection.shared_reading import SharedReading
 from duly.engine.storage.reports import KindReport
 from duly.errors import BrokerError, DulyError
 from duly.payload import form_of as payload_form
@@ -32,6 +33,9 @@ class EnqueuePages:
 
     def __init__(self, inspector: Inspector, renderer: Renderer, client: Client) -> None:
         self._inspector, self._renderer, self._client = inspector, renderer, client
+        self._kinds = SharedReading[None, Sequence[KindReport]](
+            lambda _: inspector.kinds.list(), share=0
+        )
 
     async def form(self, request: Request) -> Response:
         """Show the kinds that can be enqueued, and the form of one."""
@@ -39,7 +43,7 @@ class EnqueuePages:
         query = asked(EnqueueQuery, request)
         await self._inspector.queues.get(name)
         kinds = sorted(
-            await self._inspector.kinds.list(), key=lambda each: (each.queue != name, each.kind)
+            await self._kinds.get(None), key=lambda each: (each.queue != name, each.kind)
         )
         chosen = query.kind or (kinds[0].kind if kinds else "")
         kind = next((each for each in kinds if each.kind == chosen), None)
@@ -58,7 +62,7 @@ class EnqueuePages:
         except BrokerError:
             raise
         except DulyError as error:
-            kinds = await self._inspector.kinds.list()
+            kinds = await self._kinds.get(None)
             return self._page(name, kinds, kind, form=form, values=values, problem=str(error))
         address = f"{self._renderer.prefix}/tasks/{segment(name)}/{segment(task_id)}"
         return RedirectResponse(f"{address}?done=enqueue", status_code=303)
