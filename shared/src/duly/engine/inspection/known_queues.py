@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Generic, Literal, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar
 
 from duly.engine.storage import scripts
 from duly.engine.storage.concurrent import AT_ONCE, concurrently
@@ -123,22 +123,38 @@ class KnownQueues:
             raise next(iter(answers.unreadable.values()))
         return None
 
+    async def at_once(self, call: scripts.Call, count: int) -> Sequence[Any]:
+        """Return what a script that reads several queues says of each; None: ask it by itself.
+
+        It says nothing in a Cluster, nor where it is not known that scripts may run.
+
+        Args:
+            call: The run of the script.
+            count: How many queues.
+
+        Raises:
+            BrokerDownError: The broker does not answer.
+        """
+        if self.may_run_scripts and self.store.connection.cluster is None:
+            try:
+                answers: Sequence[Any] = await self.store.run(call)
+            except BrokerDownError:
+                raise
+            except BrokerError:
+                pass  # the right was taken away
+            else:
+                return answers
+        return [None] * count
+
     async def _holders(
         self, names: Sequence[str], name: str, field: str
     ) -> tuple[Sequence[str], Sequence[str]]:
         """Return the queues that have a field, and those that each have to be asked themselves."""
-        if not self.may_run_scripts or self.store.connection.cluster is not None:
-            return (), names
         answers: list[int | None] = []
-        try:
-            for start in range(0, len(names), _PER_CALL):
-                part = names[start : start + _PER_CALL]
-                hashes = [getattr(queue_keys(each), name) for each in part]
-                answers += await self.store.run(scripts.holders(hashes, field))
-        except BrokerDownError:
-            raise
-        except BrokerError:
-            return (), names  # the right was taken away
+        for start in range(0, len(names), _PER_CALL):
+            part = names[start : start + _PER_CALL]
+            hashes = [getattr(queue_keys(each), name) for each in part]
+            answers += await self.at_once(scripts.holders(hashes, field), len(part))
         said = dict(zip(names, answers, strict=True))
         there = [queue for queue, answer in said.items() if answer]
         return there, [queue for queue, answer in said.items() if answer is None]

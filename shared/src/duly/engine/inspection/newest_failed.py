@@ -12,7 +12,6 @@ from duly.engine.inspection.known_queues import KnownQueues
 from duly.engine.storage import scripts
 from duly.engine.storage.decoding import task_from, texts
 from duly.engine.storage.keys import queue_keys
-from duly.errors import BrokerDownError, BrokerError
 from duly.task import Task, TaskState
 
 FAILED: Final = (TaskState.ARCHIVED, TaskState.QUARANTINED)
@@ -54,23 +53,13 @@ class NewestFailed:
 
     async def _asked(self, names: Sequence[str], most: Mapping[List, int]) -> Sequence[Any]:
         """Return what the script says of each queue, None where it says nothing."""
-        store, nothing = self._known.store, [None] * len(names)
-        if not self._known.may_run_scripts or store.connection.cluster is not None:
-            return nothing
         limits = ([most.get((name, state), 0) for state in FAILED] for name in names)
         queues = [
             (queue_keys(name), archived, quarantined)
             for name, (archived, quarantined) in zip(names, limits, strict=True)
         ]
-        try:
-            found: Sequence[Any] = await store.run(
-                scripts.newest_failed(queues, most_bytes=_MOST_BYTES)
-            )
-        except BrokerDownError:
-            raise
-        except BrokerError:
-            return nothing  # the right was taken away
-        return found
+        call = scripts.newest_failed(queues, most_bytes=_MOST_BYTES)
+        return await self._known.at_once(call, len(names))
 
 
 def _parts(most: Mapping[List, int]) -> list[list[str]]:
