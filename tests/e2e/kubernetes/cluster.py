@@ -158,25 +158,6 @@ class Release:
             timeout=timeout,
         )
 
-    def start_producing(
-        self, *arguments: str, pod: str = "toolbox", script: str = ""
-    ) -> "subprocess.Popen[str]":
-        producer = subprocess.Popen(
-            [
-                *("kubectl", "--namespace", self.namespace, "exec", "--stdin", pod, "--"),
-                *("/opt/duly/bin/python", "-", "produce", *arguments),
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert producer.stdin
-        producer.stdin.write(script or SCRIPT.read_text())
-        producer.stdin.close()
-        producer.stdin = None
-        return producer
-
 
 def is_job(owner: dict[str, Any]) -> bool:
     return owner["kind"] == "Job"

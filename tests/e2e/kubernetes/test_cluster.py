@@ -8,7 +8,8 @@ from itertools import pairwise
 
 import pytest
 from cluster import RELEASE, Release, command, image_values, kubectl, merged, say, wait_for
-from watching import Logs, finish, verdict
+from producing import Producer
+from watching import Logs, verdict
 
 QUEUES = {"critical": 6, "default": 3, "low": 1}
 SCHEDULERS = "app.kubernetes.io/component=scheduler"
@@ -79,7 +80,7 @@ def test_helm_test_passes(release: Release):
 def test_an_upgrade_under_load_loses_and_doubles_nothing(release: Release, logs: Logs):
     count = 4000
     logs.follow_all(release)
-    producer = release.start_producing("default", str(count), "40", "upgrade")
+    producer = Producer(release, "default", count, 40, "upgrade")
     before = {pod["metadata"]["name"] for pod in release.pods("duly/queue")}
     start = time.monotonic()
 
@@ -92,8 +93,8 @@ def test_an_upgrade_under_load_loses_and_doubles_nothing(release: Release, logs:
         lambda: before.isdisjoint(pod["metadata"]["name"] for pod in release.pods("duly/queue")),
     )
     say(f"helm upgrade: all pods replaced in {time.monotonic() - start:.0f} s")
-    still_sending = producer.poll() is None
-    accepted = finish(producer, 300)
+    still_sending = producer.is_sending()
+    accepted = producer.finish(300)
     found = verdict(release, logs, "default", count, "upgrade")
     assert accepted == count
     assert found["completed"] == count
@@ -103,12 +104,12 @@ def test_an_upgrade_under_load_loses_and_doubles_nothing(release: Release, logs:
 
 def test_killed_workers_lose_nothing(release: Release, logs: Logs):
     count = 800
-    producer = release.start_producing("default", str(count), "40", "kill")
+    producer = Producer(release, "default", count, 40, "kill")
     time.sleep(5)
 
     for pod in release.pods("duly/queue=default")[:2]:
         release.kill(pod["metadata"]["name"])
-    accepted = finish(producer, 120)
+    accepted = producer.finish(120)
 
     start = time.monotonic()
     found = verdict(release, logs, "default", count, "kill")
@@ -119,12 +120,12 @@ def test_killed_workers_lose_nothing(release: Release, logs: Logs):
 
 def test_a_killed_valkey_loses_nothing_accepted(release: Release, logs: Logs):
     count = 800
-    producer = release.start_producing("default", str(count), "40", "valkey")
+    producer = Producer(release, "default", count, 40, "valkey")
     time.sleep(5)
 
     start = time.monotonic()
     release.kill(f"{RELEASE}-valkey-0")
-    accepted = finish(producer, 180)
+    accepted = producer.finish(180)
 
     found = verdict(release, logs, "default", count, "valkey")
     say(f"Valkey killed and everything done {time.monotonic() - start:.0f} s after")
@@ -179,10 +180,10 @@ def test_keda_scales_with_the_backlog_and_low_to_zero(release: Release):
     )
     say(f"low went back to one, its first task was done after {took:.0f} s")
 
-    producer = release.start_producing("default", "20000", "4000", "backlog")
+    producer = Producer(release, "default", 20000, 4000, "backlog")
     took = wait_for("five workers", 120, lambda: release.ready("duly/queue=default") == 5)
     say(f"default went from two to five workers in {took:.0f} s")
-    finish(producer, 180)
+    producer.finish(180)
     took = wait_for("two workers again", 300, lambda: len(release.pods("duly/queue=default")) == 2)
     say(f"default went back to two workers in {took:.0f} s")
 
@@ -198,10 +199,9 @@ def test_an_hpa_scales_with_the_load(release: Release):
     }
     release.helm("upgrade", {"worker": {"queues": {"default": {"hpa": hpa}}}})
 
-    producer = release.start_producing("default", "30000", "400", "load")
+    producer = Producer(release, "default", 30000, 400, "load")
     took = wait_for("four workers", 150, lambda: release.ready("duly/queue=default") == 4)
     say(f"default went to four workers in {took:.0f} s")
-    producer.terminate()
-    producer.communicate()
+    producer.stop()
     took = wait_for("two workers again", 300, lambda: len(release.pods("duly/queue=default")) == 2)
     say(f"default went back to two workers in {took:.0f} s")

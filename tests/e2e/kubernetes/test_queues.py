@@ -4,7 +4,8 @@ import time
 
 import pytest
 from cluster import Release, kubectl, merged, say, wait_for
-from watching import Logs, finish, outcomes, verdict
+from producing import Producer
+from watching import Logs, outcomes, verdict
 
 EVERY_QUEUE = {"scheduler", "monitor"}
 """They deal with all queues, and run no tasks (ADR 0054)."""
@@ -31,7 +32,7 @@ def duly(release: Release, *arguments: str) -> str:
 def hold_tasks(release: Release, prefix: str) -> None:
     """Put tasks into the queue that nobody runs, since it is paused."""
     duly(release, "queues", "pause", "extra")
-    finish(release.start_producing("extra", str(COUNT), "400", prefix), 60)
+    Producer(release, "extra", COUNT, 400, prefix).finish(60)
     assert outcomes(release, "extra", COUNT, prefix) == {"waiting": COUNT}
 
 
@@ -85,7 +86,7 @@ def test_draining_waits_for_the_old_workers(release: Release, logs: Logs, with_e
     logs.follow_all(release)
     duly(release, "queues", "resume", "extra")
     count = 3000
-    assert finish(release.start_producing("extra", str(count), "10000", "drained"), 60) == count
+    assert Producer(release, "extra", count, 10000, "drained").finish(60) == count
 
     policy = {"queueRemoval": {"policy": "drain", "drainSeconds": 240}}
     changed = upgraded(release, merged(WITHOUT, policy))

@@ -27,7 +27,8 @@ from cluster import (
     toolbox_pod,
     wait_for,
 )
-from watching import Logs, finish
+from producing import Producer
+from watching import Logs
 
 pytestmark = [
     pytest.mark.nightly,
@@ -105,7 +106,7 @@ class Side:
         arguments = ("outcomes", "default", str(count), prefix)
         return json.loads(self._release.toolbox(*arguments, pod=self._pod, script=self._script))
 
-    def start(self, prefix: str) -> "subprocess.Popen[str]":
+    def start(self, prefix: str) -> Producer:
         """Send at a steady rate until `stop`."""
         script = self._script
         if script and "stop_file" not in script:  # one of a release that knew no early end
@@ -113,13 +114,8 @@ class Side:
             loop = "        for first in range(0, int(count), batch):\n"
             assert loop in script
             script = script.replace(loop, f"{loop}            {end}\n")
-        arguments = ("default", "1000000", str(RATE), prefix)
-        return self._release.start_producing(*arguments, pod=self._pod, script=script)
-
-    def stop(self, producer: "subprocess.Popen[str]", prefix: str) -> int:
-        """End it; give how many tasks were accepted."""
-        self._release.exec(self._pod, "touch", f"/tmp/stop-{prefix}")
-        return finish(producer, 180)
+        where = {"pod": self._pod, "script": script}
+        return Producer(self._release, "default", 1_000_000, RATE, prefix, **where)
 
     def verdict(self, logs: Logs, prefix: str, count: int) -> dict[str, int]:
         """Wait until the tasks with this prefix have ended; give how, and how many ran twice."""
@@ -231,7 +227,7 @@ def test_both_releases_work_side_by_side(before: Release, logs: Logs):
     wait_for("this version alone", 60, lambda: versions(this) == {IMAGES["worker"]})
 
     say(f"both versions for {time.monotonic() - begun:.0f} s")
-    accepted = {"old": old.stop(from_old, "old"), "new": new.stop(from_new, "new")}
+    accepted = {"old": from_old.stop(), "new": from_new.stop()}
     found = {prefix: new.verdict(logs, prefix, count) for prefix, count in accepted.items()}
     for prefix, count in accepted.items():
         new.check(found[prefix], prefix, count)
@@ -252,7 +248,7 @@ def test_a_rollback_under_load_loses_nothing(before: Release, logs: Logs):
 
     wait_for("the old version", 60, lambda: versions(before) == {IMAGES["from-worker"]})
     say(f"rolled back in {time.monotonic() - start:.0f} s")
-    count = old.stop(producer, "back")
+    count = producer.stop()
     old.check(old.verdict(logs, "back", count), "back", count)
 
 
@@ -268,5 +264,5 @@ def test_the_upgrade_is_done_once_more_and_to_its_end(before: Release, logs: Log
 
     this.helm("upgrade", {}, timeout=600)
 
-    count = new.stop(producer, "again")
+    count = producer.stop()
     new.check(new.verdict(logs, "again", count), "again", count)

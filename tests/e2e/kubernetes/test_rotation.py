@@ -17,7 +17,8 @@ from cluster import (
     say,
     wait_for,
 )
-from watching import Logs, Readiness, finish, outcomes, verdict
+from producing import Producer
+from watching import Logs, Readiness, outcomes, verdict
 
 pytestmark = pytest.mark.nightly
 ROLES = ("producer", "scheduler", "worker", "monitor", "viewer", "keda")
@@ -83,7 +84,7 @@ def test_every_credential_is_rotated_under_load(release: Release, logs: Logs, re
     logs.follow_all(release)
     rate, before, start = 20, release.uids(), time.monotonic()
     sessions = {"kept": cookie(release, "duly", "e2e")}
-    producer = release.start_producing("default", "100000", str(rate), "rotation")
+    producer = Producer(release, "default", 100000, rate, "rotation")
 
     release.values = merged(release.values, ROTATED)
     release.helm("upgrade", {})
@@ -106,8 +107,7 @@ def test_every_credential_is_rotated_under_load(release: Release, logs: Logs, re
     assert not has_session(release, sessions["kept"])
     assert has_session(release, sessions["new"])
 
-    release.toolbox("stop", "rotation")
-    count = finish(producer, 60)
+    count = producer.stop(60)
     found = verdict(release, logs, "default", count, "rotation")
     name, seconds = readiness.longest()
     say(f"{count} tasks in {time.monotonic() - start:.0f} s; not ready: {name} {seconds:.1f} s")
@@ -150,12 +150,12 @@ def test_a_replaced_broker_knows_the_new_passwords_only(
     """A drained node: every client logs in anew, and the broker has forgotten the old passwords."""
     logs.follow_all(release)
     count = 1200
-    producer = release.start_producing("default", str(count), "40", "broker")
+    producer = Producer(release, "default", count, 40, "broker")
     wait_for("load", 30, lambda: outcomes(release, "default", 1, "broker") == {"completed": 1})
 
     away = release.replace(f"{RELEASE}-valkey-0")
 
-    assert finish(producer, 180) == count
+    assert producer.finish(180) == count
     found = verdict(release, logs, "default", count, "broker")
     name, seconds = readiness.longest()
     say(f"Valkey away for {away:.0f} s; longest not ready: {name} {seconds:.1f} s")
@@ -166,12 +166,12 @@ def test_a_replaced_broker_knows_the_new_passwords_only(
 def test_a_replaced_database_loses_no_task(release: Release, logs: Logs, readiness: Readiness):
     logs.follow_all(release)
     count = 1200
-    producer = release.start_producing("default", str(count), "40", "database")
+    producer = Producer(release, "default", count, 40, "database")
     wait_for("load", 30, lambda: outcomes(release, "default", 1, "database") == {"completed": 1})
 
     away = release.replace(f"{RELEASE}-postgresql-0")
 
-    assert finish(producer, 180) == count
+    assert producer.finish(180) == count
     found = verdict(release, logs, "default", count, "database")
     name, seconds = readiness.longest()
     say(f"PostgreSQL away for {away:.0f} s; longest not ready: {name} {seconds:.1f} s")

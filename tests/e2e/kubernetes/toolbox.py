@@ -1,7 +1,7 @@
 """Runs in a pod of the worker's image: sends tasks, and says what became of them.
 
-produce QUEUE COUNT PER_SECOND PREFIX   one line per accepted id, as soon as it is accepted
-stop PREFIX                             ends what produces with this prefix, before its COUNT
+produce QUEUE COUNT PER_SECOND PREFIX   one line per accepted id, as soon as it is accepted;
+                                        a file /tmp/stop-PREFIX ends it before its COUNT
 outcomes QUEUE COUNT PREFIX             JSON: state → number of tasks
 queue QUEUE                             JSON: what the inspector reports
 fetch URL [USER PASSWORD]               status code and the first bytes
@@ -47,10 +47,6 @@ async def produce(queue: str, count: str, per_second: str, prefix: str) -> None:
 
 def stop_file(prefix: str) -> Path:
     return Path(f"/tmp/stop-{prefix}")
-
-
-async def stop(prefix: str) -> None:
-    stop_file(prefix).touch()
 
 
 async def send(client: Client, queue: str, ids: list[str]) -> set[str]:
@@ -131,7 +127,6 @@ async def log_in(url: str, form: str) -> None:
 
 COMMANDS = {
     "produce": produce,
-    "stop": stop,
     "outcomes": outcomes,
     "queue": queue,
     "fetch": fetch,

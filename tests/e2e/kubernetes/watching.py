@@ -1,16 +1,21 @@
 """What pods do while a test breaks things: their log lines, and whether they are ready."""
 
+import http.client
 import json
 import re
 import subprocess
 import threading
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from cluster import NAMESPACE, RELEASE, Release, is_ready, say, wait_for
+
+BROKEN_OFF = (OSError, ValueError, http.client.HTTPException)
+"""A stream of the API server ends so when that is slow, or replaced."""
 
 
 class Proxy:
@@ -40,8 +45,10 @@ class Logs:
         self._followed: set[str] = set()
         self._stopping = threading.Event()
         self._lock = threading.Lock()
-        self.runs: list[tuple[str, str]] = []
-        """(task id, pod) of every run that got to its end."""
+        self._read_to: dict[str, str] = {}
+        """Pod → when its last line that was read was written, by the kubelet's clock."""
+        self.runs: set[tuple[str, str, str]] = set()
+        """(task id, pod, when) of every run that got to its end."""
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._watcher.start()
 
@@ -51,7 +58,7 @@ class Logs:
             try:
                 with urllib.request.urlopen(self._pods + query, timeout=5) as answer:
                     items = json.load(answer)["items"]
-            except OSError:
+            except BROKEN_OFF:
                 continue
             for pod in items:
                 name = pod["metadata"]["name"]
@@ -64,15 +71,22 @@ class Logs:
                     threading.Thread(target=self._follow, args=(name,), daemon=True).start()
 
     def _follow(self, pod: str) -> None:
-        url = f"{self._pods}/{pod}/log?container=worker&follow=true"
+        """Read what it writes until the stream ends; one that broke off is taken up again."""
+        url = f"{self._pods}/{pod}/log?container=worker&follow=true&timestamps=true"
+        if pod in self._read_to:
+            url += f"&sinceTime={urllib.parse.quote(self._read_to[pod])}"
         try:
             with urllib.request.urlopen(url) as stream:
                 for line in stream:
-                    if match := self.RUN.search(line.decode(errors="replace")):
+                    when, _, text = line.decode(errors="replace").partition(" ")
+                    self._read_to[pod] = when
+                    if match := self.RUN.search(text):
                         with self._lock:
-                            self.runs.append((match[1], pod))
-        except OSError:
-            return
+                            self.runs.add((match[1], pod, when))
+        except BROKEN_OFF:
+            pass
+        finally:
+            self._followed.discard(pod)
 
     def follow_all(self, release: Release) -> None:
         """Wait until each worker that is there is followed."""
@@ -87,7 +101,7 @@ class Logs:
         """Give task id → number of runs that got to their end."""
         found: dict[str, int] = {}
         with self._lock:
-            for task_id, _ in self.runs:
+            for task_id, _, _ in self.runs:
                 if task_id.startswith(f"{prefix}-"):
                     found[task_id] = found.get(task_id, 0) + 1
         return found
@@ -118,7 +132,7 @@ class Readiness:
                 with urllib.request.urlopen(self._proxy.pods + query, timeout=600) as events:
                     for line in events:
                         self._note(json.loads(line)["object"])
-            except (OSError, ValueError):
+            except BROKEN_OFF:
                 self._stopping.wait(0.5)
 
     def _note(self, pod: dict[str, Any]) -> None:
@@ -183,11 +197,3 @@ def verdict(release: Release, logs: Logs, queue: str, count: int, prefix: str) -
     found["run twice"] = sum(number > 1 for number in runs.values())
     say(f"{prefix}: {count} accepted; {found}; runs seen in logs: {sum(runs.values())}")
     return found
-
-
-def finish(producer: "subprocess.Popen[str]", seconds: float) -> int:
-    """Wait for the producer; give how many tasks were accepted."""
-    output, errors = producer.communicate(timeout=seconds)
-    assert producer.returncode == 0, errors[-2000:]
-    assert "refused" not in errors, errors[-2000:]
-    return len(set(output.split()))
