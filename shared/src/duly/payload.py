@@ -11,7 +11,7 @@ For each class of jobs it is worked out once how it travels:
 Before a payload leaves it is read as the worker will read it, and compared with the job.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from functools import lru_cache
 from math import isfinite
@@ -32,6 +32,7 @@ _UNCERTAIN = (
     *("serialization_exclude", "serialization_exclude_if"),
 )
 """What makes any part of a class uncertain, whatever its type."""
+_NOT_FINITE = "is not a finite number, which JSON cannot carry"
 _encode, _decode = msgspec.json.Encoder().encode, msgspec.json.Decoder().decode
 
 
@@ -78,6 +79,22 @@ class PayloadForm:
                 return payload
         return self._compared(job)
 
+    def read(self, values: Mapping[str, Any]) -> Job:
+        """Return the job that somebody describes by its payload, before it has been JSON.
+
+        Raises:
+            ValidationError: It does not fit; names the fields.
+            InvalidPayloadError: A value is none that JSON carries; names the field.
+        """
+        payload = dict(values)
+        check_finite(self.job_class.kind, payload)
+        try:
+            return self.decode(payload)
+        except ValidationError:
+            raise
+        except (ValueError, TypeError, OverflowError, RecursionError):
+            raise unwritable(self.job_class.kind, payload) from None
+
     def _compared(self, job: Job) -> dict[str, Any]:
         """Return a payload that was read as the worker will read it, and compared."""
         try:
@@ -123,7 +140,7 @@ class PayloadForm:
         for name in self._floats:
             value = payload[name]
             if value is not None and not isfinite(value):
-                raise self._refused(name, "is not a finite number, which JSON cannot carry")
+                raise self._refused(name, _NOT_FINITE)
 
     def _written_as_json(self, job: Job) -> dict[str, Any]:
         data = self._writer.to_json(job, by_alias=False, round_trip=True, warnings=False)
@@ -160,6 +177,36 @@ def form_of(job_class: type[Job]) -> PayloadForm:
 def encode(job: Job) -> dict[str, Any]:
     """Return a job's payload; see `PayloadForm.encode`."""
     return form_of(type(job)).encode(job)
+
+
+def check_finite(kind: str, payload: Mapping[str, Any]) -> None:
+    """Return if all numbers of a payload are finite: others would be written as null.
+
+    Raises:
+        InvalidPayloadError: One is not; names its field.
+    """
+    try:
+        path = _first_not_finite(payload)
+    except RecursionError:
+        raise InvalidPayloadError(kind, "", "is nested too deeply") from None
+    if path is not None:
+        raise InvalidPayloadError(kind, ".".join(map(str, path)), _NOT_FINITE)
+
+
+def _first_not_finite(value: object) -> tuple[object, ...] | None:
+    """Return where the first number is that is not finite; None: nowhere."""
+    if isinstance(value, float):
+        return None if isfinite(value) else ()
+    if isinstance(value, Mapping):
+        parts: Iterable[tuple[object, object]] = value.items()
+    elif isinstance(value, list | tuple):
+        parts = enumerate(value)
+    else:
+        return None
+    for name, part in parts:
+        if (path := _first_not_finite(part)) is not None:
+            return (name, *path)
+    return None
 
 
 def unwritable(kind: str, payload: dict[str, Any]) -> InvalidPayloadError:

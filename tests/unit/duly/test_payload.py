@@ -1,6 +1,7 @@
 """What is encoded is decoded as it was, or is refused by the name of its field."""
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -32,6 +33,7 @@ from pydantic import (
     model_serializer,
 )
 
+from duly.described_job import described_job
 from duly.engine.storage.codec import Message, payload_reader
 from duly.engine.storage.codec import decode as decode_message
 from duly.engine.storage.codec import encode as encode_message
@@ -182,6 +184,24 @@ def test_what_would_not_arrive_is_refused_by_its_field(annotation, value, field)
     assert caught.value.kind == "made"
     assert isinstance(caught.value, EnqueueError)
     assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"data": [1, {"x": math.inf}]}, "data.1.x"),
+        ({"x": math.nan}, "x"),
+        ({"x": "\ud800"}, "x"),
+    ],
+)
+def test_what_a_person_describes_is_refused_where_json_cannot_carry_it(values, field):
+    form = form_of(described_job("legacy", None, {}))
+
+    with pytest.raises(InvalidPayloadError) as caught:
+        form.read(values)
+
+    assert caught.value.field == field
+    assert form.read({"data": [1.5, None]}).model_extra == {"data": [1.5, None]}
 
 
 ALIASES = {

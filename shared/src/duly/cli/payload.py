@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from duly.cli.nouns import MisuseError
 from duly.described_job import DescribedJob
 from duly.engine.inspection.inspector import Inspector
-from duly.errors import UnknownKindError
+from duly.errors import InvalidPayloadError, UnknownKindError
 from duly.job import Job
 from duly.payload import form_of
 from duly.payload_schema import explained
@@ -32,9 +32,11 @@ async def job_from(inspector: Inspector, kind: str, fields: list[str], payload: 
     except UnknownKindError as error:
         raise MisuseError(str(error)) from None
     try:
-        return form_of(job).decode(given | values_of(fields, job))
+        return form_of(job).read(given | values_of(fields, job))
     except ValidationError as error:
         raise MisuseError(explained(error)) from None
+    except InvalidPayloadError as error:
+        raise MisuseError(str(error)) from None
 
 
 async def catalogue_of(inspector: Inspector, kind: str) -> Mapping[str, type[DescribedJob]]:

@@ -196,6 +196,12 @@ def test_enqueue_hands_on_every_option(duly):
             id="no object",
         ),
         pytest.param(
+            ("legacy", "--payload", '{"sizes": [1, 1e400]}'),
+            "payload of legacy: field 'sizes.1' is not a finite number, which JSON cannot carry: "
+            "use a type that JSON carries unchanged, or pass a key to the value instead",
+            id="number beyond JSON",
+        ),
+        pytest.param(
             ("check_pending_orders", "--delay", "soon"),
             "invalid duration 'soon': use a form such as 90s, 5m, 2h or 7d",
             id="duration",

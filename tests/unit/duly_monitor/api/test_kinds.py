@@ -90,6 +90,18 @@ async def test_what_does_not_fit_is_refused_by_name(client, producer, body, stat
     assert producer.enqueued == []
 
 
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e400"])
+async def test_a_number_that_json_cannot_carry_is_refused_by_name(client, producer, number):
+    payload = f'{{"order_id": 7, "total": [{number}]}}'
+    answer = await client.post(
+        TASKS, content=f'{{"kind": "send_invoice", "payload": {payload}}}'.encode()
+    )
+
+    assert answer.status_code == 400
+    assert "field 'total.0' is not a finite number" in answer.json()["detail"]
+    assert producer.enqueued == []
+
+
 async def test_a_body_that_is_no_json_is_refused(client):
     assert (await client.post(TASKS, content=b"{")).status_code == 400
     assert (await client.post(TASKS)).status_code == 400

@@ -37,6 +37,7 @@ async def test_what_does_not_fit_is_said_and_kept(client, producer):
 
     text = await refused(**{"field.order_id": "seven", "field.total": "1.50"})
     late = await refused(**{"field.order_id": "7", "delay": "soon"})
+    infinite = await refused(**{"field.order_id": "1e400"})
     producer.refuses = QueueFullError("low", 10)
     full = await refused(**{"field.order_id": "7"})
 
@@ -44,6 +45,8 @@ async def test_what_does_not_fit_is_said_and_kept(client, producer):
     assert 'value="seven"' in text
     assert 'value="1.50"' in text
     assert "type a duration" in late
+    assert "order_id" in infinite
+    assert "is not a finite number" in infinite
     assert "low" in full
     assert producer.enqueued == []
 

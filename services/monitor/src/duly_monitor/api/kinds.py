@@ -202,7 +202,7 @@ class KindApi:
         """Enqueue a task; return the one of before where the same key has enqueued it."""
         job = await self._inspector.kinds.job(wanted.kind)
         try:
-            payload = form_of(job).decode(wanted.payload)
+            payload = form_of(job).read(wanted.payload)
         except ValidationError as error:
             raise HTTPException(400, f"payload of {wanted.kind}: {explained(error)}") from error
         try:

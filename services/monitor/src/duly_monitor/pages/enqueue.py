@@ -82,7 +82,7 @@ class EnqueuePages:
             raise PayloadError("delay: type a duration, such as 30s, 5m, 2h or 1d")
         job = await self._inspector.kinds.job(kind.kind)
         try:
-            wanted = payload_form(job).decode(payload)
+            wanted = payload_form(job).read(payload)
         except ValidationError as error:
             raise PayloadError(explained(error)) from error
         # The id comes with the form: who sends it twice enqueues once.

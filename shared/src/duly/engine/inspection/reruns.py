@@ -34,6 +34,7 @@ from duly.errors import (
     NotFoundError,
 )
 from duly.job import Job
+from duly.payload import check_finite
 from duly.payload import encode as encode_payload
 from duly.task import ALLOWED, ENDED, Task, TaskState
 
@@ -200,6 +201,7 @@ class Reruns:
 
     def _fitting(self, old: Message, changes: Mapping[str, Any]) -> Message:
         """Return a message with changes in its payload, checked where its kind is known."""
+        check_finite(old.task_name, changes)
         new = Message(
             task_id=old.task_id,
             task_name=old.task_name,

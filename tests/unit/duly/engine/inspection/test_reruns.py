@@ -1,13 +1,16 @@
 """Tasks run once more, on a real Valkey: by whoever, however often they ask."""
 
 import asyncio
+import math
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from duly.described_job import described_job
 from duly.errors import (
     DuplicateTaskError,
     IllegalTransitionError,
+    InvalidPayloadError,
     MalformedTaskError,
     NotFoundError,
     PayloadTooLargeError,
@@ -169,6 +172,20 @@ async def test_a_scheduled_payload_is_edited_where_it_is(client, inspector):
     found = await inspector.tasks.find(task.id)
     assert edited.payload == found.payload == {"order_id": 7, "note": "new"}
     assert (found.state, found.due_at) == (TaskState.SCHEDULED, task.due_at)
+
+
+@pytest.mark.parametrize("catalogue", [None, CATALOGUE, {"bill": described_job("bill", None, {})}])
+async def test_a_number_that_json_cannot_carry_is_refused_by_name(client, inspector, catalogue):
+    task = await client.enqueue(Bill(order_id=7), delay=HOUR)
+    changes, refused = {"note": {"price": math.inf}}, r"'note\.price' is not a finite number"
+
+    with pytest.raises(InvalidPayloadError, match=refused):
+        await inspector.tasks.edit("default", task.id, changes, catalogue=catalogue)
+    await inspector.tasks.archive("default", task.id)
+    with pytest.raises(InvalidPayloadError, match=refused):
+        await inspector.tasks.rerun("default", task.id, changes=changes, catalogue=catalogue)
+
+    assert (await inspector.tasks.find(task.id)).payload == {"order_id": 7, "note": ""}
 
 
 async def test_an_edit_takes_the_unique_lock_along(client, inspector):
