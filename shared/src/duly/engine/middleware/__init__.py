@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from datetime import timedelta
 from enum import StrEnum
+from typing import ClassVar
 
 import msgspec
 import structlog
@@ -49,6 +50,12 @@ class Ended(msgspec.Struct, eq=False):
 
 class Middleware:
     """The base: every hook once, doing nothing."""
+
+    encloses: ClassVar[bool] = False
+    """Whether its `began` comes before and its `ended` after those of all that enclose nothing.
+
+    For what the others' lines and counts belong to, such as the span of an attempt.
+    """
 
     def began(self, context: TaskContext) -> None:
         """An attempt is about to start.
@@ -105,7 +112,7 @@ class Middleware:
 
 
 class Hooks:
-    """Calls the hooks of several middlewares, in their order.
+    """Calls the hooks of several middlewares, in their order, but for those that enclose others.
 
     Only those that do something: calling the base's empty ones costs as much. An error in one is
     logged and no more: the task goes on, and its slot is freed.
@@ -113,8 +120,13 @@ class Hooks:
 
     def __init__(self, middlewares: Iterable[Middleware]) -> None:
         given = tuple(middlewares)
-        self._began = [m.began for m in given if type(m).began is not Middleware.began]
-        ended = [m for m in given if type(m).ended is not Middleware.ended]
+        inside = [m for m in given if not m.encloses]
+        outside = [m for m in given if m.encloses]
+        began = [*outside, *inside]
+        self._began = [m.began for m in began if type(m).began is not Middleware.began]
+        # The outermost begins first and ends last.
+        ended = [*inside, *reversed(outside)]
+        ended = [m for m in ended if type(m).ended is not Middleware.ended]
         self._ended = {outcome: [m.ended for m in ended if m.wants(outcome)] for outcome in Outcome}
         self._succeeded = self._ended[Outcome.SUCCEEDED]
         self._around = [m.around for m in given if type(m).around is not Middleware.around]

@@ -39,6 +39,8 @@ class TraceAttempts(Middleware):
         provider: Ours.
     """
 
+    encloses = True  # what is logged and counted of an attempt names its trace
+
     def __init__(self, provider: Provider) -> None:
         self._sink, self._ratio = provider.sink, provider.ratio
         self._forms = Forms(provider.sink)

@@ -41,6 +41,8 @@ class TraceTasks(Middleware):
         provider: Makes them; None: the one of this process.
     """
 
+    encloses = True  # what is logged and counted of an attempt names its trace
+
     def __init__(self, provider: trace.TracerProvider | None = None) -> None:
         provider = provider or trace.get_tracer_provider()
         self._tracer = provider.get_tracer("duly.engine", __version__)
