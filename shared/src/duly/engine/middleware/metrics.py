@@ -4,9 +4,9 @@ The counts are kept in plain numbers and turned into metrics when somebody asks:
 own counters take a lock for every increment, which was a fifth of a worker's time per task.
 """
 
-import re
 from bisect import bisect_left
 from collections.abc import Iterator
+from sys import modules
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter
@@ -21,8 +21,10 @@ from prometheus_client.samples import Exemplar
 from typing_extensions import override
 
 from duly.engine.middleware import Ended, Middleware, Outcome
+from duly.engine.middleware.tracing import current_traceparent
 from duly.engine.storage.reports import UNKNOWN_KIND
 from duly.runtime.metrics import Bounded, quarantined_counter
+from duly.runtime.traceparent import Parent, parent_of, read
 from duly.task import SLOT_HEADER, TaskContext
 
 DURATION_BUCKETS: Final = (
@@ -31,9 +33,10 @@ DURATION_BUCKETS: Final = (
 WAIT_BUCKETS: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0)
 LATE_BUCKETS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 _OUTCOMES: Final = tuple(outcome.value for outcome in Outcome if outcome is not Outcome.QUARANTINED)
-_SAMPLED: Final = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-01")
-"""The `traceparent` of a trace that is kept."""
-
+_EXAMPLE_EVERY_MS: Final = 1_000
+"""A bucket gets another example no sooner: nobody scrapes more often, and each takes µs."""
+_TRACES: Final = "opentelemetry.context"
+"""The module without which there is no span."""
 
 Bucket = tuple[str, float] | tuple[str, float, Exemplar]
 """Upper bound, values up to it, and perhaps an example of one that was traced."""
@@ -42,23 +45,31 @@ Bucket = tuple[str, float] | tuple[str, float, Exemplar]
 class _Timings:
     """A histogram without a lock: only the event loop writes to it."""
 
-    __slots__ = ("bounds", "counts", "exemplars", "total")
+    __slots__ = ("bounds", "counts", "exampled_ms", "exemplars", "total")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
+        self.exampled_ms = [-_EXAMPLE_EVERY_MS] * (len(bounds) + 1)
+        """When the attempt began that is the example of each bucket."""
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
         self.exemplars: dict[int, Exemplar] = {}
         """Bucket → the last traced value in it."""
 
-    def observe(self, seconds: float) -> None:
-        self.counts[bisect_left(self.bounds, seconds)] += 1
+    def observe(self, seconds: float) -> int:
+        """Count a value; return its bucket."""
+        place = bisect_left(self.bounds, seconds)
+        self.counts[place] += 1
         self.total += seconds
+        return place
 
-    def remember(self, seconds: float, traced: re.Match[str]) -> None:
-        """Keep a value as an example of its bucket, with the trace that shows more of it."""
-        labels = {"trace_id": traced[1], "span_id": traced[2]}
-        self.exemplars[bisect_left(self.bounds, seconds)] = Exemplar(labels, seconds)
+    def remember(self, place: int, end: Ended) -> None:
+        """Keep an attempt as the example of its bucket, if its trace is kept."""
+        span = _kept_span(end.context)
+        if span is not None:
+            labels = {"trace_id": span.trace_id, "span_id": span.span_id}
+            self.exemplars[place] = Exemplar(labels, end.seconds)
+            self.exampled_ms[place] = end.context.started_ms
 
     def buckets(self) -> list[Bucket]:
         """Return cumulative counts by upper bound, as the exposition format wants them."""
@@ -145,17 +156,21 @@ class CountTasks(Middleware, Collector):
         tally.running -= 1
         # Not `.value` nor the member itself: both go through Python code of enum's.
         tally.outcomes[end.outcome._value_] += 1
-        tally.durations.observe(end.seconds)
-        if context.headers:
-            self._look_at_headers(end, tally)
+        durations = tally.durations
+        place = durations.observe(end.seconds)
+        headers = context.headers
+        # Most processes trace nothing, and most tasks have no headers.
+        if (headers or _TRACES in modules) and not (
+            0 <= context.started_ms - durations.exampled_ms[place] < _EXAMPLE_EVERY_MS
+        ):
+            durations.remember(place, end)
+        if headers and SLOT_HEADER in headers:
+            self._count_tick(end)
 
-    def _look_at_headers(self, end: Ended, tally: _Tally) -> None:
-        """Count the end of a tick's task; remember one attempt of each bucket that was traced."""
-        headers, context = end.context.headers, end.context
-        traced = _SAMPLED.fullmatch(headers.get("traceparent", ""))
-        if traced:
-            tally.durations.remember(end.seconds, traced)
-        slot_ms, _, next_ms = headers.get(SLOT_HEADER, "").partition(" ")
+    def _count_tick(self, end: Ended) -> None:
+        """Count the end of a tick's task."""
+        context = end.context
+        slot_ms, _, next_ms = context.headers[SLOT_HEADER].partition(" ")
         if end.outcome is Outcome.SUCCEEDED and slot_ms.isdecimal() and next_ms.isdecimal():
             ended_ms = context.started_ms + round(end.seconds * 1000)
             name = self._entry(context.id.partition("@")[0])
@@ -174,6 +189,16 @@ class CountTasks(Middleware, Collector):
         """Yield the metrics; called in the thread of whoever scrapes."""
         yield from _by_kind(self._labels.copy())
         yield from _by_entry(self._entries.copy())
+
+
+def _kept_span(context: TaskContext) -> Parent | None:
+    """Return the span of the attempt that ends here, if it is kept.
+
+    A worker without a tracer knows only what enqueued the task.
+    """
+    text = current_traceparent()
+    span = read(text) if text else parent_of(context.headers) if context.headers else None
+    return span if span is not None and span.sampled else None
 
 
 def _by_kind(tallies: dict[tuple[str, str], _Tally]) -> Iterator[Metric]:

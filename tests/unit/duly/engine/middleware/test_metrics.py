@@ -1,12 +1,17 @@
 """What attempts add up to: from zero on, bounded, and how punctual the tasks of ticks are."""
 
+import re
+
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from tests.otlp import Received
 
-from duly.engine.middleware import Ended, Outcome
+from duly.engine.middleware import Ended, Hooks, Outcome
+from duly.engine.middleware.attempts import TraceAttempts
 from duly.engine.middleware.metrics import CountTasks
 from duly.engine.storage.reports import UNKNOWN_KIND
+from duly.runtime.tracer import Provider
 from duly.task import SLOT_HEADER, TaskContext
 
 SAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -98,6 +103,64 @@ def test_a_sampled_trace_is_an_exemplar_for_who_can_read_it(counts, registry, te
     assert 'trace_id="0af7651916cd43dd8448eb211c80319c"' in found[0]
     assert 'le="0.25"' in found[0]
     assert "trace_id" not in text()
+
+
+def exemplars(registry):
+    """Return the labels of the exemplars, by the bucket that has them."""
+    lines = generate_openmetrics(registry).decode().splitlines()
+    found = [line.split(" # ") for line in lines if " # " in line]
+    return {re.search('le="(.*?)"', series)[1]: labels for series, labels in found}
+
+
+@pytest.mark.parametrize("attempt", [1, 3])
+@pytest.mark.parametrize("headers", [{"traceparent": SAMPLED}, {}], ids=["traced", "not"])
+def test_the_exemplar_is_the_span_of_the_attempt(counts, registry, attempt, headers):
+    ended = Received()
+    tracer = TraceAttempts(Provider(ended, 1.0))
+    hooks = Hooks([tracer, counts])
+    context = TaskContext(
+        id="t1", queue="low", kind="note", attempt=attempt, headers=headers, started_ms=5_000
+    )
+
+    hooks.began(context)
+    hooks.ended(Ended(context, Outcome.SUCCEEDED, 0.2))
+    hooks.settled("low", ["t1"])
+
+    (span,) = (span for span in ended if span.name == "run note")
+    (labels,) = exemplars(registry).values()
+    assert f'trace_id="{span.trace_id}"' in labels
+    assert f'span_id="{span.id}"' in labels
+    assert (span.trace_id in SAMPLED) is (attempt == 1 and bool(headers))
+
+
+@pytest.mark.parametrize(
+    ("traceparent", "kept"),
+    [
+        (SAMPLED[:-2] + "03", True),
+        ("cc" + SAMPLED[2:], True),
+        (f"00-{'0' * 32}-b7ad6b7169203331-01", False),
+        (f"00-0af7651916cd43dd8448eb211c80319c-{'0' * 16}-01", False),
+        (SAMPLED[:-1] + "2", False),
+    ],
+    ids=["more flags", "later version", "no trace", "no span", "not sampled"],
+)
+def test_without_a_tracer_the_exemplar_is_what_enqueued_the_task(
+    counts, registry, traceparent, kept
+):
+    run(counts, headers={"traceparent": traceparent})
+
+    assert bool(exemplars(registry)) is kept
+
+
+def test_a_bucket_keeps_its_exemplar_for_a_second(counts, registry):
+    later = SAMPLED.replace("b7ad", "c7ad")
+    for started_ms, headers in [(1_000, SAMPLED), (1_999, later)]:
+        run(counts, started_ms=started_ms, headers={"traceparent": headers})
+    first = exemplars(registry)
+    run(counts, started_ms=2_000, headers={"traceparent": later})
+
+    assert 'span_id="b7ad6b7169203331"' in first["0.25"]
+    assert 'span_id="c7ad6b7169203331"' in exemplars(registry)["0.25"]
 
 
 def test_what_was_put_aside_is_told_by_its_reason(counts, text):
