@@ -57,6 +57,34 @@ async def test_an_operation_does_what_is_legal_and_nothing_else(lane, state, ope
         assert (await lane.places(), await lane.stream(), await lane.map("locks")) == before
 
 
+@pytest.mark.parametrize("state", TaskState)
+@pytest.mark.parametrize("seen", TaskState)
+async def test_a_task_that_has_moved_on_since_it_was_seen_is_left_alone(lane, state, seen):
+    await bring(lane, state)
+    before = await lane.places(), await lane.stream(), await lane.map("locks")
+
+    answer = await lane.operate("delete", lock="digest", seen_state=seen.value)
+
+    if state is seen and state is not TaskState.ACTIVE:
+        assert (answer, await lane.places()) == ("ok", {})
+    else:
+        assert answer == state.value
+        assert (await lane.places(), await lane.stream(), await lane.map("locks")) == before
+
+
+@pytest.mark.parametrize("operation", ["run", "delete"])
+async def test_a_task_that_has_ended_anew_since_it_was_seen_is_left_alone(lane, operation):
+    await bring(lane, TaskState.ARCHIVED)
+    seen = {"seen_state": "archived", "seen_ms": lane.now}
+    lane.now += 1
+    await lane.operate("run")
+    await lane.end((await lane.claim())[0].stream_id)
+
+    assert await lane.operate(operation, **seen) == "archived"
+    assert await lane.places() == {"one": "archived"}
+    assert await lane.operate(operation, seen_state="archived", seen_ms=lane.now) == "ok"
+
+
 @pytest.mark.parametrize("operation", ["run", "archive", "delete"])
 async def test_a_task_that_is_not_there_is_missing(lane, operation):
     await lane.store.register("lane")

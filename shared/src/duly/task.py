@@ -113,6 +113,17 @@ class Task(msgspec.Struct, kw_only=True):
     """Active: what its handler reported, as of the last heartbeat of its server."""
 
     @property
+    def ended_score_ms(self) -> int:
+        """What an ended task is sorted by in its queue, in ms; -1: it has not ended, or unknown.
+
+        A task that is run again and ends anew gets another.
+        """
+        if self.state not in ENDED:
+            return -1
+        instant = self.due_at if self.state is TaskState.COMPLETED else self.ended_at
+        return -1 if instant is None else to_unix_ms(instant)
+
+    @property
     def ended_attempts(self) -> tuple[Attempt, ...]:
         """The attempts that have ended, the success included, newest first, bounded."""
         return self.history if self.success is None else (self.success, *self.history)

@@ -455,18 +455,18 @@ class FakeInspector(Inspector):
                 return task
         raise NotFoundError("task", task_id)
 
-    async def _run(self, queue, task_id):
-        await self._move(queue, task_id, "run", RUNNABLE, TaskState.WAITING)
+    async def _run(self, queue, task_id, *, seen=None):
+        await self._move(queue, task_id, "run", RUNNABLE, TaskState.WAITING, seen)
 
-    async def _archive(self, queue, task_id):
-        await self._move(queue, task_id, "archive", ARCHIVABLE, TaskState.ARCHIVED)
+    async def _archive(self, queue, task_id, *, seen=None):
+        await self._move(queue, task_id, "archive", ARCHIVABLE, TaskState.ARCHIVED, seen)
 
-    async def _delete(self, queue, task_id):
-        await self._move(queue, task_id, "delete", set(TaskState) - {TaskState.ACTIVE}, None)
+    async def _delete(self, queue, task_id, *, seen=None):
+        await self._move(queue, task_id, "delete", set(TaskState) - {TaskState.ACTIVE}, None, seen)
 
-    async def _move(self, queue, task_id, operation, sources, target):
+    async def _move(self, queue, task_id, operation, sources, target, seen):  # noqa: PLR0917
         task = await self._task(queue, task_id)
-        if task.state not in sources:
+        if task.state not in sources or (seen is not None and task.state is not seen.state):
             raise IllegalTransitionError(task_id, task.state.value, operation)
         self.held.remove(task)
         if target is not None:

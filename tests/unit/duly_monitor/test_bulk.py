@@ -65,7 +65,7 @@ async def test_what_is_under_way_when_the_process_ends_is_recorded_as_failed(ins
 
 
 async def test_one_that_fails_says_why_and_ends_no_other(inspector, until):
-    async def down(*_):
+    async def down(*_, seen):
         raise BrokerDownError("127.0.0.1:6379", "connection refused")
 
     order, good = await ordered(inspector), await ordered(inspector)

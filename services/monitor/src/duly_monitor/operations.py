@@ -5,13 +5,13 @@ from contextlib import suppress
 from enum import StrEnum
 from typing import Final, Literal, get_args
 
-from duly import task
+from duly import task as engine
 from duly.engine.inspection.inspector import Inspector
 from duly.errors import UnknownKindError
 from duly.extras import MissingExtraError
 from duly.job import Job
 from duly.payload_schema import SchemaUnreadableError
-from duly.task import TaskState
+from duly.task import Task, TaskState
 from duly_monitor.permissions import Permission
 
 
@@ -30,7 +30,7 @@ OUTCOMES: tuple[CancelOutcome, ...] = get_args(CancelOutcome)
 
 
 ALLOWED: dict[TaskState, tuple[Operation, ...]] = {
-    state: tuple(each for each in Operation if state in task.ALLOWED[each.value])
+    state: tuple(each for each in Operation if state in engine.ALLOWED[each.value])
     for state in TaskState
 }
 """The buttons that a task has; the engine checks again, atomically, when one is pressed."""
@@ -49,6 +49,14 @@ def label(operation: Operation, state: TaskState | None = None) -> str:
     if operation is Operation.RUN:
         return "Retry" if state is None or state in _FAILED else "Run now"
     return operation.value.capitalize()
+
+
+def ticked(task: Task) -> str:
+    """Return the text by which forms name a task as it was seen: `state/ms/queue/id`.
+
+    The ms are those of when it ended, so that one that has ended anew since is told from it.
+    """
+    return f"{task.state.value}/{task.ended_score_ms}/{task.queue}/{task.id}"
 
 
 async def catalogue_of(inspector: Inspector, kind: str) -> Mapping[str, type[Job]]:

@@ -19,6 +19,7 @@ from duly.engine.storage.reports import MinuteReport
 from duly.plurals import plural
 from duly.runtime.monitor_settings import MonitorSettings
 from duly_monitor import wording
+from duly_monitor.operations import ticked
 from duly_monitor.permissions import Permission, current
 from duly_monitor.redaction import pretty, shorten
 from duly_monitor.views import View, view_of
@@ -83,6 +84,7 @@ class Renderer:
             shorten=shorten,
             slug=lambda text: str(text).replace("_", "-"),
             spark=spark,
+            ticked=ticked,
         )
 
     def text(self, template: str, **values: Any) -> str:  # noqa: ANN401 - what a template reads

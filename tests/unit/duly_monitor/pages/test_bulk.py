@@ -3,8 +3,10 @@
 import re
 
 import pytest
+from msgspec.structs import replace
 
 from duly.task import TaskState
+from duly_monitor.operations import ticked as name
 
 WORDS = "state:archived kind:send_invoice"
 
@@ -32,8 +34,9 @@ async def test_what_was_asked_about_begins_and_is_one_record_in_the_audit(client
     assert answer.headers["Location"].endswith(record.target.removeprefix("bulk="))
 
 
-async def test_ticked_tasks_are_asked_about_by_name(client):
-    ticked = ["default/a1b2c3d4e5f60718", "default/beef000000000000", "low/gone", "odd"]
+async def test_ticked_tasks_are_asked_about_by_name(client, inspector):
+    held = {task.id: task for task in inspector.held}
+    ticked = [name(held["a1b2c3d4e5f60718"]), name(held["beef000000000000"]), "waiting/-1/low/gone"]
 
     answer = await client.post(
         "/monitoring/bulk/selected",
@@ -45,11 +48,35 @@ async def test_ticked_tasks_are_asked_about_by_name(client):
     assert 'href="/monitoring/failures">Do nothing' in answer.text
 
 
+async def test_ticked_tasks_that_have_moved_on_meanwhile_are_left_alone(client, inspector):
+    page = (await client.get("/monitoring/search", params={"q": "state:archived"})).text
+    boxes = re.findall(r'name="task" value="([^"]+)"', page)
+    before = {task.id for task in inspector.held}
+    retried, failed_anew, _ = (task for task in inspector.held if task.state == "archived")
+    await inspector.tasks.run(retried.queue, retried.id)
+    inspector.held.remove(failed_anew)
+    inspector.held.append(replace(failed_anew, ended_at=inspector.at))
+
+    asked = await client.post(
+        "/monitoring/bulk/selected", data={"operation": "delete", "task": boxes}
+    )
+    named = re.findall(r'type="hidden" name="task" value="([^"]+)"', asked.text)
+    begun = await client.post("/monitoring/bulk", data={"operation": "delete", "task": named})
+
+    assert "Delete 1 task?" in asked.text
+    assert re.search(r"Moved on, or [^<]+</dt><dd>2<", asked.text)
+    assert named == boxes
+    (run,) = inspector.runs.values()
+    assert (begun.status_code, run.total) == (303, 1)
+    assert {task.id for task in inspector.held} == before
+
+
 @pytest.mark.parametrize(
     ("form", "said"),
     [
         ({"operation": "explode", "q": WORDS}, "operation: use one of run, cancel"),
         ({"operation": "run"}, "Select tasks"),
+        ({"operation": "run", "task": "default/a1b2c3d4e5f60718"}, "task: go back"),
         ({"operation": "run", "q": "stat:x"}, "there is no key stat"),
         ({"operation": "run", "q": WORDS, "pace": "7"}, "pace: use one of"),
         ({"operation": "cancel", "q": WORDS, "outcome": "x"}, "outcome: use one of"),

@@ -80,7 +80,7 @@ class BulkRunAnswer(Answer):
     state: BulkRunState
     total: int
     done: int
-    gone: int = Field(description="tasks that had left their state meanwhile")
+    gone: int = Field(description="tasks that had moved on meanwhile; they were left alone")
     failed: int
     error: str
 

@@ -1,6 +1,7 @@
 """Operations on many tasks: the question with its dry run, the start, the progress, the stop."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -16,7 +17,7 @@ from duly_monitor.audit import act_of, require
 from duly_monitor.bounds import addressed, asked
 from duly_monitor.bulk import BulkOrder, BulkRunner, TooManyBulkRunsError
 from duly_monitor.forms import Form, form_of, returning
-from duly_monitor.operations import OUTCOMES, PERMISSIONS, CancelOutcome, Operation, label
+from duly_monitor.operations import OUTCOMES, PERMISSIONS, CancelOutcome, Operation, label, ticked
 from duly_monitor.pages.flash import flash, redirect
 from duly_monitor.pages.queries import BulkPath, BulkQuery
 from duly_monitor.permissions import identity_of
@@ -121,7 +122,7 @@ class BulkPages:
 
     async def _plan(self, operation: Operation, words: str, selected: Sequence[str]) -> BulkPlan:
         if selected:
-            return await self._inspector.bulk.plan_selected(operation.value, _named(selected))
+            return await self._plan_ticked(operation, dict.fromkeys(selected))
         if not words.strip():
             raise HTTPException(400, "Select tasks, or name them by a search, first.")
         search = _understood(words, self._renderer.clock.now())
@@ -131,6 +132,13 @@ class BulkPages:
                 operation.value, [(task.queue, task.id)]
             )
         return await self._inspector.bulk.plan(operation.value, search.query)
+
+    async def _plan_ticked(self, operation: Operation, texts: Collection[str]) -> BulkPlan:
+        """Collect the tasks that were ticked and are still as they were seen then."""
+        plan = await self._inspector.bulk.plan_selected(operation.value, _named(texts))
+        still = tuple(task for task in plan.tasks if ticked(task) in texts)
+        moved = len(plan.tasks) - len(still)
+        return replace(plan, tasks=still, ineligible=plan.ineligible + moved)
 
     def _question(
         self, request: Request, plan: BulkPlan, *, words: str, selected: Sequence[str], back: str
@@ -188,7 +196,13 @@ def _chosen(text: str, choices: tuple[int, ...]) -> int:
     return int(text)
 
 
-def _named(selected: Sequence[str]) -> list[tuple[str, str]]:
-    """Return queue and id of each ticked task: `queue/id`, where an id may hold more slashes."""
-    pairs = [text.partition("/") for text in selected]
-    return [(queue, task_id) for queue, _, task_id in pairs if queue and task_id]
+def _named(texts: Iterable[str]) -> list[tuple[str, str]]:
+    """Return queue and id of each ticked task; an id may hold more slashes.
+
+    Raises:
+        HTTPException: 400, when a text is none that `ticked` gives.
+    """
+    parts = [text.split("/", 3) for text in texts]
+    if any(len(each) < 4 or not all(each) for each in parts):  # noqa: PLR2004
+        raise HTTPException(400, "task: go back, and select the tasks again.")
+    return [(queue, task_id) for _, _, queue, task_id in parts]

@@ -4,9 +4,8 @@ The ids are collected before anything moves, since paging through a list that sh
 would miss half of it. Nothing is done in one long script: the broker stays free for others.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 from duly.engine.inspection.groups import Groups
@@ -29,7 +28,7 @@ class BulkPlan:
 
     operation: Operation
     tasks: tuple[Task, ...]
-    """Those that match and allow the operation: id, queue, kind and state, nothing large."""
+    """Those that match and allow the operation, as they were seen, without what is large."""
     ineligible: int
     """Those that match and do not allow it."""
     scanned: int
@@ -49,7 +48,7 @@ class BulkProgress:
     total: int
     done: int = 0
     gone: int = 0
-    """Tasks that had left their state meanwhile; they were left alone."""
+    """Tasks that had moved on meanwhile; they were left alone."""
     failed: int = 0
     """Tasks that the broker refused to move."""
     error: str = ""
@@ -183,7 +182,8 @@ class Bulk:
     ) -> BulkProgress:
         """Do what was planned; return how it went.
 
-        A task that has moved on meanwhile is counted as gone and left alone.
+        A task that has moved on meanwhile is counted as gone and left alone: one in another state,
+        and one that has been run again and is back in its state by having ended anew.
 
         Args:
             planned: What to do to which tasks.
@@ -195,16 +195,22 @@ class Bulk:
                 again continues where this ended.
         """
         progress = BulkProgress(total=len(planned.tasks))
-        operations: dict[Operation, Callable[[str, str], Awaitable[None]]] = {
-            "run": self._tasks.run,
-            "archive": self._tasks.archive,
-            "delete": self._tasks.delete,
-            "cancel": partial(self._tasks.cancel, outcome=outcome),
-        }
-        operate = operations[planned.operation]
+        tasks = self._tasks
+
+        async def operate(seen: Task) -> None:
+            match planned.operation:
+                case "cancel":  # only active tasks can be planned, and cancelled
+                    await tasks.cancel(seen.queue, seen.id, outcome=outcome)
+                case "run":
+                    await tasks.run(seen.queue, seen.id, seen=seen)
+                case "archive":
+                    await tasks.archive(seen.queue, seen.id, seen=seen)
+                case "delete":
+                    await tasks.delete(seen.queue, seen.id, seen=seen)
+
         for start in range(0, len(planned.tasks), AT_ONCE):
             chunk = planned.tasks[start : start + AT_ONCE]
-            for error in await concurrently(operate(task.queue, task.id) for task in chunk):
+            for error in await concurrently(map(operate, chunk)):
                 _count(progress, error)
             report(progress)
         return progress
@@ -212,7 +218,10 @@ class Bulk:
 
 def _slim(task: Task) -> Task:
     """Return a task without what would make a plan of many large."""
-    return Task(id=task.id, queue=task.queue, kind=task.kind, state=task.state)
+    return Task(
+        id=task.id, queue=task.queue, kind=task.kind, state=task.state,
+        due_at=task.due_at, ended_at=task.ended_at,
+    )  # fmt: skip
 
 
 def _count(progress: BulkProgress, error: DulyError | None) -> None:

@@ -244,13 +244,14 @@ class Tasks:
             if cursor is None:
                 break
 
-    async def run(self, queue: str, task_id: str) -> None:
+    async def run(self, queue: str, task_id: str, *, seen: Task | None = None) -> None:
         """Make a scheduled, retry, aggregating, archived or quarantined task wait, attempts reset.
 
-        A deadline that has passed is removed.
+        A deadline that has passed is removed. One that has moved on since it was `seen`, or has
+        ended anew, is left alone; None: whatever it has done.
 
         Raises:
-            IllegalTransitionError: The task is waiting, active or completed.
+            IllegalTransitionError: It is waiting, active or completed, or not as it was seen.
             DuplicateTaskError: It is unique, and another task holds its lock.
         """
         keys = await self._keys(queue, task_id)
@@ -262,6 +263,7 @@ class Tasks:
             task_id=task_id,
             lock=lock,
             lock_ttl_ms=unique_ms_of(decode(data)) if lock else 0,
+            seen=seen,
         )
         locked, _, holder = answer.partition(" ")
         if locked == "locked":
@@ -320,23 +322,21 @@ class Tasks:
         keys = await self._keys(queue, task_id)
         return await Reruns(self._store, catalogue or {}).edit(keys, task_id, changes)
 
-    async def archive(self, queue: str, task_id: str) -> None:
+    async def archive(self, queue: str, task_id: str, *, seen: Task | None = None) -> None:
         """Archive a waiting, scheduled, retry or aggregating task; free its unique lock.
 
         Raises:
-            IllegalTransitionError: The task is in another state.
+            IllegalTransitionError: The task is in another state, or not as it was `seen`.
         """
-        keys = await self._keys(queue, task_id)
-        await self._operate(keys, "archive", task_id, lock_of(await self._get(keys, task_id)))
+        await self._operate(queue, "archive", task_id, seen)
 
-    async def delete(self, queue: str, task_id: str) -> None:
+    async def delete(self, queue: str, task_id: str, *, seen: Task | None = None) -> None:
         """Delete a task that is not active; free its unique lock.
 
         Raises:
-            IllegalTransitionError: The task is active.
+            IllegalTransitionError: The task is active, or not as it was `seen`.
         """
-        keys = await self._keys(queue, task_id)
-        await self._operate(keys, "delete", task_id, lock_of(await self._get(keys, task_id)))
+        await self._operate(queue, "delete", task_id, seen)
 
     async def cancel(
         self,
@@ -373,13 +373,13 @@ class Tasks:
         return task
 
     async def _operate(
-        self,
-        keys: QueueKeys,
-        operation: Literal["archive", "delete"],
-        task_id: str,
-        lock: str,
+        self, queue: str, operation: Literal["archive", "delete"], task_id: str, seen: Task | None
     ) -> None:
-        answer = await self._store.operate(keys.name, operation, task_id=task_id, lock=lock)
+        keys = await self._keys(queue, task_id)
+        lock = lock_of(await self._get(keys, task_id))
+        answer = await self._store.operate(
+            keys.name, operation, task_id=task_id, lock=lock, seen=seen
+        )
         _accept(answer, keys, task_id, operation)
 
 

@@ -323,7 +323,7 @@ class BulkRunReport:
     total: int = 0
     done: int = 0
     gone: int = 0
-    """Tasks that had left their state meanwhile; they were left alone."""
+    """Tasks that had moved on meanwhile; they were left alone."""
     failed: int = 0
     error: str = ""
     """Why tasks failed, or why all of it did."""

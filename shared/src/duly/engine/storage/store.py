@@ -20,6 +20,7 @@ from duly.engine.transport.connection import Connection
 from duly.engine.transport.reader import Reader, entries_of
 from duly.errors import BrokerDownError, BrokerError, BrokerWriteError
 from duly.runtime.settings import RedisSettings
+from duly.task import Task
 
 _KNOWN_SECONDS = 10.0
 _GROUP_TRIES = 3
@@ -284,16 +285,19 @@ class Store:
         task_id: str,
         lock: str = "",
         lock_ttl_ms: int = 0,
+        seen: Task | None = None,
     ) -> str:
         """Run, archive or delete a task; return "ok" or why nothing was done.
 
         That is "missing", the state that forbids it, or "locked" and the id of the task that
         holds the lock which this one would have to take. `lock` is the digest of its unique lock:
-        `run` takes it for `lock_ttl_ms`, the others release it.
+        `run` takes it for `lock_ttl_ms`, the others release it. One that is no longer as it was
+        `seen` is left alone: its state is returned.
         """
         call = scripts.operate(
-            queue_keys(queue), operation, task_id=task_id, lock=lock, lock_ttl_ms=lock_ttl_ms
-        )
+            queue_keys(queue), operation, task_id=task_id, lock=lock, lock_ttl_ms=lock_ttl_ms,
+            seen_state=seen.state if seen else "", seen_ms=seen.ended_score_ms if seen else -1,
+        )  # fmt: skip
         return bytes(await self.run(call)).decode()
 
     async def cancel(

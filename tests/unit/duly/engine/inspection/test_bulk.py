@@ -82,6 +82,34 @@ async def test_everything_planned_is_run_although_the_list_shrinks_meanwhile(ins
     assert (report.waiting, report.archived) == (24, 0)
 
 
+async def test_what_has_been_run_since_it_was_planned_is_neither_deleted_nor_archived(
+    inspector, archived
+):
+    deletion = await inspector.bulk.plan("delete", Query(states=(TaskState.ARCHIVED,)))
+    for task in archived[:3]:
+        await inspector.tasks.run("low", task.id)
+    archiving = await inspector.bulk.plan("archive", Query())
+    await inspector.tasks.archive("low", archived[0].id)
+
+    deleted = await inspector.bulk.execute(deletion)
+    put_away = await inspector.bulk.execute(archiving)
+
+    assert (deleted.done, deleted.gone, deleted.failed) == (22, 3, 0)
+    assert (put_away.done, put_away.gone) == (2, 1)
+    assert (await inspector.queues.get("low")).archived == 3
+
+
+async def test_what_has_ended_anew_since_it_was_planned_is_left_alone(inspector, archived):
+    planned = await inspector.bulk.plan("delete", Query(states=(TaskState.ARCHIVED,)))
+    await inspector.tasks.run("low", archived[0].id)
+    await inspector.tasks.archive("low", archived[0].id)
+
+    progress = await inspector.bulk.execute(planned)
+
+    assert (progress.done, progress.gone) == (24, 1)
+    assert (await inspector.tasks.get("low", archived[0].id)).state is TaskState.ARCHIVED
+
+
 async def test_a_cap_holds(inspector, archived):
     planned = await inspector.bulk.plan("delete", Query(), cap=10)
 
@@ -137,7 +165,7 @@ async def test_several_chunks_are_reported_one_by_one(client, inspector):
 async def test_a_broker_that_goes_away_is_raised_as_itself(client, inspector, archived):
     planned = await inspector.bulk.plan("run", Query())
 
-    async def away(queue, task_id):
+    async def away(queue, task_id, *, seen):
         raise BrokerDownError("redis.example:6379", "refused")
 
     inspector.tasks.run = away

@@ -2,9 +2,11 @@
 -- KEYS  stream index scheduled retry archived completed quarantined records tries history
 --       results locks cancels aggregating members
 -- ARGV  now_ms (0: the broker's clock), group, operation (run archive delete), id,
---       lock (digest; "": none; run takes it, the others release it), lock_ttl_ms
--- Returns  "ok", "missing", the state that does not allow it, or "locked" and the id that holds the
---          lock
+--       lock (digest; "": none; run takes it, the others release it), lock_ttl_ms,
+--       seen_state (the only state in which to do it; "": any that allows it), seen_ms (of an ended
+--       task: its score in its set then; -1: any)
+-- Returns  "ok", "missing", the state of a task that does not allow it or has moved on since it was
+--          seen, or "locked" and the id that holds the lock
 -- Invariant  a task that a server holds is never touched
 -- Uses  clock is_pending read_entry append reindex lock_holder unlock forget wrong_type
 local now = clock(now_ms)
@@ -17,6 +19,12 @@ if not sets[place] then
   state = is_pending(stream, group, place) and 'active' or 'waiting'
 end
 if not ALLOWED[operation][state] then return state end
+if seen_state ~= '' and state ~= seen_state then return state end
+if seen_ms >= 0 and sets[state] then
+  -- In the same state again: it has been run again meanwhile, and ended anew.
+  local score = redis.call('ZSCORE', sets[state], id) or -1
+  if math.abs(score - seen_ms) >= 1 then return state end
+end
 local holder = lock_holder(locks, lock, now)
 if operation == 'run' and holder and holder ~= id then return 'locked ' .. holder end
 

@@ -15,6 +15,8 @@ class _Operate(NamedTuple):
     id: str
     lock: str
     lock_ttl_ms: int
+    seen_state: str
+    seen_ms: int
 
 
 _OPERATE = Script(
@@ -33,10 +35,12 @@ def operate(
     task_id: str,
     lock: str = "",
     lock_ttl_ms: int = 0,
+    seen_state: str = "",
+    seen_ms: int = -1,
     now_ms: int = 0,
 ) -> Call:
     """Run, archive or delete a task. Answers "ok" or why nothing was done, see operate.lua."""
-    arguments = _Operate(now_ms, GROUP, operation, task_id, lock, lock_ttl_ms)
+    arguments = _Operate(now_ms, GROUP, operation, task_id, lock, lock_ttl_ms, seen_state, seen_ms)
     return call(_OPERATE, keys, arguments)
 
 
