@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from duly.clock import SystemClock, from_unix_ms, to_unix_ms
+from duly.clock import LAST_MS, SystemClock, from_unix_ms, to_unix_ms
 from duly.flow import Node, Step
 from duly.job import Job
 
@@ -218,13 +218,37 @@ class Replacement(msgspec.Struct, kw_only=True):
     """Until it may run again."""
 
 
+OWN_HEADERS = "duly-"
+"""What the names of headers begin with that duly itself writes."""
 SLOT_HEADER = "duly-slot"
 """Header of a tick's task: "ms of its slot, ms of the next one", separated by a space."""
 ATTEMPTED_HEADER = "duly-attempted"
 """Header of a task that has run, if that was traced: its last attempt as a `traceparent`."""
+_MOST_DIGITS = len(str(LAST_MS))
 _ALONE = Outside()
 _KEYS = uuid.UUID("5f9e1b52-6a3c-5d84-9f0e-2c7b8d1a4e63")
 """The namespace of idempotency keys. It must never change, or the keys of live tasks would."""
+
+
+def tick_id(entry: str, slot_ms: int) -> str:
+    """Return the id of the task of an entry's tick."""
+    return f"{entry}@{from_unix_ms(slot_ms):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def slot_of(task_id: str, header: str) -> tuple[str, int, int] | None:
+    """Return entry, slot and next slot, in ms, of a tick's task; None: it is none, or a rerun.
+
+    Args:
+        task_id: Its id.
+        header: Its `SLOT_HEADER`.
+    """
+    slot, _, after = header.partition(" ")
+    if not (slot.isdecimal() and after.isdecimal()):
+        return None
+    if max(len(slot), len(after)) > _MOST_DIGITS:
+        return None
+    entry, slot_ms = task_id.partition("@")[0], int(slot)
+    return (entry, slot_ms, int(after)) if task_id == tick_id(entry, slot_ms) else None
 
 
 class TaskContext(msgspec.Struct, kw_only=True, eq=False):

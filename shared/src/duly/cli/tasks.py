@@ -231,7 +231,7 @@ def enqueue_task(
     ] = None,
     header: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="Header of the task; may be repeated."),
+        typer.Option(metavar="NAME=VALUE", help="Header of the task, no duly-…; may be repeated."),
     ] = None,
     group: Annotated[
         str | None, typer.Option(help="Add it to this group, whose tasks are merged into one.")

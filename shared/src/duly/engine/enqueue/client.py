@@ -94,7 +94,8 @@ class Client:
             unique_for: Refuse another task of its kind and payload for this long, or until this
                 one ends; zero: refuse none.
             retention: How long it can be looked at after it has succeeded; zero: not at all.
-            headers: Text by text, for the handler's context.
+            headers: Text by text, for the handler's context. Names that begin with `duly-` are
+                duly's own, and are left out.
             group: It waits for others of its kind and this group, to be merged into one task.
 
         Raises:

@@ -7,6 +7,7 @@ from duly.clock import NaiveDatetimeError, to_ms, to_unix_ms
 from duly.engine.storage.codec import ID_LIMIT
 from duly.errors import InvalidOptionError
 from duly.job import LONGEST_DURATION, MOST_ATTEMPTS, is_name
+from duly.task import OWN_HEADERS
 
 _LONGEST_GROUP = 128
 _YEARS = LONGEST_DURATION.days // 365
@@ -109,7 +110,9 @@ def instant_ms(option: str, value: object) -> int:
 
 
 def header_map(value: object) -> dict[str, str]:
-    """Return headers.
+    """Return headers, without those that duly itself writes.
+
+    These are left out and not refused: a handler may hand on all headers of its own task.
 
     Raises:
         InvalidOptionError: They are not a map of text to text.
@@ -120,7 +123,7 @@ def header_map(value: object) -> dict[str, str]:
         if not _is_text(name) or not _is_text(text):
             problem = "is not text with a name that is text"
             raise InvalidOptionError(f"headers[{name!r:.80}]", text, problem, "pass str for both")
-    return dict(value)
+    return {name: text for name, text in value.items() if not name.startswith(OWN_HEADERS)}
 
 
 def _is_text(value: object) -> bool:

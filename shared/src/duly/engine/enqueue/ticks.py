@@ -23,7 +23,7 @@ from duly.engine.storage.store import Store
 from duly.payload import encode as encode_payload
 from duly.runtime.settings import RedisSettings
 from duly.schedule import Entry
-from duly.task import SLOT_HEADER
+from duly.task import SLOT_HEADER, tick_id
 
 _MOST_GUESSES = 5
 _MOST_RECORDED = 100
@@ -213,7 +213,7 @@ def _due(entry: Entry, slot_ms: int, next_ms: int, alive_from_ms: int) -> Due:
 
     The task is told when the next slot begins: it should have succeeded by then.
     """
-    task_id = f"{entry.id}@{from_unix_ms(slot_ms):%Y-%m-%dT%H:%M:%SZ}"
+    task_id = tick_id(entry.id, slot_ms)
     request = Request(job=entry.job, queue=entry.queue, task_id=task_id)
     traced = {SLOT_HEADER: f"{slot_ms} {next_ms}", **headers_of_current_span()}
     new = prepare(request, alive_from_ms, traced).new

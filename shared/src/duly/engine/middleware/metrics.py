@@ -25,7 +25,7 @@ from duly.engine.middleware.tracing import current_traceparent
 from duly.engine.storage.reports import UNKNOWN_KIND
 from duly.runtime.metrics import Bounded, quarantined_counter
 from duly.runtime.traceparent import Parent, parent_of, read
-from duly.task import SLOT_HEADER, TaskContext
+from duly.task import SLOT_HEADER, TaskContext, slot_of
 
 DURATION_BUCKETS: Final = (
     0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
@@ -170,13 +170,14 @@ class CountTasks(Middleware, Collector):
     def _count_tick(self, end: Ended) -> None:
         """Count the end of a tick's task."""
         context = end.context
-        slot_ms, _, next_ms = context.headers[SLOT_HEADER].partition(" ")
-        if end.outcome is Outcome.SUCCEEDED and slot_ms.isdecimal() and next_ms.isdecimal():
-            ended_ms = context.started_ms + round(end.seconds * 1000)
-            name = self._entry(context.id.partition("@")[0])
-            entry = self._entries.setdefault(name, _Entry())
-            entry.late.observe(max(0, ended_ms - int(slot_ms)) / 1000)
-            entry.met += ended_ms <= int(next_ms)
+        tick = slot_of(context.id, context.headers[SLOT_HEADER])
+        if tick is None or end.outcome is not Outcome.SUCCEEDED:
+            return
+        name, slot_ms, next_ms = tick
+        ended_ms = context.started_ms + round(end.seconds * 1000)
+        entry = self._entries.setdefault(self._entry(name), _Entry())
+        entry.late.observe(max(0, ended_ms - slot_ms) / 1000)
+        entry.met += ended_ms <= next_ms
 
     @override
     def quarantined(self, queue: str, task_id: str, reason: str) -> None:

@@ -19,6 +19,7 @@ from duly.errors import ConfigError, EnqueueError, InvalidOptionError
 from duly.job import Job, Policy
 from duly.payload import form_of
 from duly.schedule import Entry
+from duly.task import ATTEMPTED_HEADER, SLOT_HEADER
 
 NOW = 1_767_614_400_000
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -139,6 +140,13 @@ def test_whatever_a_call_says_it_is_refused_here_or_begun_there(options, name):
     assert running.job.name == name
     assert running.context.id == prepared.new.id
     assert running.context.headers == options.get("headers", {})
+
+
+def test_headers_that_duly_writes_are_not_taken_from_callers():
+    given = {"tenant": "a", SLOT_HEADER: "0 9", ATTEMPTED_HEADER: "x", "duly-new": "y"}
+    prepared = prepare(Request(job=Greet(), headers=given), NOW, {})
+
+    assert begun(prepared).context.headers == {"tenant": "a"}
 
 
 def test_a_delay_and_an_instant_exclude_each_other():

@@ -5,6 +5,7 @@ import re
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from structlog.testing import capture_logs
 from tests.otlp import Received
 
 from duly.engine.middleware import Ended, Hooks, Outcome
@@ -12,7 +13,7 @@ from duly.engine.middleware.attempts import TraceAttempts
 from duly.engine.middleware.metrics import CountTasks
 from duly.engine.storage.reports import UNKNOWN_KIND
 from duly.runtime.tracer import Provider
-from duly.task import SLOT_HEADER, TaskContext
+from duly.task import SLOT_HEADER, TaskContext, tick_id
 
 SAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -32,10 +33,14 @@ def text(registry):
     return lambda: generate_latest(registry).decode()
 
 
-def run(counts, outcome=Outcome.SUCCEEDED, seconds=0.2, **context):
+def begun(counts, outcome=Outcome.SUCCEEDED, seconds=0.2, **context):
     given = TaskContext(**{"id": "t1", "queue": "low", "kind": "note", **context})
     counts.began(given)
-    counts.ended(Ended(given, outcome, seconds))
+    return Ended(given, outcome, seconds)
+
+
+def run(counts, outcome=Outcome.SUCCEEDED, seconds=0.2, **context):
+    counts.ended(begun(counts, outcome, seconds, **context))
 
 
 def test_a_known_kind_is_counted_from_zero_on_with_every_outcome(counts, text):
@@ -77,7 +82,7 @@ def test_beyond_a_hundred_kinds_all_others_are_one(counts, text):
 )
 def test_a_tick_is_met_if_its_task_succeeds_in_time(counts, registry, outcome, started_ms, met):
     headers = {SLOT_HEADER: "1000000 1005000"}
-    run(counts, outcome, id="check@slot", headers=headers, started_ms=started_ms)
+    run(counts, outcome, id=tick_id("check", 1_000_000), headers=headers, started_ms=started_ms)
 
     labels = {"entry": "check"}
     assert registry.get_sample_value("duly_ticks_met_total", labels) == met
@@ -85,11 +90,30 @@ def test_a_tick_is_met_if_its_task_succeeds_in_time(counts, registry, outcome, s
     assert (count or 0) == (outcome is Outcome.SUCCEEDED)
 
 
-@pytest.mark.parametrize("header", ["", "x y", "12", "²³ 4", "1 2 3"])
-def test_a_header_that_says_something_else_is_passed_over(counts, registry, header):
-    run(counts, headers={SLOT_HEADER: header})
+SLOT = "1000000 1005000"
 
-    assert registry.get_sample_value("duly_ticks_met_total", {"entry": "t1"}) is None
+
+@pytest.mark.parametrize(
+    ("task_id", "header"),
+    [
+        ("check@1970-01-01T00:16:40Z", "1000000"),
+        ("check@1970-01-01T00:16:40Z", "x y"),
+        ("check@1970-01-01T00:16:40Z", "²³ 4"),
+        ("check@1970-01-01T00:16:40Z", "1000000 2 3"),
+        ("check@1970-01-01T00:16:40Z", f"1000000 {'9' * 4400}"),
+        (f"check@{'9' * 4400}", f"{'9' * 4400} 1005000"),
+        ("t1", SLOT),
+        ("stranger@x", SLOT),
+        ("check@1970-01-01T00:16:41Z", SLOT),
+        ("check@1970-01-01T00:16:40Z+a1b2c3d4", SLOT),
+    ],
+)
+def test_what_no_tick_has_written_is_passed_over(counts, text, task_id, header):
+    with capture_logs() as complaints:
+        Hooks([counts]).ended(begun(counts, id=task_id, headers={SLOT_HEADER: header}))
+
+    assert complaints == []
+    assert "entry=" not in text()
 
 
 def test_a_sampled_trace_is_an_exemplar_for_who_can_read_it(counts, registry, text):
