@@ -5,7 +5,8 @@ when the function has ended, and learn of its error. A function that has none is
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from taskiq_dependencies import DependencyGraph
 
 from duly.app.signatures import Signature, name_of, read_signature
 from duly.job import Job
+from duly.runtime.returned import result_of
 from duly.runtime.threads import is_async
 from duly.task import TaskContext
 
@@ -78,7 +80,7 @@ class Declared:
         if signature.injected <= set(signature.contexts):
             return self._direct(signature)
         graph = provided.graph(self.function)
-        if is_async(self.function) or _has_async(graph):
+        if is_async(self.function) or any(map(is_awaited, dependencies_of(graph))):
             return self._awaited(graph, provided, signature.contexts)
         return self._plain(graph, provided, signature.contexts)
 
@@ -108,20 +110,28 @@ class Declared:
         async def call(job: Job, context: TaskContext) -> Any:  # noqa: ANN401
             async with graph.async_ctx({**ready, TaskContext: context}) as resolving:
                 found = await resolving.resolve_kwargs()
-                return await run(job, {**found, **dict.fromkeys(contexts, context)})
+                returned = await run(job, {**found, **dict.fromkeys(contexts, context)})
+                return await result_of(returned)
 
         return call
 
     def _plain(
         self, graph: DependencyGraph, provided: Provided, contexts: tuple[str, ...]
     ) -> "Handler":
-        """A plain function whose dependencies are plain too: all of it runs in the thread."""
+        """A plain function whose dependencies are plain too: all of it runs in the thread.
+
+        Where it returns what is to be awaited, its dependencies stay open until that has ended.
+        """
         ready = provided.cache()
 
         def call(job: Job, context: TaskContext) -> Any:  # noqa: ANN401
-            with graph.sync_ctx({**ready, TaskContext: context}) as resolving:
+            with ExitStack() as stack:
+                resolving = stack.enter_context(graph.sync_ctx({**ready, TaskContext: context}))
                 found = resolving.resolve_kwargs()
-                return self._run(job, {**found, **dict.fromkeys(contexts, context)})
+                returned = self._run(job, {**found, **dict.fromkeys(contexts, context)})
+                if inspect.isawaitable(returned):
+                    return _awaited_within(stack.pop_all(), returned)
+                return returned
 
         return call
 
@@ -136,35 +146,22 @@ class Declared:
         return self.function(job, **given)
 
 
-class InProcess:
-    """A declared function as a child process of a worker finds it: by name, below the function.
-
-    Args:
-        declared: A plain function.
-        name: Its name in its module, with the attribute that holds this object.
-    """
-
-    def __init__(self, declared: Declared, name: str) -> None:
-        self.__module__, self.__qualname__ = declared.function.__module__, name
-        self._declared = declared
-        self._handler: Handler | None = None
-
-    def __call__(self, job: Job, context: TaskContext) -> Any:  # noqa: ANN401
-        """Run one task."""
-        if self._handler is None:
-            self._handler = self._declared.handler(Provided())
-        return self._handler(job, context)
+async def _awaited_within(stack: ExitStack, returned: Awaitable[Any]) -> Any:  # noqa: ANN401
+    with stack:
+        return await result_of(returned)
 
 
-def _has_async(graph: DependencyGraph) -> bool:
-    """Tell whether anything that a function depends on has to be awaited."""
-    own = (each.dependency for each in graph.ordered_deps if each.dependency is not graph.target)
-    subgraphs = graph.subgraphs.items()
-    return any(map(_is_awaited, own)) or any(
-        _is_awaited(each.dependency) or _has_async(inner) for each, inner in subgraphs
-    )
+def dependencies_of(graph: DependencyGraph) -> Iterator[Any]:
+    """Yield everything that a function depends on, directly or by something else."""
+    for each in graph.ordered_deps:
+        if each.dependency is not graph.target:
+            yield each.dependency
+    for each, inner in graph.subgraphs.items():
+        yield each.dependency
+        yield from dependencies_of(inner)
 
 
-def _is_awaited(dependency: Any) -> bool:  # noqa: ANN401
+def is_awaited(dependency: Any) -> bool:  # noqa: ANN401
+    """Tell whether a dependency can only be resolved in an event loop."""
     inner = inspect.unwrap(dependency) if callable(dependency) else dependency
     return is_async(inner) or inspect.isasyncgenfunction(inner) or hasattr(dependency, "__aenter__")

@@ -17,21 +17,22 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 from pydantic import BaseModel
 from typing_extensions import Unpack, override
 
-from duly.app.calls import Declared, InProcess
+from duly.app.calls import Declared
 from duly.app.clients import AppClients
 from duly.app.functions import Options, TaskFunction
+from duly.app.processes import InProcess, check_in_process
 from duly.app.registration import (
     PolicyOptions,
     Registration,
     Where,
     checked_callable,
+    checked_handler,
     kind_of,
     policy_of,
 )
 from duly.app.signatures import name_of, payload_class, read_signature
 from duly.errors import ConfigError
 from duly.job import NAME_PATTERN, Job, is_name
-from duly.runtime.threads import is_async
 from duly.schedule import CatchUp, Entry, Overlap
 from duly.task import Task
 
@@ -135,7 +136,7 @@ class App:
         """
 
         def declare(function: Callable[P, R]) -> TaskFunction[P, R]:
-            signature = read_signature(checked_callable(function))
+            signature = read_signature(checked_handler(function))
             kind = kind_of(function) if name is None else name
             payload = payload_class(
                 function, signature, kind=kind, policy=policy_of(function, policy)
@@ -162,11 +163,11 @@ class App:
 
         Raises:
             ConfigError: The kind is declared twice.
-            TypeError: The function takes something that nobody provides.
+            TypeError: The function takes something that nobody provides, or it yields.
         """
 
         def declare(function: F) -> F:
-            if others := read_signature(checked_callable(function), after_job=True).payload:
+            if others := read_signature(checked_handler(function), after_job=True).payload:
                 raise TypeError(
                     f"{name_of(function)}: a handler takes the job, and what the worker provides; "
                     f"this one takes {', '.join(others)}: give it a default of Depends(), or use "
@@ -257,12 +258,16 @@ class App:
         parameters are dependencies, lifespans that were declared before it included.
 
         Raises:
-            TypeError: It is no generator function, nor an asynchronous one.
+            TypeError: It is no generator function, nor an asynchronous one; or a task that was
+                declared before it runs in a process and depends on it.
         """
         inner = inspect.unwrap(checked_callable(function))
         if not (inspect.isasyncgenfunction(inner) or inspect.isgeneratorfunction(inner)):
             raise TypeError(f"{name_of(function)}: a lifespan yields once, what tasks are to get")
         self.lifespans.append(function)
+        for made in self.registrations.values():
+            if made.in_process is not None:
+                check_in_process(made.declared, self.lifespans)
         return function
 
     def merge(self, job: type[Job] | TaskFunction[..., Any]) -> Callable[[F], F]:
@@ -350,11 +355,8 @@ class App:
         in_process: InProcess | None,
     ) -> None:
         made = Registration(declared, run_in, hard_timeout, in_process)
-        if in_process is not None and is_async(declared.function):
-            raise TypeError(
-                f"{name_of(declared.function)} is a coroutine function: only plain ones run in "
-                "processes"
-            )
+        if in_process is not None:
+            check_in_process(declared, self.lifespans)
         kind = declared.job.kind
         if (before := self.registrations.get(kind)) is not None:
             raise ConfigError(

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypedDict, 
 from pydantic import ValidationError
 from typing_extensions import Unpack, override
 
-from duly.app.calls import Declared, InProcess
+from duly.app.calls import Declared
+from duly.app.processes import InProcess
 from duly.app.signatures import Signature, name_of
 from duly.errors import InvalidPayloadError
 from duly.flow import Step, step

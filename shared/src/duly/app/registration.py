@@ -8,10 +8,12 @@ from typing import Any, Literal, TypedDict
 
 from pydantic import ValidationError
 
-from duly.app.calls import Declared, InProcess
+from duly.app.calls import Declared
+from duly.app.processes import InProcess
 from duly.app.signatures import name_of
 from duly.errors import ConfigError
 from duly.job import Aggregate, Backoff, Policy, Rate, is_name
+from duly.runtime.returned import is_generator
 
 Where = Literal["here", "process"]
 
@@ -60,15 +62,20 @@ def checked_callable(function: Any) -> Any:  # noqa: ANN401
     return function
 
 
+def checked_handler(function: Any) -> Any:  # noqa: ANN401
+    """Return what was decorated, if calling it can run a task."""
+    if is_generator(checked_callable(function)):
+        raise TypeError(f"{name_of(function)}: a task returns its result, it cannot yield")
+    return function
+
+
 def kind_of(function: Callable[..., Any]) -> str:
     """Return the kind that a function's name stands for.
 
     Raises:
-        TypeError: It cannot be one, or the function cannot be a task.
+        TypeError: It cannot be one.
     """
     kind = getattr(function, "__name__", "")
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise TypeError(f"{name_of(function)}: a task returns its result, it cannot yield")
     if not is_name(kind):
         raise TypeError(
             f"{name_of(function)}: {kind!r} is no name of a kind; say one: @app.task(name=…)"

@@ -22,6 +22,15 @@ def render(number: int, context: TaskContext, by: str = Depends(printer)) -> dic
     return {"page": f"page {number} of {context.kind} by a {by}", "pid": os.getpid()}
 
 
+async def draw() -> None: ...
+
+
+@app.task(run_in="process", max_attempts=1)
+def sketch() -> object:
+    """Return what would have to be awaited."""
+    return draw()
+
+
 class Paint(Job, kind="paint", policy=Policy(retention=KEPT)):
     colour: str
 

@@ -97,13 +97,18 @@ async def generates_too():
     [
         (7, "7 cannot be called"),
         (lambda: None, "'<lambda>' is no name of a kind"),
-        (generates, "it cannot yield"),
-        (generates_too, "it cannot yield"),
     ],
 )
 def test_what_cannot_be_a_task_is_refused(app, function, expected):
     with pytest.raises(TypeError, match=expected):
         app.task()(function)
+
+
+@pytest.mark.parametrize("function", [generates, generates_too])
+def test_what_yields_cannot_run_a_task(app, function):
+    for declare in (app.task, app.task(name="named"), app.handler(SendInvoice)):
+        with pytest.raises(TypeError, match="it cannot yield"):
+            declare(function)
 
 
 def test_a_handler_that_takes_more_than_the_job_is_refused(app):

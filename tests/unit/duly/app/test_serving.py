@@ -1,9 +1,11 @@
 """An application on a real broker: what runs its tasks, and what they are given."""
 
 import asyncio
+import functools
 import os
 import threading
 from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -118,6 +120,93 @@ async def test_dependencies_are_resolved_once_an_attempt_and_closed_in_reverse(
 
     opened = ["session opened", "mail opened"]
     assert seen == [*opened, (7, "mail of session", "session"), "mail closed", "session closed"]
+
+
+def traced(function):
+    """An ordinary decorator: what it makes of a coroutine function is a plain one."""
+
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+@pytest.mark.parametrize("spelling", ["decorated", "plain", "coroutine"])
+@pytest.mark.parametrize("depends", ["nothing", "a plain generator", "a coroutine generator"])
+async def test_what_a_handler_returns_is_awaited_with_its_dependencies_open(
+    app, run, seen, spelling, depends
+):
+    def plain() -> Generator[str, None, None]:
+        yield "mail"
+        seen.append("closed")
+
+    async def coroutine() -> AsyncGenerator[str, None]:
+        yield "mail"
+        seen.append("closed")
+
+    async def work(order_id: int, mail: str) -> None:
+        await asyncio.sleep(0)
+        seen.append((order_id, mail))
+
+    dependency = {"a plain generator": plain, "a coroutine generator": coroutine}.get(depends)
+    default = Depends(dependency) if dependency else "mail"
+
+    async def decorated(order_id: int, mail: str = default) -> None:
+        await work(order_id, mail)
+
+    def returns(order_id: int, mail: str = default):
+        return work(order_id, mail)
+
+    async def forgets(order_id: int, mail: str = default):
+        return work(order_id, mail)
+
+    functions = {"decorated": traced(decorated), "plain": returns, "coroutine": forgets}
+    send = app.task(functions[spelling])
+
+    (ran,) = await run(send.job(7))
+
+    assert (ran.outcome, ran.error) == (Outcome.SUCCEEDED, None)
+    assert seen == [(7, "mail"), "closed"] if dependency else [(7, "mail")]
+
+
+async def test_what_is_awaited_late_is_inside_the_middlewares_and_ends_at_its_timeout(
+    app, run, seen
+):
+    class Around(Middleware):
+        @asynccontextmanager
+        async def around(self, context):
+            seen.append("opened")
+            try:
+                yield
+            finally:
+                seen.append("closed")
+
+    app.add_middleware(Around())
+
+    async def hang():
+        seen.append("began")
+        await asyncio.Event().wait()
+
+    @app.task(max_attempts=1, timeout=timedelta(milliseconds=50))
+    def send():
+        return hang()
+
+    (ran,) = await run(send.job())
+
+    assert ran.outcome is Outcome.ARCHIVED
+    assert seen == ["opened", "began", "closed"]
+
+
+async def test_a_handler_that_returns_a_generator_fails(app, run):
+    @app.task(max_attempts=1)
+    @traced
+    async def send(order_id: int):
+        yield order_id
+
+    (ran,) = await run(send.job(7))
+
+    assert (ran.outcome, "whose body does not run" in str(ran.error)) == (Outcome.ARCHIVED, True)
 
 
 async def test_a_dependency_learns_of_the_error_and_cannot_swallow_it(app, run, seen):
@@ -353,3 +442,13 @@ async def test_plain_functions_run_in_processes_with_plain_dependencies(broker_s
     assert results["render"]["page"] == "page 7 of render by a printer"
     assert results["paint"]["colour"] == "red by a printer"
     assert os.getpid() not in {result["pid"] for result in results.values()}
+
+
+async def test_a_handler_in_a_process_that_returns_a_coroutine_fails(broker_settings, rendering):
+    async with rendering.app.connect(broker_settings):
+        await rendering.sketch.enqueue()
+
+    (ran,) = await run_until_idle(broker_settings, rendering.app)
+
+    assert ran.outcome is Outcome.ARCHIVED
+    assert "it returned a coroutine, which nothing awaits in a process" in str(ran.error)

@@ -1,7 +1,6 @@
 """The aggregator: merges the members of a group into one task when the group is due."""
 
 import asyncio
-import inspect
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -29,6 +28,7 @@ from duly.errors import BrokerError, describe
 from duly.job import Job
 from duly.runtime import threads
 from duly.runtime.logs import masked
+from duly.runtime.returned import result_of
 from duly.runtime.service import Outage, repeat
 from duly.runtime.supervision import Supervisor, is_cancelled
 from duly.task import Attempt, AttemptOutcome
@@ -238,10 +238,11 @@ class Aggregator:
 
 async def _call(function: Merge, jobs: list[Any], group: str) -> Job:
     """Run the user's function; a plain one in a daemon thread, which a stop does not wait for."""
-    if inspect.iscoroutinefunction(function):
-        made = await function(jobs, group)
+    if threads.is_async(function):
+        returned = function(jobs, group)
     else:
-        made = await threads.run(function, jobs, group)
+        returned = await threads.run(function, jobs, group)
+    made = await result_of(returned)
     if not isinstance(made, Job):
         raise TypeError(f"a {type(made).__name__} is not a job")
     return made

@@ -30,6 +30,7 @@ from duly.engine.worker import threads
 from duly.engine.worker.server import Server
 from duly.engine.worker.taskiq_broker import Handler, HandlerSpec
 from duly.job import Job, Policy
+from duly.runtime.returned import result_of
 from duly.task import TaskContext
 
 if TYPE_CHECKING:
@@ -206,7 +207,7 @@ class Execution:
                 returned = await plan.function(*message.args, **kwargs)
             else:
                 returned = await threads.run(plan.function, *message.args, **kwargs)
-            return await returned if inspect.isawaitable(returned) else returned
+            return await result_of(returned)
         except BaseException as error:
             if self._propagates:
                 told = type(error), error, error.__traceback__

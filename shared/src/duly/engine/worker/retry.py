@@ -29,7 +29,11 @@ from duly.task import AttemptOutcome
 LONGEST_WAIT: Final = timedelta(days=36_500)
 """A longer wait, whoever asks for it, is this one: instants further away cannot be computed."""
 CANCELLED: Final = "cancelled by an operator"
-_OWN_FRAMES: Final = {"duly.engine.worker.runner", "duly.engine.worker.threads"}
+_OWN_FRAMES: Final = {
+    "duly.engine.worker.runner",
+    "duly.engine.worker.threads",
+    "duly.runtime.returned",
+}
 _FRAMES: Final = 30
 _DESTINATIONS: Final[dict[Outcome, Literal["retry", "archived", "dropped"]]] = {
     Outcome.UNCOUNTED: "retry",

@@ -23,6 +23,7 @@ from duly.engine.worker.taskiq_broker import HandlerSpec, JobBroker
 from duly.engine.worker.unknown_kinds import UnknownKinds
 from duly.errors import BrokerError, MalformedTaskError, Requeue, describe
 from duly.runtime.attemptlog import ATTEMPT
+from duly.runtime.returned import result_of
 from duly.task import Outside
 
 _STUCK_AFTER = 5.0
@@ -214,6 +215,8 @@ class Runner:
             alarm = asyncio.get_running_loop().call_later(running.timeout, self._time_out, running)
         try:
             result = await self._run(spec, running)
+            if result is not None:
+                result = await result_of(result)
         except asyncio.CancelledError as error:
             self._outcomes.cancelled(running, error)
         except Requeue:
@@ -248,7 +251,7 @@ class Runner:
 
     async def _wrapped(self, spec: HandlerSpec, running: RunningAttempt) -> Any:  # noqa: ANN401
         async with self._hooks.around(running.context):
-            return await self._call(spec, running)
+            return await result_of(await self._call(spec, running))
 
     def _call(self, spec: HandlerSpec, running: RunningAttempt) -> Awaitable[Any]:
         """Return what runs the handler. Not a coroutine itself: that would be one more a task."""

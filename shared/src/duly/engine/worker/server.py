@@ -176,7 +176,7 @@ class Server:
             hard_timeout: When that process is ended; None: five seconds after the timeout.
 
         Raises:
-            TypeError: It is to run in a process, which cannot import it.
+            TypeError: It yields, or is to run in a process, which cannot import it.
         """
         self.jobs.handle(job, handler, run_in=run_in, hard_timeout=hard_timeout)
 

@@ -1,6 +1,5 @@
 """The broker that taskiq sees: taskiq-redis's stream broker, with duly's transitions under it."""
 
-import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -25,6 +24,7 @@ from duly.engine.worker.processes.pool import Target
 from duly.engine.worker.received import Received, received
 from duly.job import Job
 from duly.payload import form_of
+from duly.runtime.returned import is_generator, result_of
 from duly.runtime.threads import is_async
 from duly.task import TaskContext
 
@@ -139,6 +139,8 @@ class JobBroker(RedisStreamBroker):
         hard_timeout: timedelta | None = None,
     ) -> None:
         """Register what runs the tasks of one kind of job: see `Server.handle`."""
+        if is_generator(handler):
+            raise TypeError(f"{handler!r}: a handler returns its result, it cannot yield")
         policy, form = job.policy, form_of(job)
         self.handlers[job.kind] = HandlerSpec(
             job,
@@ -154,8 +156,7 @@ class JobBroker(RedisStreamBroker):
 
         async def run(**payload: Any) -> Any:  # noqa: ANN401 - what the handler returns
             context = TaskContext(id="", queue=self._first, kind=job.kind)
-            answer = handler(form.decode(payload), context)
-            return await answer if inspect.isawaitable(answer) else answer
+            return await result_of(handler(form.decode(payload), context))
 
         self.register_task(run, task_name=job.kind)
 

@@ -69,12 +69,16 @@ async def test_tasks_of_a_group_become_one(client, merging, mails, inspector, un
     assert (await inspector.queues.get("default")).aggregating == 0
 
 
-async def test_the_function_may_be_a_coroutine(client, merging, mails, until):
+@pytest.mark.parametrize("is_returned", [False, True])
+async def test_the_function_may_be_a_coroutine(client, merging, mails, until, is_returned):
     async def merge(mentions, user):
         return digest(mentions, user)
 
+    def returns(mentions, user):
+        return merge(mentions, user)
+
     await client.enqueue(Mention(post=1), group="ada")
-    async with merging(merge):
+    async with merging(returns if is_returned else merge):
         await until(lambda: mails == [("ada", [1])])
 
 

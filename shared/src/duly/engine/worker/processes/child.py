@@ -42,6 +42,7 @@ from duly.flow import Node
 from duly.payload import form_of
 from duly.runtime import logs
 from duly.runtime.attemptlog import ATTEMPT
+from duly.runtime.returned import result_at_once
 from duly.runtime.settings import LogSettings
 from duly.task import Outside, TaskContext, encode_result
 
@@ -161,7 +162,7 @@ class Child:
         context.cancelled = self._cancelled
         handler, job = load(run.handler), load(run.job)
         with self._spans.below_attempt(run):
-            result = handler(form_of(job).from_json(run.payload), context)
+            result = result_at_once(handler(form_of(job).from_json(run.payload), context))
         encoded = msgspec.Raw(encode_result(result if run.keeps else None))
         next_ones = context.successors
         successors = _planned(context.id, next_ones) if next_ones else ""
