@@ -6,7 +6,6 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from duly.runtime.secretfile import SecretFile
 from duly.testing.clock import FrozenClock
 from duly_monitor.sessions import Sessions, key_of_password
 
@@ -21,7 +20,7 @@ def clock():
 @pytest.fixture
 def make(clock):
     def make(*keys):
-        return Sessions(keys, age=timedelta(hours=1), path="/monitoring", clock=clock)
+        return Sessions(lambda: keys, age=timedelta(hours=1), path="/monitoring", clock=clock)
 
     return make
 
@@ -61,18 +60,16 @@ def test_keys_are_rotated(make):
     assert make(NEW).of(request(old)) is None
 
 
-def test_keys_in_a_file_are_rotated_without_a_restart(clock, tmp_path):
-    path = tmp_path / "keys"
-    path.write_text(OLD)
-    file = SecretFile("monitor.session.keys_file", str(path))
-    sessions = Sessions([OLD], age=timedelta(hours=1), path="/monitoring", clock=clock, file=file)
+def test_keys_are_read_each_time(clock):
+    keys = [OLD]
+    sessions = Sessions(lambda: keys, age=timedelta(hours=1), path="/monitoring", clock=clock)
     old = cookie_of(sessions).partition(";")[0]
-    path.write_text(f"{NEW} {OLD}\n")
+    keys[:] = [NEW, OLD]
     new = cookie_of(sessions).partition(";")[0]
     assert old != new
     assert sessions.of(request(old)) is not None
 
-    path.write_text(NEW)
+    keys[:] = [NEW]
     assert sessions.of(request(old)) is None
     assert sessions.of(request(new)) is not None
 

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import structlog
@@ -39,11 +39,10 @@ from duly_monitor.security import Gate
 from duly_monitor.serving import listen, serve
 from duly_monitor.sessions import Sessions, key_of_password
 from duly_monitor.settings import (
+    Passwords,
     check_access,
     client_secret_of,
-    password_of,
     session_keys_of,
-    user_password_of,
 )
 
 
@@ -113,8 +112,7 @@ def build_app(
         detail = str(error) if isinstance(error, DulyError) else ""
         return renderer.text("_down.html", down=known, detail=detail, incident=incident)
 
-    sessions = _sessions(settings.monitor, clock)
-    authentication = Authentication(settings.monitor, sessions, clock)
+    sessions, authentication = _access(settings.monitor, clock)
     login = _login(settings.monitor, authentication, sessions, renderer, clock)
     feed, supervisor = Feed(broken=broken), Supervisor()
     gate = Middleware(
@@ -174,26 +172,32 @@ def _login(
     return LoginPages(authentication, sessions, renderer) if authentication.by_page else None
 
 
-def _sessions(settings: MonitorSettings, clock: Clock) -> Sessions:
-    """Return what signs sessions: with keys that every replica has."""
-    path = settings.session.keys_file
-    file = SecretFile("monitor.session.keys_file", path) if path else None
-    keys = (session_keys_of(settings) or "").split()
-    if not keys and settings.access == "basic":
-        passwords = [user_password_of(settings, name) for name in sorted(settings.users)]
-        if settings.password is not None or settings.password_file is not None:
-            passwords.insert(0, password_of(settings))
-        text = "\0".join(passwords)
-        keys = [key_of_password(text)]
-    if not keys and settings.access == "oidc":
-        keys = [key_of_password(client_secret_of(settings))]
-    return Sessions(
-        keys or [secrets.token_hex(32)],
+def _access(settings: MonitorSettings, clock: Clock) -> tuple[Sessions, Authentication]:
+    """Return what signs sessions, and what finds out who asks."""
+    passwords = Passwords(settings)
+    sessions = Sessions(
+        _session_keys(settings, passwords),
         age=settings.session.age,
         path=settings.prefix,
         clock=clock,
-        file=file,
     )
+    return sessions, Authentication(settings, sessions, passwords, clock)
+
+
+def _session_keys(settings: MonitorSettings, passwords: Passwords) -> Callable[[], Sequence[str]]:
+    """Return what reads the keys that sign sessions: every replica has the same."""
+    if given := (session_keys_of(settings) or "").split():
+        path = settings.session.keys_file
+        file = SecretFile("monitor.session.keys_file", path) if path else None
+        return lambda: (file.read().split() if file else []) or given
+    if settings.access == "basic":
+        return lambda: [key_of_password("\0".join(passwords.all()))]
+    if settings.access == "oidc":
+        secret, path = client_secret_of(settings), settings.oidc.client_secret_file
+        file = SecretFile("monitor.oidc.client_secret_file", path) if path else None
+        return lambda: [key_of_password(file.read() if file else secret)]
+    keys = [secrets.token_hex(32)]
+    return lambda: keys
 
 
 @asynccontextmanager

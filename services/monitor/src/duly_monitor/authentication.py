@@ -12,11 +12,10 @@ from starlette.requests import Request
 
 from duly.clock import Clock
 from duly.runtime.monitor_settings import MonitorSettings
-from duly.runtime.secretfile import SecretFile
 from duly_monitor.attempts import Attempts
 from duly_monitor.permissions import CHANGES, NOBODY, ROLES, Identity, Permission, Role
 from duly_monitor.sessions import Sessions
-from duly_monitor.settings import password_of, user_password_of
+from duly_monitor.settings import Passwords, password_of
 
 ENTER: Final = "Enter the user name and password of this monitor."
 GROUPS: Final = "groups"
@@ -40,11 +39,12 @@ class Refusal:
 class Authentication:
     """Finds out who sends a request, as `monitor.access` says."""
 
-    def __init__(self, settings: MonitorSettings, sessions: Sessions, clock: Clock) -> None:
+    def __init__(
+        self, settings: MonitorSettings, sessions: Sessions, passwords: Passwords, clock: Clock
+    ) -> None:
         self._settings, self._sessions = settings, sessions
         self._attempts = Attempts(clock)
-        self._files = _password_files(settings)
-        self._users = _users(settings)
+        self._passwords, self._roles = passwords, _roles(settings)
         self._tokens = [
             (token.sha256, self._limited(Identity(name, "token", _permissions(token.scopes))))
             for name, token in settings.tokens.items()
@@ -81,20 +81,15 @@ class Authentication:
         wait = self._attempts.wait(peer, user)
         if wait:
             return _too_often(wait)
-        known = self._known(user)
+        known = self._passwords.of(user)
         # A name that does not exist takes as long as a wrong password.
-        right = hmac.compare_digest(_digest(password), known[0] if known else _digest(" " + user))
+        wanted = _digest(" " + user if known is None else known)
+        right = hmac.compare_digest(_digest(password), wanted)
         if known is None or not right:
             self._attempts.failed(peer, user)
             return Refusal(401, "The user name or the password is wrong.", user=user, tried=True)
         self._attempts.succeeded(peer, user)
-        return self._of_role(user, known[1])
-
-    def _known(self, user: str) -> tuple[bytes, str] | None:
-        """Return the digest of a user's password as it is now, and the role."""
-        found = self._users.get(user)
-        file = self._files.get(user)
-        return found if found is None or file is None else (_digest(file.read()), found[1])
+        return self._of_role(user, self._roles[user])
 
     def _by_password_or_session(
         self, request: Request, scheme: str, credentials: str
@@ -114,10 +109,10 @@ class Authentication:
             return found
         session = self._sessions.of(request)
         # Who was taken out of the settings is out at once, and who got another role has it.
-        known = self._users.get(session.user) if session else None
-        if session is None or known is None:
+        role = self._roles.get(session.user) if session else None
+        if session is None or role is None:
             return Refusal(401, ENTER, challenge)
-        return self._of_role(session.user, known[1])
+        return self._of_role(session.user, role)
 
     def _by_token(self, request: Request, token: str) -> Identity | Refusal:
         peer = request.client.host if request.client else ""
@@ -177,28 +172,12 @@ class Authentication:
         return Identity(identity.user, identity.role, identity.permissions - CHANGES)
 
 
-def _users(settings: MonitorSettings) -> dict[str, tuple[bytes, str]]:
-    """Return the digest of the password and the role, by name."""
-    users = {
-        name: (_digest(user_password_of(settings, name)), str(user.role))
-        for name, user in settings.users.items()
-    }
-    password = password_of(settings)
-    if password:
-        users[settings.username] = (_digest(password), settings.role or Role.ADMIN.value)
-    return users
-
-
-def _password_files(settings: MonitorSettings) -> dict[str, SecretFile]:
-    """Return the files with passwords, by the user whose it is."""
-    files = {
-        name: SecretFile(f"monitor.users.{name}.password_file", user.password_file)
-        for name, user in settings.users.items()
-        if user.password_file
-    }
-    if settings.password_file:
-        files[settings.username] = SecretFile("monitor.password_file", settings.password_file)
-    return files
+def _roles(settings: MonitorSettings) -> dict[str, str]:
+    """Return the role of each user, by name."""
+    roles = {name: str(user.role) for name, user in settings.users.items()}
+    if password_of(settings):
+        roles[settings.username] = settings.role or Role.ADMIN.value
+    return roles
 
 
 def _digest(password: str) -> bytes:

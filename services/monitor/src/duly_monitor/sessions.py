@@ -8,8 +8,9 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import lru_cache
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict
@@ -17,7 +18,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from duly.clock import Clock
-from duly.runtime.secretfile import SecretFile
 
 _SALT: Final = b"duly monitor session"
 _MOST_BYTES = 4_096
@@ -39,10 +39,12 @@ class Signed(BaseModel):
     data: dict[str, str] = {}
 
 
+@lru_cache(maxsize=4)
 def key_of_password(password: str) -> str:
     """Return a key made of a password that all replicas know.
 
-    It takes much work to make, since whoever has a cookie could else try passwords quickly.
+    It takes much work to make, since whoever has a cookie could else try passwords quickly. It is
+    made once: it is asked for with each request.
     """
     key = hashlib.scrypt(password.encode(), salt=_SALT, n=2**14, r=8, p=1, dklen=32)
     return key.hex()
@@ -53,29 +55,26 @@ class Sessions:
 
     def __init__(
         self,
-        keys: Sequence[str],
+        keys: Callable[[], Sequence[str]],
         *,
         age: timedelta,
         path: str,
         clock: Clock,
-        file: SecretFile | None = None,
     ) -> None:
-        """Take the keys, the signing one first.
+        """Take what reads the keys.
 
         Args:
-            keys: One at least.
+            keys: Returns them as they are now, the signing one first; one at least.
             age: How long a session lasts.
             path: Under which path the browser sends the cookie.
             clock: Says when a session has ended.
-            file: Holds the keys as they are now; without it, or without a key in it, `keys` serve.
         """
-        self._given, self._file = keys, file
+        self._read_keys = keys
         self._age, self._path, self._clock = age, path or "/", clock
 
     @property
     def _keys(self) -> list[bytes]:
-        read = self._file.read().split() if self._file else []
-        return [hashlib.sha256(key.encode()).digest() for key in read or self._given]
+        return [hashlib.sha256(key.encode()).digest() for key in self._read_keys()]
 
     def begin(
         self,

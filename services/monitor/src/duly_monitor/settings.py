@@ -103,6 +103,38 @@ def user_password_of(monitor: MonitorSettings, name: str) -> str:
     return secret_of(key, given, file) or ""
 
 
+class Passwords:
+    """The passwords of a monitor by user, as they are now: those in files are read each time.
+
+    Raises:
+        ConfigError: A user has a password and a file with it, or a file cannot be read.
+    """
+
+    def __init__(self, monitor: MonitorSettings) -> None:
+        own = password_of(monitor)
+        users = {name: user_password_of(monitor, name) for name in sorted(monitor.users)}
+        self._given = ({monitor.username: own} if own else {}) | users
+        self._files = {
+            name: SecretFile(f"monitor.users.{name}.password_file", user.password_file)
+            for name, user in monitor.users.items()
+            if user.password_file
+        }
+        if own:
+            self._given[monitor.username] = own
+        if monitor.password_file:
+            file = SecretFile("monitor.password_file", monitor.password_file)
+            self._files[monitor.username] = file
+
+    def of(self, user: str) -> str | None:
+        """Return the password of a user; None: there is no such user."""
+        file = self._files.get(user)
+        return self._given.get(user) if file is None else file.read()
+
+    def all(self) -> list[str]:
+        """Return every password, in the same order at all replicas."""
+        return [self.of(user) or "" for user in self._given]
+
+
 def session_keys_of(monitor: MonitorSettings) -> str | None:
     """Return the keys that sign sessions, as they are now; None: none are set.
 

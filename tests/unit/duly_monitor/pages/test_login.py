@@ -73,6 +73,50 @@ async def test_the_way_back_stays_inside(browser, wanted):
     assert done.headers["Location"] == "/monitoring/"
 
 
+@pytest.mark.parametrize("changed", ["own", "vera"])
+async def test_a_new_password_in_a_file_ends_all_sessions_at_every_replica(
+    connect, tmp_path, changed
+):
+    files = {name: tmp_path / name for name in ("own", "vera")}
+    for path in files.values():
+        path.write_text("first")
+    settings = {
+        "access": "basic",
+        "password_file": str(files["own"]),
+        "users": {"vera": {"password_file": str(files["vera"])}},
+        "headers": PAGE,
+    }
+    async with connect(**settings) as one, connect(**settings) as other:
+        await one.post("/monitoring/login", data={**FORM, "password": "first"})
+        other.cookies = one.cookies
+        assert (await other.get("/monitoring/")).status_code == 200
+
+        files[changed].write_text("second")
+        password = files["own"].read_text()
+        ended = (await one.get("/monitoring/")).status_code
+        await one.post("/monitoring/login", data={**FORM, "password": password})
+        async with connect(**settings) as restarted:
+            restarted.cookies = other.cookies = one.cookies
+            begun = [
+                (await each.get("/monitoring/")).status_code for each in (one, other, restarted)
+            ]
+
+    assert (ended, begun) == (303, [200, 200, 200])
+
+
+async def test_keys_in_a_file_are_rotated_without_a_restart(connect, tmp_path):
+    path = tmp_path / "keys"
+    path.write_text("o" * 32)
+    async with connect(**BASIC, headers=PAGE, session={"keys_file": str(path)}) as client:
+        await client.post("/monitoring/login", data=FORM)
+        path.write_text(f"{'n' * 32} {'o' * 32}\n")
+        both = (await client.get("/monitoring/")).status_code
+        path.write_text("n" * 32)
+        neither = (await client.get("/monitoring/")).status_code
+
+    assert (both, neither) == (200, 303)
+
+
 async def test_a_session_has_the_role_of_now(connect):
     async with connect(**BASIC, headers=PAGE) as client:
         await client.post("/monitoring/login", data={"username": "vera", "password": "v-pass"})
