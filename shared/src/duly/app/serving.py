@@ -84,9 +84,12 @@ async def _until(stop: asyncio.Event, stack: AsyncExitStack, app: App, known: Pr
     watching = asyncio.create_task(watch())
     try:
         return await stack.enter_async_context(opened(app, known))
-    except asyncio.CancelledError:
-        if not stopped or task is None or task.uncancel():
+    except BaseException as error:
+        # Whatever a lifespan raises when it is cancelled: it was stopped.
+        if not stopped or task is None or task.cancelling() > 1:
             raise
-        raise StoppedError(app.name) from None
+        raise StoppedError(app.name) from error
     finally:
         watching.cancel()
+        if stopped and task is not None:
+            task.uncancel()

@@ -293,7 +293,8 @@ async def test_a_lifespan_that_finds_a_setting_wrong_says_so_itself(app, run):
         await run()
 
 
-async def test_a_stop_ends_the_opening_of_a_lifespan(app, broker_settings, seen):
+@pytest.mark.parametrize("error", [None, ConnectionError("lost while closing")])
+async def test_a_stop_ends_the_opening_of_a_lifespan(app, broker_settings, seen, error):
     opening, stop = asyncio.Event(), asyncio.Event()
 
     @app.lifespan
@@ -304,6 +305,8 @@ async def test_a_stop_ends_the_opening_of_a_lifespan(app, broker_settings, seen)
             yield "never"
         finally:
             seen.append("ended")
+            if error is not None:
+                raise error
 
     async def stops():
         await opening.wait()
@@ -315,6 +318,7 @@ async def test_a_stop_ends_the_opening_of_a_lifespan(app, broker_settings, seen)
         with pytest.raises(StoppedError):
             async with serving(app, server, Settings(redis=broker_settings), stop):
                 raise AssertionError("it never opens")
+        assert not asyncio.current_task().cancelling()
 
     assert seen == ["ended"]
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast, get_type_hints
 import structlog
 from taskiq import Context, TaskiqMessage, TaskiqMiddleware, TaskiqResult, TaskiqState
 from taskiq.decor import AsyncTaskiqDecoratedTask
-from taskiq.exceptions import NoResultError
+from taskiq.exceptions import NoResultError, TaskRejectedError
 from taskiq.receiver.params_parser import parse_params
 from taskiq.utils import maybe_awaitable
 from taskiq_dependencies import DependencyGraph
@@ -29,6 +29,7 @@ from duly.engine.taskiq.labels import policy_of, wish_of_task
 from duly.engine.worker import threads
 from duly.engine.worker.server import Server
 from duly.engine.worker.taskiq_broker import Handler, HandlerSpec
+from duly.errors import OutcomeSignal
 from duly.job import Job, Policy
 from duly.runtime.returned import result_of
 from duly.task import TaskContext
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 ONCE = Policy(max_attempts=1)
 """What holds where nothing is said: as in taskiq, a task that fails is not tried again."""
+_WISHES = (NoResultError, TaskRejectedError, OutcomeSignal)
+"""What a function raises to say what is to become of its task, also when it was cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,19 +169,22 @@ class Execution:
         """Return how the function has ended.
 
         Raises:
-            CancelledError: The attempt is over for another reason than its time.
+            BaseException: The attempt is over for another reason than its time, and that is how
+                the function has ended by it.
         """
         returned: Any = None
         error: BaseException | None = None
         started = perf_counter()
         try:
             returned = await self._called(call, self._plans[context.kind])
-        except asyncio.CancelledError:
-            if not context.timed_out:
+        except BaseException as raised:
+            cancelled = isinstance(raised, asyncio.CancelledError)
+            if context.timed_out:
+                error = TimeoutError() if cancelled else raised
+            elif cancelled or (context.cancelled and not isinstance(raised, _WISHES)):
                 raise
-            error = TimeoutError()
-        except BaseException as raised:  # noqa: BLE001 - a task may raise anything
-            error = raised
+            else:
+                error = raised
         return TaskiqResult(
             is_err=error is not None,
             return_value=returned,

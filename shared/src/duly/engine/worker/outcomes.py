@@ -1,5 +1,6 @@
 """The end of every attempt: what became of it is handed to its queue's settler and reported."""
 
+import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -18,7 +19,7 @@ from duly.engine.worker.events import WorkerEvents
 from duly.engine.worker.holdings import Holdings
 from duly.engine.worker.received import Received
 from duly.engine.worker.settler import Settler
-from duly.errors import describe
+from duly.errors import OutcomeSignal, Requeue, describe
 from duly.runtime.attemptlog import trace_id_of
 from duly.task import AttemptOutcome
 
@@ -90,7 +91,7 @@ class Outcomes:
             if running.flow is not None or running.context.successors:
                 followed = settlements.followed(running, kept, now_ms=now_ms)
         except BaseException as error:  # noqa: BLE001 - results and successors are the handler's
-            self.failed(running, error)
+            self._failed(running, error)
             return
         if followed is not None:
             settler.follow(followed)
@@ -98,8 +99,23 @@ class Outcomes:
             settler.settle(kept)
         self._hooks.ended(Ended(running.context, Outcome.SUCCEEDED, seconds))
 
-    def failed(self, running: RunningAttempt, error: BaseException) -> None:
-        """Settle a task whose handler raised: retry it, archive it, or what the error asks for."""
+    def raised(self, running: RunningAttempt, error: BaseException) -> None:
+        """Settle a task whose handler raised, whatever that is.
+
+        Where it was interrupted, that is the outcome: what it raises then, such as the error of a
+        connection that it could not close properly, comes from being interrupted. Only the outcome
+        that it asks for by an error of ours counts all the same.
+        """
+        # By the type: `isinstance` also asks the error itself, whose `__class__` may be foreign.
+        if running.interrupted is not None and not issubclass(type(error), OutcomeSignal):
+            self._interrupted(running, running.interrupted, error)
+        elif issubclass(type(error), Requeue):
+            self._requeued(running)
+        else:
+            self._failed(running, error)
+
+    def _failed(self, running: RunningAttempt, error: BaseException) -> None:
+        """Settle a failure: retry the task, archive it, or what the error asks for."""
         seconds = self._seconds(running)
         try:
             settlement, end = self._failure(running, error, seconds)
@@ -128,15 +144,12 @@ class Outcomes:
             running, error, now_ms=self._now_ms(), seconds=seconds, server=self._server
         )
 
-    def cancelled(self, running: RunningAttempt, error: BaseException) -> None:
-        """Settle a task whose handler was cancelled, or cancelled itself."""
-        if running.interrupted is None:
-            self.failed(running, error)
-            return
-        running.requeued = running.interrupted is Outcome.REQUEUED
-        if running.interrupted is Outcome.LOST:
+    def _interrupted(self, running: RunningAttempt, why: Outcome, error: BaseException) -> None:
+        """Settle a task that was cancelled for another reason than its timeout."""
+        running.requeued = why is Outcome.REQUEUED
+        if why is Outcome.LOST:
             self._holdings.lose(running.queue, [running.delivery.stream_id])
-        elif running.interrupted is Outcome.CANCELLED:
+        elif why is Outcome.CANCELLED:
             settlement = retry.cancelled(
                 running,
                 now_ms=self._now_ms(),
@@ -144,7 +157,9 @@ class Outcomes:
                 server=self._server,
             )
             self._settlers[running.queue].settle(settlement)
-        self._ended(running, running.interrupted)
+        # So that it is logged: an error of its cleanup is nobody's outcome.
+        own = None if issubclass(type(error), asyncio.CancelledError) else error
+        self._hooks.ended(Ended(running.context, why, self._seconds(running), own))
 
     def cancelled_unrun(self, task: Received, wish: CancelAs) -> None:
         """Settle a task that an operator had cancelled before it could begin here."""
@@ -161,7 +176,7 @@ class Outcomes:
         if wish == "retry":
             self._events.task_due(task.queue, timedelta(0))
 
-    def requeued(self, running: RunningAttempt) -> None:
+    def _requeued(self, running: RunningAttempt) -> None:
         """Settle a task whose handler asked to be requeued."""
         settlement = settlements.requeue(running)
         self._settlers[running.queue].settle(settlement)

@@ -21,7 +21,7 @@ from duly.engine.worker.processes.pool import HardTimeoutError, Processes, Targe
 from duly.engine.worker.received import Received
 from duly.engine.worker.taskiq_broker import HandlerSpec, JobBroker
 from duly.engine.worker.unknown_kinds import UnknownKinds
-from duly.errors import BrokerError, MalformedTaskError, Requeue, describe
+from duly.errors import BrokerError, MalformedTaskError, describe
 from duly.runtime.attemptlog import ATTEMPT
 from duly.runtime.returned import result_of
 from duly.task import Outside
@@ -188,10 +188,7 @@ class Runner:
             self._outcomes.unlimited(running)
         except BaseException as error:  # noqa: BLE001 - whatever it is, the task gets an outcome
             self._hooks.began(running.context)
-            if isinstance(error, asyncio.CancelledError):
-                self._outcomes.cancelled(running, error)
-            else:
-                self._outcomes.failed(running, error)
+            self._outcomes.raised(running, error)
         else:
             if not admitted:
                 self._holdings.lose(running.queue, [running.delivery.stream_id])
@@ -217,12 +214,8 @@ class Runner:
             result = await self._run(spec, running)
             if result is not None:
                 result = await result_of(result)
-        except asyncio.CancelledError as error:
-            self._outcomes.cancelled(running, error)
-        except Requeue:
-            self._outcomes.requeued(running)
         except BaseException as error:  # noqa: BLE001 - a handler may raise anything
-            self._outcomes.failed(running, error)
+            self._outcomes.raised(running, error)
             # Errors and the frames that raised them refer to each other. Until the next collection
             # of cycles they would keep all that the handler had, and that may be all memory.
             clear_frames(error.__traceback__)

@@ -404,6 +404,43 @@ async def test_a_timeout_ends_a_task_with_an_error(broker, run):
     assert isinstance(result.error, TimeoutError)
 
 
+async def test_an_interrupted_task_has_no_result_whatever_its_cleanup_raises(
+    broker, by_server, inspector, until
+):
+    begun, told = asyncio.Event(), []
+
+    class Noting(TaskiqMiddleware):
+        def on_error(self, message, result, exception):
+            told.append(exception)
+
+        def post_execute(self, message, result):
+            told.append(result)
+
+    broker.with_middlewares(Noting())
+
+    @broker.task
+    async def hold() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise ConnectionError("lost while rolling back")
+
+    async with by_server(broker):
+        sent = await hold.kiq()
+        await asyncio.wait_for(begun.wait(), 60)
+        await inspector.tasks.cancel("default", sent.task_id, outcome="archive")
+
+        async def archived():
+            found = await inspector.tasks.find(sent.task_id)
+            return found if found.state is TaskState.ARCHIVED else None
+
+        found = await until(archived)
+
+    assert [attempt.outcome for attempt in found.history] == ["cancelled"]
+    assert told == []
+
+
 async def test_results_of_many_are_gathered(broker, run):
     @broker.task
     async def double(number: int) -> int:

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
 import pytest
@@ -14,7 +14,7 @@ from duly.engine.middleware import Middleware
 from duly.engine.middleware.log import LogTasks
 from duly.engine.middleware.metrics import CountTasks
 from duly.engine.worker import attempt
-from duly.errors import Retry
+from duly.errors import NotFoundError, Requeue, Retry, Skip
 from duly.job import Job, Policy
 from duly.task import TaskState
 
@@ -415,3 +415,113 @@ async def test_a_note_that_is_no_text_is_shown_and_the_server_lives(
         assert (progress.fraction, progress.note) == (0.5, "caf?")
         assert server.ready() is None
         release.set()
+
+
+async def fail_to_close():
+    try:
+        await asyncio.Event().wait()
+    finally:
+        raise ConnectionError("lost while rolling back")
+
+
+async def fail_by_child(begun):
+    async with asyncio.TaskGroup() as group:
+        group.create_task(fail_to_close())
+        begun.set()
+
+
+@asynccontextmanager
+async def unclosable():
+    yield
+    raise OwnBaseError("not closed")
+
+
+class Around(Middleware):
+    def around(self, _):
+        return unclosable()
+
+
+async def swallow():
+    with suppress(asyncio.CancelledError):
+        await asyncio.Event().wait()
+
+
+@pytest.fixture(params=["itself", "child", "middleware"])
+def cleanup(request):
+    """A handler whose cleanup raises when it is cancelled; when it has begun; what is around."""
+    begun = asyncio.Event()
+
+    async def handler(job, context):
+        if request.param == "child":
+            await fail_by_child(begun)
+        begun.set()
+        await (swallow() if request.param == "middleware" else fail_to_close())
+
+    return handler, begun, [Around()] if request.param == "middleware" else []
+
+
+@pytest.mark.parametrize("job", [Raiser, LimitedRaiser])
+async def test_the_end_of_the_drain_costs_no_attempt_whatever_cleanup_raises(  # noqa: PLR0917
+    client, inspector, serving, complaints, cleanup, job
+):
+    handler, begun, middlewares = cleanup
+    with capture_logs() as lines:
+        async with serving(
+            {job: handler},
+            middlewares=[*middlewares, LogTasks()],
+            drain=timedelta(milliseconds=10),
+        ):
+            task = await client.enqueue(job(number=0))
+            await asyncio.wait_for(begun.wait(), 60)
+
+    found = await inspector.tasks.find(task.id)
+    assert (found.state, found.attempts, found.history) == (TaskState.WAITING, 0, ())
+    (line,) = [line for line in lines if line["event"] == "Task requeued"]
+    assert line["error"], "what the cleanup raised is not kept silent"
+
+
+@pytest.mark.parametrize("outcome", ["archived", "retry", "dropped"])
+async def test_a_cancelled_task_becomes_what_was_asked_for_whatever_cleanup_raises(  # noqa: PLR0917
+    client, inspector, serving, ended, complaints, cleanup, outcome
+):
+    handler, begun, middlewares = cleanup
+    asked = {"archived": "archive", "retry": "retry", "dropped": "delete"}[outcome]
+    async with serving({Patient: handler}, middlewares=middlewares, drain=timedelta(seconds=1)):
+        task = await client.enqueue(Patient())
+        await asyncio.wait_for(begun.wait(), 60)
+        begun.clear()
+        await inspector.tasks.cancel("default", task.id, outcome=asked)
+        if outcome == "retry":
+            await asyncio.wait_for(begun.wait(), 60)
+        else:
+            await ended()
+
+    if outcome == "dropped":
+        with pytest.raises(NotFoundError):
+            await inspector.tasks.find(task.id)
+        return
+    found = await inspector.tasks.find(task.id)
+    assert found.history[-1].outcome == "cancelled"
+    assert (found.state is TaskState.ARCHIVED) == (outcome == "archived")
+
+
+@pytest.mark.parametrize(
+    ("signal", "state"), [(Skip, TaskState.ARCHIVED), (Requeue, TaskState.WAITING)]
+)
+async def test_what_a_handler_asks_for_when_it_is_interrupted_holds(  # noqa: PLR0917
+    client, inspector, serving, complaints, signal, state
+):
+    begun = asyncio.Event()
+
+    async def handler(job, context):
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise signal("as it is") from None
+
+    async with serving({Patient: handler}, drain=timedelta(milliseconds=10)):
+        task = await client.enqueue(Patient())
+        await asyncio.wait_for(begun.wait(), 60)
+
+    assert (await inspector.tasks.find(task.id)).state is state
