@@ -120,6 +120,7 @@ class FakeInspector(Inspector):
             run=self._run, archive=self._archive, delete=self._delete, cancel=self._cancel,
             message=self._message, rerun=self._rerun, edit=self._edit, search=self._search,
             scan=self._scan, walk=self._walk, sizes=self._sizes, count=self._count_all,
+            identified=self._identified,
         )  # fmt: skip
         self.failures = Failures(self.tasks, clock=FrozenClock())
         self.bulk = Bulk(self.tasks, None)
@@ -265,6 +266,10 @@ class FakeInspector(Inspector):
 
     async def _search(self, query, **options):
         return await Tasks.search(self.tasks, query, **options)
+
+    async def _identified(self, query):
+        walk = self._walk(query.queues, query.states, unreadable={})
+        return tuple([task async for _, task in walk if query.matches(task)])
 
     async def _sizes(self, queues, states):
         self._answer()

@@ -40,6 +40,8 @@ def test_words_without_a_key_are_a_text_and_one_alone_may_be_an_id():
         ("stat:x", "there is no key stat"),
         ("kind:", "the value is missing: write kind:value"),
         ("kind:a kind:b", "kind is there twice"),
+        ("state:archived state:retry", "says archived already"),
+        ("queue:a,b kind:x queue:c", "says a, b already"),
         ("state:broken", "use one of waiting, active"),
         ("queue:UPPER", "is not the name of a queue"),
         ("since:yesterday", "use 2h for two hours ago"),
@@ -58,9 +60,13 @@ def test_what_is_wrong_names_the_word_and_the_remedy(text, said):
 
 
 def test_what_is_said_is_understood_again():
-    search = understand("kind:mail", NOW)
+    words = said(" kind:mail queue:low,default ", queues=("low",), states=(TaskState.RETRY,))
 
-    words = said(search, queues=("low",), states=(TaskState.RETRY,))
-
-    assert words == "queue:low state:retry kind:mail"
+    assert words == "queue:low state:retry kind:mail queue:low,default"
     assert understand(words, NOW).query.queues == ("low",)
+
+
+def test_all_words_must_hold_however_often_a_key_is_there():
+    query = understand("state:retry,archived id:x state:archived,active queue:a", NOW).query
+
+    assert (query.states, query.id, query.queues) == ((TaskState.ARCHIVED,), "x", ("a",))

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from duly.engine.inspection.search import SEARCHED, Query
 from duly.errors import DulyError
@@ -29,6 +29,7 @@ _TOKEN = re.compile(r'(?:[^\s"]|"[^"]*(?:"|$))+')
 _KEYED = re.compile(r"([a-z_]+(?:\.[^:\"]+)?):(.*)", re.DOTALL | re.IGNORECASE)
 _NAME = re.compile(NAME_PATTERN)
 _CAUSE = re.compile(r"[0-9a-f]{16}")
+_Name = TypeVar("_Name", bound=str)
 
 
 class SearchSyntaxError(DulyError):
@@ -46,8 +47,6 @@ class Search:
     text: str
     """As it was typed."""
     query: Query
-    task_id: str = ""
-    """The task that is looked for by its id; "": by other properties."""
     lone: str = ""
     """The one word without a key, where there is nothing else: it may be an id."""
 
@@ -85,6 +84,7 @@ def understand(text: str, now: datetime) -> Search:
     query = Query(
         queues=tuple(dict.fromkeys(heard.queues)),
         states=tuple(dict.fromkeys(heard.states)) or SEARCHED,
+        id=once.get("id", ""),
         kind=once.get("kind", ""),
         error=once.get("error", ""),
         cause=once.get("cause", ""),
@@ -95,10 +95,7 @@ def understand(text: str, now: datetime) -> Search:
         until=once.get("until"),
     )
     alone = not (once or heard.queues or heard.states or heard.fields) and len(heard.bare) == 1
-    return Search(
-        text=text.strip(), query=query, task_id=once.get("id", ""),
-        lone=heard.bare[0] if alone else "",
-    )  # fmt: skip
+    return Search(text=text.strip(), query=query, lone=heard.bare[0] if alone else "")
 
 
 def _hear(heard: _Heard, word: str, now: datetime) -> None:
@@ -113,9 +110,11 @@ def _hear(heard: _Heard, word: str, now: datetime) -> None:
     if lowered.startswith("args."):
         heard.fields[key[5:]] = value
     elif lowered == "queue":
-        heard.queues += [_queue(word, name) for name in value.split(",")]
+        queues = [_queue(word, name) for name in value.split(",")]
+        heard.queues = _both(word, heard.queues, queues)
     elif lowered == "state":
-        heard.states += [_state(word, name) for name in value.split(",")]
+        states = [_state(word, name) for name in value.split(",")]
+        heard.states = _both(word, heard.states, states)
     elif lowered not in _ONCE:
         remedy = f'use one of {", ".join(KEYS)}, or quote it to look for the text: "{word}"'
         raise SearchSyntaxError(word, f"there is no key {key}", remedy)
@@ -123,6 +122,16 @@ def _hear(heard: _Heard, word: str, now: datetime) -> None:
         raise SearchSyntaxError(word, f"{key} is there twice", "leave one of them out")
     else:
         heard.once[lowered] = _ONCE[lowered](word, value, now)
+
+
+def _both(word: str, before: list[_Name], named: list[_Name]) -> list[_Name]:
+    """Return which of the names may still be, where an earlier word has named some, too."""
+    kept = [name for name in named if name in before] if before else named
+    if not kept:
+        problem = f"the list, or a word before it, says {', '.join(before)} already"
+        remedy = "leave one of them out, or search everywhere; commas name several at once"
+        raise SearchSyntaxError(word, problem, remedy)
+    return kept
 
 
 def _text(_word: str, value: str, _now: datetime) -> str:
@@ -175,7 +184,7 @@ _ONCE: Final[Mapping[str, Callable[[str, str, datetime], Any]]] = {
 """Keys that a search may hold once → how to read their value."""
 
 
-def said(search: Search, *, queues: Sequence[str] = (), states: Sequence[TaskState] = ()) -> str:
-    """Return a search in words, with the queues and states that a page adds to it."""
+def said(text: str, *, queues: Sequence[str] = (), states: Sequence[TaskState] = ()) -> str:
+    """Return a search in words that looks only in the queues and states of a page, too."""
     more = [f"queue:{name}" for name in queues] + [f"state:{state.value}" for state in states]
-    return " ".join([*more, search.text]).strip()
+    return " ".join([*more, text.strip()]).strip()

@@ -63,7 +63,15 @@ async def test_tasks_are_named_by_a_search_or_one_by_one_not_both(client):
         assert answer.status_code == 400, more
 
 
-@pytest.mark.parametrize("words", ["", "  ", "nokey:x", "state:odd", "id:one"])
+async def test_an_id_is_one_condition_of_several(client):
+    body = {"operation": "run", "q": "id:a1b2c3d4e5f60718"}
+    there = await client.post(f"{API}/bulk", json=body)
+    elsewhere = await client.post(f"{API}/bulk", json={**body, "q": f"{body['q']} queue:low"})
+
+    assert [each.json()["eligible"] for each in (there, elsewhere)] == [1, 0]
+
+
+@pytest.mark.parametrize("words", ["", "  ", "nokey:x", "state:odd"])
 async def test_what_names_no_tasks_is_refused(client, words):
     body = {"operation": "run", "q": words, "dry_run": False}
 

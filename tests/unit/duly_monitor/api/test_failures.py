@@ -1,5 +1,7 @@
 """Causes and searches, by a script."""
 
+import pytest
+
 API = "/monitoring/api/v1"
 
 
@@ -48,6 +50,15 @@ async def test_a_search_by_id_finds_the_task(client):
     found = await client.get(f"{API}/search", params={"q": "id:a1b2c3d4e5f60718"})
 
     assert len(found.json()["tasks"]) == 1
+
+
+@pytest.mark.parametrize("more", ["state:retry", "queue:low", "kind:other", "since:1m"])
+async def test_a_search_by_id_asks_for_all_other_words_too(client, more):
+    words = f"id:a1b2c3d4e5f60718 {more}"
+
+    answer = await client.get(f"{API}/search", params={"q": words})
+
+    assert (answer.status_code, answer.json()["tasks"]) == (200, [])
 
 
 async def test_a_search_that_cannot_be_understood_says_why(client):

@@ -1,10 +1,13 @@
 """Operations on many tasks: asked about, begun, followed, stopped."""
 
+import dataclasses
 import re
+from datetime import timedelta
 
 import pytest
 from msgspec.structs import replace
 
+from duly.clock import to_unix_ms
 from duly.task import TaskState
 from duly_monitor.operations import ticked as name
 
@@ -16,8 +19,54 @@ async def test_the_question_counts_and_changes_nothing(client, inspector):
 
     assert "Retry 2 tasks?" in text
     assert "Nothing has been done yet" in text
-    assert f"{WORDS} until:2026-11-25T03:30:17.000Z" in text
+    assert f'name="q" value="{WORDS}"' in text
+    assert f'name="as_of" value="{to_unix_ms(inspector.at)}"' in text
     assert sum(task.state is TaskState.ARCHIVED for task in inspector.held) == 3
+
+
+@pytest.mark.parametrize("words", ["kind:send_invoice", "state:archived,retry kind:send_invoice"])
+async def test_what_fails_while_the_question_is_read_is_left_out(client, inspector, words):
+    asked = await client.get("/monitoring/bulk", params={"operation": "delete", "q": words})
+    form = dict(re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', asked.text))
+    later = inspector.at + timedelta(seconds=1)
+    failed = next(task for task in inspector.held if task.state == "archived")
+    again = next(task for task in inspector.held if task.state == "retry")
+    attempt = dataclasses.replace(failed.history[0], at=later)
+    inspector.held += [
+        replace(failed, id="later", ended_at=later, kind="send_invoice"),
+        replace(again, id="again", history=(attempt,), kind="send_invoice"),
+    ]
+
+    await client.post("/monitoring/bulk", data=form)
+    unbounded = {name: value for name, value in form.items() if name != "as_of"}
+    await client.post("/monitoring/bulk", data=unbounded)
+
+    asked_about = int(re.search(r"Delete (\d+) tasks", asked.text)[1])
+    assert [run.total for run in inspector.runs.values()] == [asked_about, asked_about + 2]
+
+
+@pytest.mark.parametrize("as_of", ["-1", "x", "9" * 16])
+async def test_an_instant_of_a_question_is_one(client, as_of):
+    form = {"operation": "run", "q": WORDS, "as_of": as_of}
+
+    assert (await client.post("/monitoring/bulk", data=form)).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("words", "number"),
+    [
+        ("id:a1b2c3d4e5f60718", 1),
+        ("id:a1b2c3d4e5f60718 state:archived queue:default", 1),
+        ("id:a1b2c3d4e5f60718 state:archived queue:low", 0),
+        ("id:a1b2c3d4e5f60718 state:retry", 0),
+        ("id:a1b2c3d4e5f60718 kind:other", 0),
+        ("id:none", 0),
+    ],
+)
+async def test_an_id_is_one_condition_of_several(client, words, number):
+    text = (await client.get("/monitoring/bulk", params={"operation": "run", "q": words})).text
+
+    assert f"Retry {number} task" in text
 
 
 async def test_what_was_asked_about_begins_and_is_one_record_in_the_audit(client, inspector):

@@ -1,5 +1,6 @@
 """The page of one queue."""
 
+import html
 import re
 
 import pytest
@@ -86,6 +87,29 @@ async def test_a_filter_says_how_much_it_looked_at(client):
     assert "0f1e2d3c4b5a6978" in text
     assert "a1b2c3d4e5f60718" not in text
     assert "q=queue%3Adefault%20state%3Aarchived%20kind%3Aimport_feed" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("id:a1b2c3d4e5f60718", "1 task found"),
+        ("id:none", "No archived task matches"),
+        ("id:a1b2c3d4e5f60718 kind:import_feed", "No archived task matches"),
+        ("state:archived,completed queue:default,low", "2 tasks found"),
+        ("state:completed", "says archived already"),
+        ("queue:critical", "says default already"),
+    ],
+)
+async def test_a_filter_finds_no_more_than_its_list_holds(client, words, found):
+    asked = {"state": "archived", "q": words}
+
+    answer = await client.get("/monitoring/queues/default", params=asked)
+
+    assert found in answer.text
+    assert (answer.status_code == 400) == ("already" in found)
+    if links := re.findall(r'href="/monitoring(/bulk\?operation=delete[^"]*)"', answer.text):
+        question = await client.get(f"/monitoring{html.unescape(links[0])}")
+        assert found.replace(" found", "?") in question.text
 
 
 async def test_a_filter_that_is_wrong_names_the_word(client):

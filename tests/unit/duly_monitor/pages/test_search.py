@@ -18,6 +18,14 @@ async def test_an_id_that_nothing_has_is_said(client):
     assert "No queue holds a task with the id a1b2" in text
 
 
+@pytest.mark.parametrize("more", ["state:retry", "queue:low", "kind:other", "since:1m"])
+async def test_an_id_that_the_other_words_do_not_find_is_said(client, more):
+    answer = await client.get("/monitoring/search", params={"q": f"id:a1b2c3d4e5f60718 {more}"})
+
+    assert answer.status_code == 200
+    assert "with the id a1b2c3d4e5f60718 that the other words find" in answer.text
+
+
 @pytest.mark.parametrize(
     ("words", "found"),
     [

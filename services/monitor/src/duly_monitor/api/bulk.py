@@ -61,10 +61,12 @@ class BulkPlanAnswer(Answer):
 
     operation: Operation
     eligible: int = Field(description="tasks that it would be, or is, carried out on")
-    ineligible: int = Field(description="tasks that match, but whose state does not allow it")
+    ineligible: int = Field(
+        description="tasks that match, of those looked at, but whose state does not allow it"
+    )
     scanned: int
     total: int = Field(description="tasks that there were to look at")
-    complete: bool = Field(description="false: a bound was reached; more may match")
+    complete: bool = Field(description="false: a bound was reached; more may match and allow it")
     bulk_id: str | None = Field(description="of the operation in the background; null: dry run")
 
 
@@ -132,7 +134,7 @@ class BulkApi:
         """Collect the tasks that are named.
 
         Raises:
-            HTTPException: 400, when the search says nothing, or names one task.
+            HTTPException: 400, when the search says nothing.
         """
         bulk = self._inspector.bulk
         if wanted.tasks:
@@ -141,8 +143,6 @@ class BulkApi:
         if not wanted.q.strip():
             raise HTTPException(400, "q: name the tasks by a search, such as queue:default.")
         search = understood(wanted.q, self._clock)
-        if search.task_id:
-            raise HTTPException(400, "q: a search by id finds one task; operate on that.")
         return await bulk.plan(wanted.operation.value, search.query, cap=wanted.cap)
 
     @described(

@@ -146,11 +146,6 @@ class FailureApi:
         """Return the newest tasks that match."""
         query = asked(SearchQuery, request)
         search = understood(query.q, self._clock)
-        if search.task_id:
-            task = TaskAnswer.of(await self._inspector.tasks.find(search.task_id))
-            return FoundAnswer(
-                tasks=[task], scanned=1, total=1, complete=True, unreadable=[], next_cursor=None
-            )
         try:
             found = await self._inspector.tasks.search(
                 search.query, limit=query.limit, window=query.window, cursor=query.cursor

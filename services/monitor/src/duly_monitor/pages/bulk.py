@@ -1,5 +1,6 @@
 """Operations on many tasks: the question with its dry run, the start, the progress, the stop."""
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -9,10 +10,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from duly.clock import from_unix_ms
 from duly.engine.inspection.bulk import DEFAULT_CAP, BulkPlan
 from duly.engine.inspection.inspector import Inspector
 from duly.engine.storage.reports import BulkRunState
-from duly.task import ENDED
 from duly_monitor.audit import act_of, require
 from duly_monitor.bounds import addressed, asked
 from duly_monitor.bulk import BulkOrder, BulkRunner, TooManyBulkRunsError
@@ -23,12 +24,12 @@ from duly_monitor.pages.queries import BulkPath, BulkQuery
 from duly_monitor.permissions import identity_of
 from duly_monitor.render import Renderer
 from duly_monitor.search_words import Search, SearchSyntaxError, understand
-from duly_monitor.wording import iso
 
 PACES: Final = (0, 100, 10, 1)
 """Tasks a second that one may choose from; 0: as fast as possible."""
 SHOWN_TASKS: Final = 10
 _LONGEST_REASON: Final = 500
+_MS = re.compile(r"[0-9]{1,15}")
 
 
 class BulkPages:
@@ -44,17 +45,18 @@ class BulkPages:
         """
         if "operation" not in request.query_params:
             return await self._runs(request)
-        query = asked(BulkQuery, request)
-        words = self._bounded(query.q)
-        plan = await self._plan(query.operation, words, ())
-        return self._question(request, plan, words=words, selected=(), back=query.back)
+        query, as_of = asked(BulkQuery, request), self._inspector.bulk_runs.now_ms()
+        plan = await self._plan(query.operation, query.q, (), from_unix_ms(as_of))
+        return self._question(
+            request, plan, words=query.q, as_of=as_of, selected=(), back=query.back
+        )
 
     async def ask_selected(self, request: Request) -> Response:
         """Ask about the tasks that were ticked."""
         form = await form_of(request)
         operation, selected = _operation(form), form.all("task")
-        plan = await self._plan(operation, "", selected)
-        return self._question(request, plan, words="", selected=selected, back=form.one("back"))
+        plan = await self._plan(operation, "", selected, None)
+        return self._question(request, plan, selected=selected, back=form.one("back"))
 
     async def start(self, request: Request) -> Response:
         """Begin in the background what was asked about, and show how far it is."""
@@ -64,7 +66,7 @@ class BulkPages:
         act.action, act.filter = f"{operation.value}_tasks", words or f"{len(selected)} selected"
         act.reason = form.one("reason").strip()[:_LONGEST_REASON]
         require(request, PERMISSIONS[operation])
-        plan = await self._plan(operation, words, selected)
+        plan = await self._plan(operation, words, selected, _instant(form.one("as_of")))
         act.count = len(plan.tasks)
         order = BulkOrder(
             plan=plan,
@@ -109,29 +111,25 @@ class BulkPages:
         await self._inspector.bulk_runs.stop(run_id)
         return redirect(f"{self._renderer.prefix}/bulk/{run_id}", "stop")
 
-    def _bounded(self, words: str) -> str:
-        """Return the words, bounded by now where that is possible.
+    async def _plan(
+        self, operation: Operation, words: str, selected: Sequence[str], as_of: datetime | None
+    ) -> BulkPlan:
+        """Collect the tasks that were ticked, or that a search finds.
 
-        So that what is done is what was asked about: of tasks that have ended, those that end
-        while somebody reads the question are left out.
+        Args:
+            operation: What would be done.
+            words: Of the search.
+            selected: What was ticked, in place of a search.
+            as_of: When the question was asked, so that what is done is what was asked about: what
+                fails, ends or comes while somebody reads it is left out, and `since:2h` stays the
+                same instant. None: now.
         """
-        now = self._renderer.clock.now()
-        search = _understood(words, now)
-        ended = all(state in ENDED for state in search.query.states)
-        return f"{words} until:{iso(now)}" if ended and search.query.until is None else words
-
-    async def _plan(self, operation: Operation, words: str, selected: Sequence[str]) -> BulkPlan:
         if selected:
             return await self._plan_ticked(operation, dict.fromkeys(selected))
         if not words.strip():
             raise HTTPException(400, "Select tasks, or name them by a search, first.")
-        search = _understood(words, self._renderer.clock.now())
-        if search.task_id:
-            task = await self._inspector.tasks.find(search.task_id)
-            return await self._inspector.bulk.plan_selected(
-                operation.value, [(task.queue, task.id)]
-            )
-        return await self._inspector.bulk.plan(operation.value, search.query)
+        search = _understood(words, as_of or self._renderer.clock.now())
+        return await self._inspector.bulk.plan(operation.value, replace(search.query, as_of=as_of))
 
     async def _plan_ticked(self, operation: Operation, texts: Collection[str]) -> BulkPlan:
         """Collect the tasks that were ticked and are still as they were seen then."""
@@ -141,7 +139,14 @@ class BulkPages:
         return replace(plan, tasks=still, ineligible=plan.ineligible + moved)
 
     def _question(
-        self, request: Request, plan: BulkPlan, *, words: str, selected: Sequence[str], back: str
+        self,
+        request: Request,
+        plan: BulkPlan,
+        *,
+        selected: Sequence[str],
+        back: str,
+        words: str = "",
+        as_of: int | None = None,
     ) -> Response:
         prefix = self._renderer.prefix
         operation = Operation(plan.operation)
@@ -151,6 +156,7 @@ class BulkPages:
             operation=operation,
             name=label(operation),
             words=words,
+            as_of=as_of,
             selected=selected,
             cap=DEFAULT_CAP,
             examples=plan.tasks[:SHOWN_TASKS],
@@ -188,6 +194,13 @@ def outcome_of(form: Form) -> CancelOutcome:
         if outcome == given:
             return outcome
     raise HTTPException(400, f"outcome: use one of {', '.join(OUTCOMES)}.")
+
+
+def _instant(ms: str) -> datetime | None:
+    """Return the instant at which a question was asked; None: the form names none."""
+    if ms and not _MS.fullmatch(ms):
+        raise HTTPException(400, "as_of: use milliseconds since 1970, or leave it out.")
+    return from_unix_ms(int(ms)) if ms else None
 
 
 def _chosen(text: str, choices: tuple[int, ...]) -> int:

@@ -1,7 +1,7 @@
 """One queue: its tasks state by state, and what can be done to it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -166,24 +166,22 @@ class QueuePage:
 
     async def _listed(self, name: str, query: QueueQuery, report: QueueReport) -> dict[str, Any]:
         """Return what the page's list shows: a part in order, or what matches a filter."""
-        total, state = getattr(report, query.state.value), query.state
+        total = getattr(report, query.state.value)
+        words = said(query.q, queues=(name,), states=(query.state,))
         shown: dict[str, Any] = {
             "problem": None,
             "found": None,
-            "words": "",
+            "words": words,
             "part": Part((), 0, total),
         }
+        if not query.q.strip():
+            return shown | {"part": await self._part(name, query, total)}
         try:
-            search = understand(query.q, self._renderer.clock.now())
+            search = understand(words, self._renderer.clock.now())
         except SearchSyntaxError as error:
             return shown | {"problem": error}
-        shown["words"] = said(search, queues=(name,), states=(state,))
-        if not search.text:
-            return shown | {"part": await self._part(name, query, total)}
         found = await self._inspector.tasks.search(
-            replace(search.query, queues=(name,), states=(state,)),
-            limit=query.limit,
-            window=query.window,
+            search.query, limit=query.limit, window=query.window
         )
         return shown | {"found": found, "part": Part(found.tasks, 0, len(found.tasks))}
 

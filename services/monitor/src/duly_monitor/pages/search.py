@@ -4,8 +4,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from duly.engine.inspection.inspector import Inspector
+from duly.engine.inspection.search import Query
 from duly.engine.inspection.shared_reading import SharedReading
-from duly.errors import NotFoundError
 from duly.task import Task, TaskState
 from duly_monitor.bounds import asked
 from duly_monitor.forms import address_of
@@ -45,9 +45,6 @@ class SearchPages:
         if task is not None:
             address = f"{self._renderer.prefix}/tasks/{segment(task.queue)}/{segment(task.id)}"
             return RedirectResponse(address, status_code=303)
-        if search.task_id:
-            shown = Shown(_values(missing=search.task_id))
-            return self._page(request, query, shown)
         return self._page(request, query, await self._found.get(query))
 
     async def _find(self, query: SearchQuery) -> Shown:
@@ -61,17 +58,17 @@ class SearchPages:
             search.query, limit=query.limit, window=query.window
         )
         rows = await self._rows.of(found.tasks, query.shown_columns)
-        return Shown(_values(search=search, found=found, rows=rows))
+        missing = "" if rows else search.query.id
+        lone = search.query == Query(id=missing)
+        return Shown(_values(search=search, found=found, rows=rows, missing=missing, lone=lone))
 
     async def _named(self, search: Search) -> Task | None:
-        """Return the task that has the id which was looked for."""
-        wanted = search.task_id or search.lone
-        if not 0 < len(wanted) <= LONGEST_ID:
+        """Return the one task that has the id which was looked for, and matches all else."""
+        wanted = Query(id=search.lone) if search.lone else search.query
+        if not 0 < len(wanted.id) <= LONGEST_ID:
             return None
-        try:
-            return await self._inspector.tasks.find(wanted)
-        except NotFoundError:
-            return None
+        found = (await self._inspector.tasks.search(wanted)).tasks
+        return found[0] if len(found) == 1 else None
 
     def _page(
         self, request: Request, query: SearchQuery, shown: Shown, *, status: int = 200
@@ -93,4 +90,5 @@ class SearchPages:
 
 def _values(**read: object) -> dict[str, object]:
     """Return what was found, with nothing for what was not looked for."""
-    return {"problem": None, "missing": "", "search": None, "found": None, "rows": ()} | read
+    nothing = {"problem": None, "missing": "", "lone": False, "search": None, "found": None}
+    return nothing | {"rows": ()} | read

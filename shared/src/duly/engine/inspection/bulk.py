@@ -30,13 +30,13 @@ class BulkPlan:
     tasks: tuple[Task, ...]
     """Those that match and allow the operation, as they were seen, without what is large."""
     ineligible: int
-    """Those that match and do not allow it."""
+    """Those that match and do not allow it, of those that were looked at."""
     scanned: int
     """Tasks that were looked at."""
     total: int
     """Tasks that there were to look at."""
     complete: bool
-    """False: a bound was reached, or a queue could not be read; more may match."""
+    """False: a bound was reached, or a queue could not be read; more may match and allow it."""
     unreadable: tuple[str, ...] = ()
     """Why queues were passed over."""
 
@@ -71,6 +71,9 @@ class Bulk:
     ) -> BulkPlan:
         """Collect the tasks that the operation would apply to; change nothing.
 
+        The states that allow the operation are looked at first, so that however many tasks in
+        others take away neither from the cap nor, before these, from the window.
+
         Args:
             operation: What would be done.
             query: Which tasks.
@@ -80,23 +83,30 @@ class Bulk:
         Raises:
             NotFoundError: A named queue does not exist.
         """
-        total = await self._tasks.count(query.queues, query.states)
+        if query.id:
+            named = await self._tasks.identified(query)
+            return _planned(operation, named, looked_at=len(named))
+        allowed = ALLOWED[operation]
+        states = sorted(query.states, key=lambda state: state not in allowed)
+        total = await self._tasks.count(query.queues, states)
         unreadable: dict[str, str] = {}
         eligible: list[Task] = []
-        matched, scanned, complete = 0, 0, True
-        async for task in self._tasks.scan(query.queues, query.states, unreadable=unreadable):
-            if scanned >= window or matched >= cap:
-                complete = False
+        ineligible, scanned, complete = 0, 0, True
+        async for task in self._tasks.scan(query.queues, states, unreadable=unreadable):
+            if scanned >= window or (len(eligible) >= cap and task.state in allowed):
+                complete = task.state not in allowed
                 break
             scanned += 1
-            if query.matches(task):
-                matched += 1
-                if task.state in ALLOWED[operation]:
-                    eligible.append(_slim(task))
+            if not query.matches(task):
+                continue
+            if task.state in allowed:
+                eligible.append(_slim(task))
+            else:
+                ineligible += 1
         return BulkPlan(
             operation=operation,
             tasks=tuple(eligible),
-            ineligible=matched - len(eligible),
+            ineligible=ineligible,
             scanned=scanned,
             total=total,
             complete=complete and not unreadable,
@@ -121,18 +131,14 @@ class Bulk:
         async def look(queue: str, task_id: str) -> None:
             tasks = self._tasks
             task = await (tasks.get(queue, task_id) if queue else tasks.find(task_id))
-            found.append(_slim(task))
+            found.append(task)
 
         for start in range(0, len(selected), AT_ONCE):
             chunk = selected[start : start + AT_ONCE]
             for error in await concurrently(look(queue, task_id) for queue, task_id in chunk):
                 if isinstance(error, BrokerDownError):
                     raise error
-        eligible = tuple(task for task in found if task.state in ALLOWED[operation])
-        return BulkPlan(
-            operation=operation, tasks=eligible, ineligible=len(selected) - len(eligible),
-            scanned=len(selected), total=len(selected), complete=True,
-        )  # fmt: skip
+        return _planned(operation, found, looked_at=len(selected))
 
     async def plan_group(
         self,
@@ -214,6 +220,15 @@ class Bulk:
                 _count(progress, error)
             report(progress)
         return progress
+
+
+def _planned(operation: Operation, found: Sequence[Task], *, looked_at: int) -> BulkPlan:
+    """Return the plan of tasks that were named, as many as were looked at or fewer."""
+    eligible = tuple(_slim(task) for task in found if task.state in ALLOWED[operation])
+    return BulkPlan(
+        operation=operation, tasks=eligible, ineligible=looked_at - len(eligible),
+        scanned=looked_at, total=looked_at, complete=True,
+    )  # fmt: skip
 
 
 def _slim(task: Task) -> Task:

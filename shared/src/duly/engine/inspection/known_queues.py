@@ -95,7 +95,15 @@ class KnownQueues:
         return Answers(found, failed)
 
     async def holder(self, name: Literal["index", "entries"], field: str) -> str | None:
-        """Return the queue that has a field in one of its hashes; None: no queue has it.
+        """Return a queue that has a field in one of its hashes; None: no queue has it.
+
+        See `holders` for the rest.
+        """
+        found = await self.holders(name, field)
+        return found[0] if found else None
+
+    async def holders(self, name: Literal["index", "entries"], field: str) -> Sequence[str]:
+        """Return the queues that have a field in one of their hashes.
 
         Where scripts are known to run, it takes one command for 500 queues, else one for each.
 
@@ -113,15 +121,11 @@ class KnownQueues:
 
         names = await self.names()
         there, unread = await self._holders(names, name, field)
-        if there:
-            return there[0]
         answers = await self.each(has, unread)
-        for queue, has_it in answers.read.items():
-            if has_it:
-                return queue
-        if answers.unreadable:
+        found = [*there, *(queue for queue, has_it in answers.read.items() if has_it)]
+        if answers.unreadable and not found:
             raise next(iter(answers.unreadable.values()))
-        return None
+        return found
 
     async def at_once(self, call: scripts.Call, count: int) -> Sequence[Any]:
         """Return what a script that reads several queues says of each; None: ask it by itself.

@@ -98,6 +98,8 @@ class Query:
     queues: tuple[str, ...] = ()
     """Empty: every queue."""
     states: tuple[TaskState, ...] = SEARCHED
+    id: str = ""
+    """The whole id. Then no list is looked at: the queues are asked for it."""
     kind: str = ""
     error: str = ""
     """Part of the last attempt's error, in whatever case."""
@@ -111,27 +113,34 @@ class Query:
     """Payload field (dots go deeper) → the text of its value."""
     since: datetime | None = None
     until: datetime | None = None
+    as_of: datetime | None = None
+    """Leaves out what has failed, ended or begun to wait later, as the broker's clock says."""
 
     def matches(self, task: Task) -> bool:
-        """Tell whether a task is one of those."""
-        if self.kind and task.kind != self.kind:
-            return False
-        if self.group and _group(task) != self.group:
-            return False
-        if not self._matches_failure(task):
-            return False
-        if any(_value(task.payload, path) != text for path, text in self.fields.items()):
-            return False
-        instant = task.ended_at or task.due_at or task.enqueued_at
-        return _within(instant, self.since, self.until)
+        """Tell whether a task, in one of the queues and states, is one of those."""
+        return self._names(task) and self._finds(task) and self._is_in_time(task)
 
-    def _matches_failure(self, task: Task) -> bool:
+    def _names(self, task: Task) -> bool:
+        return (
+            (not self.id or task.id == self.id)
+            and (not self.kind or task.kind == self.kind)
+            and (not self.group or _group(task) == self.group)
+            and (not self.cause or fingerprint(task) == self.cause)
+        )
+
+    def _finds(self, task: Task) -> bool:
         last = task.history[0].error if task.history else ""
         if self.error and not _contains(last, self.error):
             return False
         if self.text and not any(_contains(it, self.text) for it in (task.id, task.kind, last)):
             return False
-        return not self.cause or fingerprint(task) == self.cause
+        return all(_value(task.payload, path) == text for path, text in self.fields.items())
+
+    def _is_in_time(self, task: Task) -> bool:
+        if self.as_of is not None and (_came_at(task) or self.as_of) > self.as_of:
+            return False
+        instant = task.ended_at or task.due_at or task.enqueued_at
+        return _within(instant, self.since, self.until)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +168,13 @@ def size_of(task: Task) -> int:
 
 def _contains(text: str, part: str) -> bool:
     return part.casefold() in text.casefold()
+
+
+def _came_at(task: Task) -> datetime | None:
+    """Return when a task came to be as it is; None: not known, as of scheduled ones."""
+    if task.state is TaskState.RETRY:
+        return task.history[0].at if task.history else None
+    return task.ended_at or task.enqueued_at
 
 
 def _group(task: Task) -> str:

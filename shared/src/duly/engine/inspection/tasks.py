@@ -128,7 +128,7 @@ class Tasks:
         """Return the newest tasks that match.
 
         Args:
-            query: What to look for.
+            query: What to look for. By an id, one task in each queue at most is looked at.
             limit: Most tasks to return; of large tasks fewer, about 64 MiB.
             window: Most tasks to look at: reading everything would slow the broker for others.
             cursor: `next_cursor` of what the same search has found before.
@@ -136,6 +136,9 @@ class Tasks:
         Raises:
             ValueError: The cursor is not one of this search.
         """
+        if query.id and cursor is None:
+            one = await self.identified(query)
+            return Found(tasks=one, scanned=len(one), total=len(one), complete=True)
         sizes = await self.sizes(query.queues, query.states)
         most = {each: sys.maxsize if size else 0 for each, size in sizes.items()}  # many are empty
         place = None if cursor is None else Place.of(cursor)
@@ -152,13 +155,21 @@ class Tasks:
                 found.append(task)
                 size += size_of(task)
         return Found(
-            tasks=tuple(found),
-            scanned=scanned,
-            total=sum(sizes.values()),
-            complete=complete and not unreadable,
-            unreadable=tuple(unreadable.values()),
+            tasks=tuple(found), scanned=scanned, total=sum(sizes.values()),
+            complete=complete and not unreadable, unreadable=tuple(unreadable.values()),
             next_cursor=None if complete or place is None else str(place),
-        )
+        )  # fmt: skip
+
+    async def identified(self, query: Query) -> tuple[Task, ...]:
+        """Return the tasks with the query's id that match it, one in each queue at most."""
+        check_name("task", query.id)
+        found = []
+        for name in query.queues or await self._known.holders("index", query.id):
+            keys = await self._known.keys(name) if query.queues else queue_keys(name)
+            task = await Pages(self._store, keys).task(query.id)
+            if task is not None and task.state in query.states and query.matches(task):
+                found.append(task)
+        return tuple(found)
 
     async def count(self, queues: Sequence[str], states: Sequence[TaskState]) -> int:
         """Return how many tasks a scan would yield, without looking at any.
@@ -257,13 +268,9 @@ class Tasks:
         keys = await self._keys(queue, task_id)
         data = await Reruns(self._store, {}).lift(keys, task_id)
         lock = lock_in(data)
+        ttl_ms = unique_ms_of(decode(data)) if lock else 0
         answer = await self._store.operate(
-            keys.name,
-            "run",
-            task_id=task_id,
-            lock=lock,
-            lock_ttl_ms=unique_ms_of(decode(data)) if lock else 0,
-            seen=seen,
+            keys.name, "run", task_id=task_id, lock=lock, lock_ttl_ms=ttl_ms, seen=seen
         )
         locked, _, holder = answer.partition(" ")
         if locked == "locked":

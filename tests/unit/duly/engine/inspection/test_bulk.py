@@ -119,6 +119,50 @@ async def test_a_cap_holds(inspector, archived):
     assert (await inspector.queues.get("low")).archived == 15
 
 
+async def test_a_cap_counts_only_what_allows_the_operation(client, inspector, archived):
+    waiting = await client.enqueue(Bill(order_id=100))
+
+    planned = await inspector.bulk.plan("archive", Query(kind="bill"), cap=1)
+    windowed = await inspector.bulk.plan("archive", Query(kind="bill"), window=10)
+
+    assert [task.id for task in planned.tasks] == [waiting.id]
+    assert (planned.ineligible, planned.complete) == (25, True)
+    assert ([task.id for task in windowed.tasks], windowed.ineligible) == ([waiting.id], 9)
+    assert (windowed.scanned, windowed.total, windowed.complete) == (10, 26, True)
+
+
+async def test_a_plan_leaves_out_what_came_later(client, inspector, archived):
+    ended = [(await inspector.tasks.get("low", task.id)).ended_at for task in archived]
+    later = Query(as_of=min(ended) - timedelta(milliseconds=1))
+    await client.enqueue(Bill(order_id=100), delay=timedelta(hours=1))
+
+    planned = await inspector.bulk.plan("delete", Query(as_of=max(ended)))
+    none = await inspector.bulk.plan("delete", later)
+
+    assert (len(planned.tasks), [task.state for task in none.tasks]) == (26, ["scheduled"])
+
+
+async def test_an_id_is_looked_for_in_each_queue_and_must_match_all_else(client, inspector):
+    await client.enqueue(Bill(order_id=1), task_id="same")
+    await client.enqueue(Bill(order_id=2), task_id="same", queue="high")
+    await inspector.tasks.archive("low", "same")
+
+    async def found(**more):
+        query = Query(id="same", **more)
+        tasks = (await inspector.tasks.search(query)).tasks
+        assert {(task.queue, task.id) for task in tasks} == {
+            (task.queue, task.id) for task in (await inspector.bulk.plan("delete", query)).tasks
+        }
+        return sorted(task.queue for task in tasks)
+
+    assert await found() == ["high", "low"]
+    assert await found(queues=("low",)) == ["low"]
+    assert await found(states=(TaskState.WAITING,)) == ["high"]
+    assert await found(fields={"order_id": "2"}) == ["high"]
+    assert await found(kind="other") == []
+    assert (await inspector.tasks.search(Query(id="none"))).tasks == ()
+
+
 async def test_scheduled_tasks_are_run_and_archived(client, inspector):
     requests = [Request(job=Bill(order_id=n), delay=timedelta(hours=1)) for n in range(4)]
     await client.enqueue_many(requests)
