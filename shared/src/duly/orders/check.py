@@ -176,9 +176,9 @@ class PendingOrdersCheck:
         if not page.orders:
             return 0
         rows = self._masked(page.orders, self._mask) if self._mask else page.orders
-        if not with_items:
+        if not with_items or not page.items:
             return self._lines.write("INFO", ORDER, self._fields, rows)
-        items = Inner("DEBUG", ITEM, ITEM_FIELDS, page.items, page.counts)
+        items = Inner("DEBUG", ITEM, ITEM_FIELDS, page.items)
         return self._lines.write_nested("INFO", ORDER, self._fields, rows, items)
 
     def _masked(

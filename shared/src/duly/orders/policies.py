@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import blake2b
-from itertools import accumulate, chain, compress, pairwise
+from itertools import compress
 from typing import Final, Protocol
 
 from typing_extensions import override
@@ -239,11 +239,7 @@ def _place(order_id: OrderId) -> int:
 
 def _picked(page: Page, wanted: Sequence[bool]) -> Page:
     """Return the page with some of its orders, and what belongs to them."""
-    items, counts = page.items, page.counts
-    if counts:
-        starts = list(accumulate(counts, initial=0))
-        parts = (items[start:end] for start, end in compress(pairwise(starts), wanted))
-        items, counts = list(chain.from_iterable(parts)), list(compress(counts, wanted))
     orders = list(compress(page.orders, wanted))
+    items = list(compress(page.items, wanted))
     times = list(compress(page.times, wanted))
-    return replace(page, orders=orders, items=items, counts=counts, times=times)
+    return replace(page, orders=orders, items=items, times=times)

@@ -1,6 +1,7 @@
 """Reads rows of a database for one sweep: as the driver gives them, within limits."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -182,6 +183,19 @@ def _about(connection: AsyncConnection) -> dict[str, Any]:
 def last_id(orders: Sequence[Any]) -> Any:  # noqa: ANN401 - as the driver gives it
     """Return the id of the last order of a page, after which the next one begins."""
     return (orders.last() if isinstance(orders, PackedRows) else orders[-1])[0]
+
+
+def written_ids(dialect: str, ids: Sequence[int | str]) -> str:
+    """Return ids as one text: an array of PostgreSQL, or one of JSON for SQLite's `json_each`.
+
+    The drivers would take five times as long for a list.
+    """
+    if dialect != "postgresql":
+        return json.dumps(ids)
+    if not isinstance(ids[0], str):
+        return f"{{{str(ids)[1:-1]}}}"
+    quoted = [str(each).replace("\\", r"\\").replace('"', r"\"") for each in ids]
+    return '{"' + '","'.join(quoted) + '"}'
 
 
 async def divided(

@@ -208,13 +208,14 @@ class HttpSource:
         return Page(
             orders,
             items=[
-                (item.product_name, item.quantity, self._price(item.unit_price))
+                [
+                    (item.product_name, item.quantity, self._price(item.unit_price))
+                    for item in order.items
+                ]
                 for order in body.orders
-                for item in order.items
             ]
             if sweep.items
             else (),
-            counts=[len(order.items) for order in body.orders] if sweep.items else (),
             times=times if sweep.times else (),
             oldest=min([*known, *filter(None, [body.oldest])], default=None),
         )

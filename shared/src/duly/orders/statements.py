@@ -1,6 +1,5 @@
 """The source of orders that runs a shop's own statements on the shop's own tables."""
 
-from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -12,7 +11,7 @@ import structlog
 
 from duly.errors import ConfigError
 from duly.orders.database import Database
-from duly.orders.page import Page
+from duly.orders.page import Page, items_of_orders
 from duly.orders.source import Sweep
 from duly.orders.view import View
 from duly.runtime.order_settings import SqlSourceSettings
@@ -182,18 +181,20 @@ class SqlSource:
         page: Page,
         after: Any,  # noqa: ANN401 - an id of the shop
     ) -> Page:
-        ids = [order[0] for order in page.orders]
         if not self._items:
-            return replace(page, counts=[0] * len(ids))
+            return page
+        from duly.orders.reader import written_ids
+
         order = "order_id" + (f", {POSITION}" if POSITION in columns[ITEMS_KEY] else "")
-        bounds = {"after": after, "last": ids[-1]}
+        last = page.orders[-1][0]
+        bounds = {"after": after, "last": last}
+        if isinstance(last, str):
+            # The two statements may sort texts by different rules: bounds would leave items out.
+            ids = [order[0] for order in page.orders]
+            bounds = {"ids": written_ids(reader.dialect.name, ids)}
         statement = _bounded(reader, self._items, ITEM_COLUMNS, bounds, order)
         _, rows = await reader.raw(statement, _given(bounds))
-        wanted = set(ids)
-        rows = [row for row in rows if row[0] in wanted]
-        counts = Counter(row[0] for row in rows)
-        items = [(name, quantity, _price(price)) for _, name, quantity, price in rows]
-        return replace(page, items=items, counts=[counts[order_id] for order_id in ids])
+        return replace(page, items=items_of_orders(page.orders, rows, _price))
 
 
 def _checked(statement: str, key: str) -> str:
@@ -243,11 +244,12 @@ def _check_times(columns: frozenset[str]) -> None:
 def _bounded(
     reader: "Reader", statement: str, columns: Sequence[str], bounds: Mapping[str, Any], order: str
 ) -> str:
-    """Return a statement for ids between two bounds, in the words of the driver."""
+    """Return a statement for ids between two bounds, or for these ids, in the driver's words."""
     psycopg = reader.dialect.name == "postgresql"
-    signs = {"after": ">", "last": "<="}
+    among = "= ANY ({})" if psycopg else "IN (SELECT value FROM json_each({}))"
+    forms = {"after": "> {}", "last": "<= {}", "ids": among}
     conditions = [
-        f"order_id {signs[name]} {f'%({name})s' if psycopg else f':{name}'}"
+        f"order_id {forms[name].format(f'%({name})s' if psycopg else f':{name}')}"
         for name, value in bounds.items()
         if value is not None
     ]

@@ -4,6 +4,7 @@ import logging
 import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from duly.runtime import logs
 from duly.runtime.output import Output
@@ -15,14 +16,13 @@ _OF_THREE_FIELDS = 4
 
 @dataclass(frozen=True, slots=True)
 class Inner:
-    """Lines that stand between others: those of the first row, then those of the second."""
+    """Lines that stand between others: after each row, those that belong to it."""
 
     level: str
     message: str
     fields: tuple[str, ...]
-    rows: Sequence[tuple[object, ...]]
-    counts: Sequence[int]
-    """How many of them belong to each outer row."""
+    rows: Sequence[Sequence[tuple[object, ...]]]
+    """The values of those that belong to each outer row."""
 
 
 class LineWriter:
@@ -97,10 +97,12 @@ class LineWriter:
             return self.write(level, message, fields, rows)
         enabled = self.enabled(level)
         outer = self._lines(level, message, fields, rows) if enabled else [""] * len(rows)
-        between = self._lines(inner.level, inner.message, inner.fields, inner.rows)
+        between = self._lines(
+            inner.level, inner.message, inner.fields, list(chain.from_iterable(inner.rows))
+        )
         parts: list[str] = []
         at = 0
-        for line, count in zip(outer, inner.counts, strict=True):
+        for line, count in zip(outer, map(len, inner.rows), strict=True):
             parts.append(line)
             if count:
                 parts += between[at : at + count]

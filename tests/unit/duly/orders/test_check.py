@@ -10,6 +10,7 @@ from duly.errors import Requeue
 from duly.jobs.orders import CheckPendingOrders
 from duly.orders.check import PendingOrdersCheck
 from duly.orders.database import OrdersDatabase
+from duly.orders.page import Page
 from duly.orders.policies import Changes, Sample
 from duly.orders.schema import upgrade
 from duly.orders.session import open_engine
@@ -43,12 +44,10 @@ class Collected:
         return len(new)
 
     def write_nested(self, level, message, fields, rows, inner):
-        at = logged = 0
-        for row, count in zip(rows, inner.counts, strict=True):
+        logged = 0
+        for row, items in zip(rows, inner.rows, strict=True):
             logged += self.write(level, message, fields, [row])
-            items = inner.rows[at : at + count]
             self.write(inner.level, inner.message, inner.fields, items)
-            at += count
         return logged
 
     def of(self, message):
@@ -189,6 +188,19 @@ async def test_debug_costs_one_more_statement_a_page(database, engine, statement
 
     assert len(statements) == 1 + 2 * pages
     assert len(lines.of("Pending order found")) == orders
+
+
+async def test_a_source_that_has_no_items_gives_its_orders_at_debug_too():
+    class Shop:
+        async def pages(self, sweep):
+            yield Page([(1, "ann", "ann@example.com")])
+
+    lines = Collected("DEBUG")
+
+    await check(Shop(), lines)
+
+    assert len(lines.of("Pending order found")) == 1
+    assert lines.of("Order item details") == []
 
 
 async def test_a_page_is_written_in_one_call(database, engine):

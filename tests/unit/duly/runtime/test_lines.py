@@ -93,12 +93,12 @@ def test_inner_lines_follow_their_row(style):
     nested, together = opened(format=style, level="DEBUG")
     plain, apart = opened(format=style, level="DEBUG")
     items = [("Tea", Decimal("1.50")), ('Pot "blue"', Decimal("1E+3")), ("Cup", Decimal(2))]
-    rows, counts = [(1, "ann"), (2, ""), (3, "bob")], [2, 0, 1]
+    rows, items_of_rows = [(1, "ann"), (2, ""), (3, "bob")], [items[:2], [], items[2:]]
 
-    inner = Inner("DEBUG", "Item", ("name", "price"), items, counts)
+    inner = Inner("DEBUG", "Item", ("name", "price"), items_of_rows)
     assert nested.write_nested("INFO", "Order", ("id", "user"), rows, inner) == 3
 
-    for row, of_row in zip(rows, (items[:2], [], items[2:]), strict=True):
+    for row, of_row in zip(rows, items_of_rows, strict=True):
         plain.write("INFO", "Order", ("id", "user"), [row])
         plain.write("DEBUG", "Item", ("name", "price"), of_row)
     assert together.getvalue() == apart.getvalue()
@@ -107,7 +107,7 @@ def test_inner_lines_follow_their_row(style):
 def test_inner_lines_that_the_level_hides_are_left_out():
     writer, stream = opened(level="INFO")
 
-    inner = Inner("DEBUG", "Item", ("name",), [("Tea",)], [1])
+    inner = Inner("DEBUG", "Item", ("name",), [[("Tea",)]])
     assert writer.write_nested("INFO", "Order", ("id",), [(7,)], inner) == 1
 
     assert stream.getvalue().endswith("INFO  Order id=7\n")
