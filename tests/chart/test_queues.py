@@ -80,7 +80,7 @@ def test_old_queues_come_from_the_cluster_and_new_ones_from_the_rendering(render
         "default",
     }
     before = next(volume for volume in pod["volumes"] if volume["name"] == "queues")
-    assert before["configMap"] == {"name": "shop-duly-queues", "optional": True}
+    assert before["configMap"]["name"] == "shop-duly-queues"
     assert "--declared-before=/etc/duly/queues/queues" in container["command"]
 
 
@@ -98,15 +98,42 @@ def test_asking_takes_no_right_to_change_anything(render, external):
     assert told(**less) == "looks"
 
 
-def test_asking_waits_for_no_secret_that_the_same_upgrade_makes(render):
-    job, _ = removal(render())
+ADDED = {
+    "log.levels": {"duly": "DEBUG"},
+    "defaults.extraEnv": [
+        {"name": "A", "valueFrom": {"configMapKeyRef": {"name": "new", "key": "a"}}},
+        {"name": "B", "valueFrom": {"secretKeyRef": {"name": "new", "key": "b"}}},
+        {"name": "C", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+    ],
+    "defaults.extraEnvFrom": [{"configMapRef": {"name": "new"}}, {"secretRef": {"name": "new"}}],
+    "defaults.extraVolumes": [
+        {"name": "one", "configMap": {"name": "new"}},
+        {"name": "two", "secret": {"secretName": "new"}},
+        {"name": "three", "projected": {"sources": [{"configMap": {"name": "new"}}]}},
+    ],
+    "defaults.extraInitContainers": [
+        {"name": "i", "image": "i", "envFrom": [{"secretRef": {"name": "new"}}]}
+    ],
+}
+REFERENCES = {"configMap", "secret", "configMapRef", "secretRef", "configMapKeyRef", "secretKeyRef"}
 
-    (secrets,) = (
-        volume["projected"]["sources"]
-        for volume in job["spec"]["template"]["spec"]["volumes"]
-        if volume["name"] == "secrets"
-    )
-    assert all(source["secret"]["optional"] for source in secrets)
+
+def references(node):
+    """Give all that a pod reads from ConfigMaps and Secrets."""
+    items = node.items() if isinstance(node, dict) else enumerate(node)
+    for key, value in items:
+        if key in REFERENCES:
+            yield value
+        elif isinstance(value, dict | list):
+            yield from references(value)
+
+
+def test_asking_waits_for_nothing_that_the_same_upgrade_adds(render):
+    job, _ = removal(render(values=ADDED))
+
+    found = list(references(job["spec"]["template"]["spec"]))
+    assert len(found) == 11
+    assert all(reference["optional"] for reference in found), found
 
 
 @pytest.mark.parametrize(("policy", "wait"), [("refuse", "0s"), ("drain", "90s")])

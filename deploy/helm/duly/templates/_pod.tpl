@@ -60,7 +60,7 @@ securityContext: {{- toYaml .c.containerSecurityContext | nindent 2 }}
 
 {{/*
 What a service's container mounts, and the pod's volumes for it. (dict "root" $ "c" …), and as needed
-"role" (that of the broker), "database" true, "monitor" true and "optional" true (the pod starts without a Secret).
+"role" (that of the broker), "database" true and "monitor" true.
 */}}
 {{- define "duly.mounts" -}}
 - {name: tmp, mountPath: /tmp}
@@ -90,12 +90,12 @@ What a service's container mounts, and the pod's volumes for it. (dict "root" $ 
     defaultMode: 0440
     sources:
       {{- range . }}
-      - secret: {name: {{ .secret | quote }}, items: [{key: {{ .key | quote }}, path: {{ .file }}}]{{ if $.optional }}, optional: true{{ end }}}
+      - secret: {name: {{ .secret | quote }}, items: [{key: {{ .key | quote }}, path: {{ .file }}}]}
       {{- end }}
 {{- end }}
 {{- with include "duly.broker.tls" . }}
 - name: broker-tls
-  secret: {secretName: {{ . | quote }}, defaultMode: 0440{{ if $.optional }}, optional: true{{ end }}}
+  secret: {secretName: {{ . | quote }}, defaultMode: 0440}
 {{- end }}
 {{- with include "duly.database.tls" . }}
 - name: database-tls
