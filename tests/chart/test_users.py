@@ -12,6 +12,7 @@ from redis import Redis, exceptions
 from tests.chart.pods import variables
 
 from duly.engine.storage.roles import ROLES
+from duly.runtime.secretfile import SecretFile
 from duly.testing.processes import free_port
 from duly.testing.servers import BrokerServer, valkey_program
 from duly.testing.waiting import wait_until
@@ -353,3 +354,33 @@ def test_a_new_password_is_loaded_without_a_restart_and_the_old_one_holds(follow
     assert logs_in(port, "duly-worker", PASSWORDS["worker"])
     assert not logs_in(port, "duly-worker", "none of these")
     assert logs_in(port, "duly-monitor", PASSWORDS["monitor"])
+
+
+BREAKS = pytest.mark.parametrize("line_break", ["\n", "\r\n", "\n\n"], ids=repr)
+
+
+@BREAKS
+def test_a_line_break_at_the_end_of_a_password_locks_nobody_out(follow, render, line_break):
+    folder, port = follow
+    for role in ("worker", "keda"):
+        (folder / "new").write_bytes(f"another of {role}{line_break}".encode())
+        (folder / "new").rename(folder / role)
+    as_services = SecretFile("redis.password_file", str(folder / "worker")).read()
+    as_keda = (folder / "keda").read_bytes().decode()
+
+    wait_until(lambda: logs_in(port, "duly-worker", as_services))
+    wait_until(lambda: logs_in(port, "duly-keda", as_keda))
+
+    (container,) = render().one("StatefulSet", "-valkey")["spec"]["template"]["spec"]["containers"]
+    *shell, command = container["readinessProbe"]["exec"]["command"]
+    command = command.replace("/etc/duly/passwords", str(folder))
+    cli = shutil.which("valkey-cli") or shutil.which("redis-cli")
+    asked = subprocess.run([*shell, command.replace("valkey-cli", f"{cli} -p {port}")], check=False)
+    assert asked.returncode == 0
+
+
+def test_a_line_break_alone_is_no_password(start):
+    done = start({**PASSWORDS, "viewer": "\n"})
+
+    assert "started" not in done.stdout
+    assert "the Secret has no password under the key viewer" in done.stderr

@@ -21,18 +21,36 @@ overlap=${DULY_OVERLAP_SECONDS:-600}
 # What loads the users: it may do nothing else, and only this process knows its password.
 reloader=$(head -c 32 /dev/urandom | sha256sum | cut -c 1-64)
 
-hash_of() {
-    [ -s "$passwords/$1" ] || { echo "the Secret has no password under the key $1" >&2; exit 1; }
-    sha256sum < "$passwords/$1" | cut -c 1-64
+line_feed='
+'
+carriage_return=$(printf '\r')
+
+# Prints the hashes of a role's password, one a line. A line break at the end of its file may belong to it
+# or not: services and shells leave it out, KEDA sends it. So the password holds with it and without.
+hashes_in() {
+    text=$(cat "$passwords/$1" && echo .) || text=.
+    text=${text%.} found=
+    while [ -n "$text" ]; do
+        found="$found $(printf %s "$text" | sha256sum | cut -c 1-64)"
+        case $text in
+            *"$line_feed" | *"$carriage_return") text=${text%?} ;;
+            *) printf '%s\n' $found && return ;;
+        esac
+    done
+    echo "the Secret has no password under the key $1" >&2
+    return 1
 }
 
-# Prints a role's hashes: that of its password, and those that still hold.
+# Prints a role's hashes: those of its password, and those that still hold.
 hashes_of() {
-    hash=$(hash_of "$1") || return 1
-    printf '#%s' "$hash"
+    hashes=$(hashes_in "$1") || return 1
     [ ! -e "$users.$1" ] || while read -r until old; do
-        [ "$old" = "$hash" ] || [ "$until" -le "$now" ] || printf ' #%s' "$old"
+        case $hashes in
+            *"$old"*) ;;
+            *) [ "$until" -le "$now" ] || hashes="$hashes $old" ;;
+        esac
     done < "$users.$1"
+    printf '#%s ' $hashes
 }
 
 write_users() {
@@ -40,13 +58,13 @@ write_users() {
     while read -r word user rule; do
         [ "$word" = user ] || continue
         hashes=$(hashes_of "${user#duly-}") || return 1
-        echo "user $user ${rule%%>*}$hashes ${rule#*>change-me }"
+        echo "user $user ${rule%%>*}$hashes${rule#*>change-me }"
     done < "$rules"
     hash=$(printf %s "$reloader" | sha256sum | cut -c 1-64)
     echo "user duly-reloader on #$hash resetkeys resetchannels -@all +acl|load +ping"
     if [ -e "$passwords/password" ]; then
         hashes=$(hashes_of password) || return 1
-        echo "user default on $hashes ~* &* +@all"
+        echo "user default on $hashes~* &* +@all"
     else
         echo "user default off ~* &* +@all"
     fi
@@ -56,10 +74,10 @@ write_users() {
 keep() {
     for file in "$passwords"/*; do
         role=${file##*/}
-        hash=$(hash_of "$role") || return 1
+        hashes=$(hashes_in "$role") || return 1
         {
-            echo "$(($(date +%s) + overlap)) $hash"
-            [ ! -e "$users.$role" ] || grep -v " $hash\$" "$users.$role" || :
+            for hash in $hashes; do echo "$(($(date +%s) + overlap)) $hash"; done
+            [ ! -e "$users.$role" ] || grep -v -F "$hashes" "$users.$role" || :
         } > "$users.new"
         mv "$users.new" "$users.$role"
     done
