@@ -208,3 +208,23 @@ def test_a_new_image_is_a_new_migration_job(render):
         return name
 
     assert migration(before) != migration(after)
+
+
+def test_containers_of_your_own_begin_before_those_that_may_need_them(render):
+    proxy = {"name": "proxy", "image": "proxy", "restartPolicy": "Always"}
+    values = {
+        "defaults.extraInitContainers": [proxy],
+        "demo.enabled": True,
+        "toolbox.enabled": True,
+    }
+
+    pods = render(values=values).pods()
+
+    for name, pod in pods.items():
+        assert pod["initContainers"][0] == proxy, name
+    assert [
+        first["name"] for first in pods["Deployment/shop-duly-worker-low"]["initContainers"]
+    ] == [
+        "proxy",
+        "wait-for-schema",
+    ]

@@ -11,11 +11,11 @@ template:
     restartPolicy: OnFailure
     {{- if or (include "duly.orders.waits" .) $c.extraInitContainers }}
     initContainers:
-      {{- if include "duly.orders.waits" . }}
-      {{- include "duly.migrations.wait" $x | nindent 6 }}
-      {{- end }}
       {{- with $c.extraInitContainers }}
       {{- toYaml . | nindent 6 }}
+      {{- end }}
+      {{- if include "duly.orders.waits" . }}
+      {{- include "duly.migrations.wait" $x | nindent 6 }}
       {{- end }}
     {{- end }}
     containers:

@@ -31,6 +31,9 @@ template:
     restartPolicy: OnFailure
     {{- if or .Values.postgresql.enabled $c.extraInitContainers }}
     initContainers:
+      {{- with $c.extraInitContainers }}
+      {{- toYaml . | nindent 6 }}
+      {{- end }}
       {{- if .Values.postgresql.enabled }}
       # Saves a failed start and its growing back-off while our own PostgreSQL makes its first files.
       - name: wait-for-postgresql
@@ -40,9 +43,6 @@ template:
         resources: {{- toYaml $c.resources | nindent 10 }}
         securityContext: {{- toYaml $c.containerSecurityContext | nindent 10 }}
         volumeMounts: [{name: tmp, mountPath: /tmp}]
-      {{- end }}
-      {{- with $c.extraInitContainers }}
-      {{- toYaml . | nindent 6 }}
       {{- end }}
     {{- end }}
     containers:
