@@ -137,6 +137,11 @@ BASES: dict[str, dict[str, Any]] = {
         "externalBroker": BROKER,
         "networkPolicy.enabled": True,
     },
+    r"^networkPolicy\.orders": {
+        "orders.source": "http",
+        "orders.http.url": "https://o",
+        "networkPolicy.enabled": True,
+    },
     r"^externalDatabase": {
         **NOT_OURS,
         "externalDatabase": {"existingSecret": "o", "tls": {"existingSecret": "t"}},

@@ -143,7 +143,7 @@ def test_the_monitor_logs_people_in_at_an_identity_provider(render):
         values={
             "monitor.access": "oidc",
             "monitor.oidc": {
-                "issuer": "https://login.example", "clientId": "duly", "existingSecret": "oidc",
+                "issuer": "https://idp.example:8443", "clientId": "duly", "existingSecret": "oidc",
             },
             "monitor.roles": groups,
             "monitor.defaultRole": "viewer",
@@ -154,14 +154,14 @@ def test_the_monitor_logs_people_in_at_an_identity_provider(render):
     found = main_variables(documents, "Deployment", "-monitor")
 
     assert found["DULY_MONITOR__ACCESS"] == "oidc"
-    assert found["DULY_MONITOR__OIDC__ISSUER"] == "https://login.example"
+    assert found["DULY_MONITOR__OIDC__ISSUER"] == "https://idp.example:8443"
     assert found["DULY_MONITOR__OIDC__CLIENT_ID"] == "duly"
     assert found["DULY_MONITOR__OIDC__CLIENT_SECRET_FILE"] == ("oidc", "client-secret")
     assert found["DULY_MONITOR__OIDC__SCOPES"] == "openid,profile,email"
     assert json.loads(found["DULY_MONITOR__ROLES"]) == groups
     assert found["DULY_MONITOR__ROLE"] == "viewer"
     assert json.loads(found["DULY_MONITOR__TOKENS"])["ci"]["sha256"] == digest
-    assert {"ports": [{"protocol": "TCP", "port": 443}]} in documents.one(
+    assert {"ports": [{"protocol": "TCP", "port": 8443}]} in documents.one(
         "NetworkPolicy", "-monitor"
     )["spec"]["egress"]
 

@@ -114,3 +114,33 @@ def test_workers_know_the_period_so_that_statements_end_within_it(render):
     given = environment(render(values={"scheduler.interval": "2s"}))
 
     assert given["DULY_SCHEDULER__INTERVAL"] == "2s"
+
+
+@pytest.mark.parametrize(
+    ("values", "ports"),
+    [
+        ({}, [5432]),
+        (SQL, [5432]),
+        (PYTHON, [5432]),
+        ({"app.name": "shop.jobs:app", **HTTP}, [5432]),
+        (HTTP, [443]),
+        ({**HTTP, "orders.http.url": "http://orders.shop.svc:8080/pending"}, [8080]),
+        ({**HTTP, "orders.http.url": "http://[fd00::1]/pending"}, [80]),
+        ({**HTTP, "networkPolicy.ordersPorts": [8000, 8001]}, [8000, 8001]),
+    ],
+    ids=str,
+)
+def test_a_network_policy_lets_workers_reach_the_orders_and_no_other_store(render, values, ports):
+    documents = render(values={"networkPolicy.enabled": True, **values})
+
+    (_, _, rule) = documents.one("NetworkPolicy", "-worker")["spec"]["egress"]
+    assert [port["port"] for port in rule["ports"]] == ports
+
+
+def test_where_the_order_service_is_may_be_said(render):
+    there = [{"ipBlock": {"cidr": "10.0.0.0/8"}}]
+    values = {**HTTP, "networkPolicy.enabled": True, "networkPolicy.ordersTo": there}
+
+    (_, _, rule) = render(values=values).one("NetworkPolicy", "-worker")["spec"]["egress"]
+
+    assert rule["to"] == there

@@ -39,6 +39,27 @@
 {{- end -}}
 {{- end -}}
 
+{{/* Where the orders are: an order service, else a database, which code of your own may read, too. */}}
+{{- define "duly.egress.orders" -}}
+{{- if and (not .Values.app.name) (eq .Values.orders.source "http") -}}
+- ports:
+    {{- range .Values.networkPolicy.ordersPorts | default (list (include "duly.port" .Values.orders.http.url)) }}
+    - {protocol: TCP, port: {{ int64 . }}}
+    {{- end }}
+  {{- with .Values.networkPolicy.ordersTo }}
+  to: {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- else -}}
+{{- include "duly.egress.database" . -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A URL's port, or that of its scheme. */}}
+{{- define "duly.port" -}}
+{{- $url := urlParse . -}}
+{{- regexFind ":[0-9]+$" $url.host | trimPrefix ":" | default (ternary "443" "80" (eq $url.scheme "https")) -}}
+{{- end -}}
+
 {{/* Who may read the metrics. */}}
 {{- define "duly.ingress.metrics" -}}
 - ports: [{protocol: TCP, port: {{ .port }}}]
