@@ -163,6 +163,44 @@ def test_the_chart_works_as_a_part_of_another(helm, template, render, chart, tmp
     assert not [item for item in documents.of("Deployment") if "monitor" in str(item["metadata"])]
 
 
+@pytest.fixture
+def aliases(chart, tmp_path):
+    """A chart that has duly twice, as mails and as orders."""
+    parent = tmp_path / "parent"
+    (parent / "charts").mkdir(parents=True)
+    (parent / "charts" / "duly").symlink_to(chart)
+    version = yaml.safe_load((chart / "Chart.yaml").read_text())["version"]
+    dependency = {"name": "duly", "version": version, "repository": ""}
+    both = [{**dependency, "alias": alias} for alias in ("mails", "orders")]
+    described = {"apiVersion": "v2", "name": "parent", "version": "1.0.0", "dependencies": both}
+    (parent / "Chart.yaml").write_text(yaml.safe_dump(described))
+    return parent
+
+
+def test_two_aliases_in_one_chart_are_two_installations(render, aliases):
+    documents = render(
+        chart=aliases, values={"mails.nameOverride": "mails", "orders.nameOverride": "orders"}
+    )
+
+    names = [(item["kind"], item["metadata"]["name"]) for item in documents]
+    assert len(set(names)) == len(names)
+    pods = [*documents.of("Deployment"), *documents.of("StatefulSet")]
+    for service in documents.of("Service"):
+        wanted = service["spec"]["selector"].items()
+        matching = [
+            pod for pod in pods if wanted <= pod["spec"]["template"]["metadata"]["labels"].items()
+        ]
+        assert len(matching) == 1, service["metadata"]["name"]
+
+
+@pytest.mark.parametrize("key", ["mails.fullnameOverride", "mails.commonLabels.team"])
+def test_an_alias_without_a_name_is_refused_rather_than_merged(refusal, aliases, key):
+    said = refusal(chart=aliases, values={key: "mails", "orders.nameOverride": "duly"})
+
+    assert "mails.nameOverride: a second duly of this release" in said
+    assert "set it to mails, or to duly where" in said
+
+
 @pytest.mark.parametrize(
     "changed",
     [

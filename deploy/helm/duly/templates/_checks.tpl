@@ -11,7 +11,11 @@
 {{- end -}}
 {{- end -}}
 
+{{/* In a parent chart, an alias is this chart's name. Were it the default, an upgrade would rename what has an alias already. */}}
 {{- define "duly.check.names" -}}
+{{- if and (ne .Chart.Name "duly") (not .Values.nameOverride) -}}
+{{- fail (printf "%s.nameOverride: a second duly of this release would have the same names and select the same pods; set it to %s, or to duly where this one is installed with that name" .Chart.Name .Chart.Name) -}}
+{{- end -}}
 {{- if and .Values.listenAddress (not (regexMatch "^[0-9a-fA-F.:]+$" .Values.listenAddress)) -}}
 {{- fail (printf "listenAddress: %s is no address; use 0.0.0.0, or :: where pods have IPv6 addresses only" .Values.listenAddress) -}}
 {{- end -}}
