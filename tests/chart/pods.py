@@ -1,6 +1,7 @@
 """What a container of a rendered pod is told."""
 
 import json
+import re
 from typing import Any
 
 
@@ -25,3 +26,19 @@ def variables(pod: dict[str, Any], container: dict[str, Any]) -> dict[str, Any]:
         item["name"]: files.get(item.get("value"), item.get("value", item.get("valueFrom")))
         for item in container.get("env", [])
     }
+
+
+REFERENCE = re.compile(r"\$(?:\$|\(([^)]*)\))")
+
+
+def expanded(container: dict[str, Any]) -> dict[str, str]:
+    """Give the variables as a process gets them, in which Kubernetes has read $$ and $(NAME)."""
+    found: dict[str, str] = {}
+
+    def read(match: re.Match[str]) -> str:
+        return "$" if match[1] is None else found.get(match[1], match[0])
+
+    for item in container["env"]:
+        if "value" in item:
+            found[item["name"]] = REFERENCE.sub(read, item["value"])
+    return found

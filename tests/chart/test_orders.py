@@ -1,7 +1,7 @@
 """Where the check of pending orders finds them: the values `orders`, and what is left out then."""
 
 import pytest
-from tests.chart.pods import variables
+from tests.chart.pods import expanded, variables
 
 SQL = {"orders.source": "sql", "orders.sql.orders": "SELECT 1 AS order_id"}
 HTTP = {
@@ -18,7 +18,7 @@ def worker(documents):
 
 def environment(documents):
     (container,) = worker(documents)["containers"]
-    return {item["name"]: item.get("value", item.get("valueFrom")) for item in container["env"]}
+    return expanded(container)
 
 
 def told(documents):
@@ -56,7 +56,7 @@ def test_orders_from_elsewhere_need_no_migration(render, values):
 
 
 def test_statements_arrive_as_they_are(render):
-    text = "SELECT '%', \"a\" AS order_id\nFROM {{ t }} -- it's"
+    text = "SELECT '%', \"a\" AS order_id, $$it's$$, $1, $(DULY_APP)\nFROM {{ t }} -- it's $"
 
     given = environment(render(values={**SQL, "orders.sql": {"orders": text, "items": ""}}))
 

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tests.chart.pods import queues
+from tests.chart.pods import expanded, queues
 
 from duly.runtime.loading import load
 from duly.runtime.settings import Settings
@@ -48,3 +48,21 @@ def test_the_brokers_address_arrives(render, external, monkeypatch, tmp_path, mo
     else:
         assert (redis.host, redis.port) == ("valkey.example.com", 6380)
         assert redis.cluster is (mode == "cluster")
+
+
+def test_a_dollar_means_itself_except_in_variables_of_your_own(render):
+    own = [{"name": "TZ", "value": "$(DULY_REDIS__HOST) $$"}]
+    documents = render(
+        values={
+            "settings": {"DULY_X": "a$$b$", "DULY_Y": "$(DULY_X)"},
+            "monitor.auth": {"username": "o$$ps", "password": "pa$$word"},
+            "defaults.extraEnv": own,
+        }
+    )
+
+    told = {name: expanded(container) for name, container in services(documents)}
+    for name, variables in told.items():
+        assert (variables["DULY_X"], variables["DULY_Y"]) == ("a$$b$", "$(DULY_X)"), name
+    monitor = told["Deployment/shop-duly-monitor monitor"]
+    assert monitor["DULY_MONITOR__USERNAME"] == "o$$ps"
+    assert monitor["TZ"] == "shop-duly-valkey $"

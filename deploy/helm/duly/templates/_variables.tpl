@@ -59,6 +59,10 @@ A container's variables, each once. A component's extraEnv wins over the applica
 {{- range $name, $value := $values.settings -}}
 {{- $all = append $all (dict "name" $name "value" (ternary $value (toJson $value) (kindIs "string" $value))) -}}
 {{- end -}}
+{{- /* Kubernetes reads $(NAME) and $$ in a value; what stands in our values means itself. Variables of your own are yours. */ -}}
+{{- range $item := $all -}}
+{{- if hasKey $item "value" -}}{{- $_ := set $item "value" (replace "$" "$$" $item.value) -}}{{- end -}}
+{{- end -}}
 {{- if .app -}}
 {{- $all = concat $all (include "duly.app.env" .root | fromYamlArray) -}}
 {{- end -}}
