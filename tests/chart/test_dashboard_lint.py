@@ -109,3 +109,55 @@ def test_legends_of_one_panel_differ(dashboards):
         for panel in dashboard["panels"]:
             legends = [target["legendFormat"] for target in panel.get("targets", ())]
             assert len(set(legends)) == len(legends), panel["title"]
+
+
+def test_what_several_schedulers_export_is_told_apart_by_release_and_namespace(targets):
+    for panel, target in targets:
+        for labels in re.findall(r"\b(?:max|min) by \(([^)]*)\)", target["expr"]):
+            by = set(labels.split(", "))
+            assert {"namespace", "release"} <= by or by == {"instance"}, panel["title"]
+
+
+COUNTED = {
+    "Tasks by state": ('duly_queue_tasks{queue="default", state="waiting"', [1900]),
+    "Paused queues": ('duly_queue_paused{queue="default"', [1900]),
+    "Connections": ('duly_broker_clients{node="valkey:6379"', [900, 1000]),
+}
+"""Panel → a series of it, without its release, and what it shows of 900 and 1000."""
+
+
+@pytest.mark.parametrize("title", COUNTED)
+def test_releases_of_one_name_in_two_namespaces_are_two(targets, promtool, tmp_path, title):
+    series, expected = COUNTED[title]
+    query = next(target["expr"] for panel, target in targets if panel["title"] == title)
+    for variable in ("$namespace", "$release", "$queue"):
+        query = query.replace(variable, ".+")
+    (tmp_path / "rules.yaml").write_text("groups: []")
+    content = {
+        "rule_files": ["rules.yaml"],
+        "tests": [
+            {
+                "interval": "1m",
+                "input_series": [
+                    {
+                        "series": f'{series}, namespace="{name}", release="duly"}}',
+                        "values": f"{count}x5",
+                    }
+                    for name, count in (("a", 900), ("b", 1000))
+                ],
+                "promql_expr_test": [
+                    {
+                        "expr": f"count_values('value', {query})",
+                        "eval_time": "5m",
+                        "exp_samples": [
+                            {"labels": f'{{value="{value}"}}', "value": 1} for value in expected
+                        ],
+                    }
+                ],
+            }
+        ],
+    }
+    file = tmp_path / "tests.yaml"
+    file.write_text(yaml.safe_dump(content))
+
+    promtool("test", "rules", str(file))

@@ -149,3 +149,11 @@ def test_panels_lie_beside_and_below_each_other(dashboards):
         ]
         assert len(set(cells)) == len(cells), name
         assert max(x for x, _ in cells) < 24, name
+
+
+def test_our_labels_win_over_those_of_the_operator(render, everything):
+    documents = render(values=everything)
+
+    endpoints = documents.one("ServiceMonitor")["spec"]["endpoints"]
+    endpoints += documents.one("PodMonitor")["spec"]["podMetricsEndpoints"]
+    assert [endpoint["honorLabels"] for endpoint in endpoints] == [True, True]
