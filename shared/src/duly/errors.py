@@ -32,6 +32,7 @@ from difflib import get_close_matches
 from duly.encodable import encodable
 
 _LONGEST_SHOWN = 80
+_LONGEST_ADDRESS = 320
 _MOST_NAMED = 20
 
 
@@ -341,4 +342,22 @@ def describe(error: BaseException, limit: int = 2_000) -> str:
         text = f"{name}: {message}" if message else name
     except BaseException as broken:  # noqa: BLE001 - `__str__` is foreign code
         text = f"{name}: its text is unavailable, __str__ raised {type(broken).__name__}"
-    return encodable(text[:limit])
+    return encodable(shortened(text, limit))
+
+
+def shortened(text: str, limit: int) -> str:
+    """Return a text cut off at a limit, and before an e-mail address that the cut would split.
+
+    Half an address is none to those who mask addresses, and would stand as it is.
+
+    Args:
+        text: Any text.
+        limit: In characters.
+    """
+    head, rest = text[:limit], text[limit : limit + _LONGEST_ADDRESS]
+    if not rest or rest[0].isspace() or head[-1:].isspace():
+        return head
+    before = head[-_LONGEST_ADDRESS:].rsplit(None, 1)[-1:]
+    word = "".join(before)
+    split = "@" in word or "@" in rest.split(None, 1)[0]
+    return head[: len(head) - len(word)] if split else head

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from duly.errors import describe
+from duly.errors import describe, shortened
 
 
 class RaisingError(Exception):
@@ -66,3 +66,19 @@ def test_every_error_has_a_description(error, text):
 
 def test_a_description_is_cut_off():
     assert describe(ValueError("x" * 10_000), 500) == "ValueError: " + "x" * 488
+
+
+@pytest.mark.parametrize("place", range(30))
+def test_no_text_is_cut_within_an_address(place):
+    """Half of one is no address to those who mask them, and would stand as it is."""
+    text = f"unknown customer jane.doe@example.com in {'x' * 400}"
+    start, end = text.index("jane"), text.index(" in ")
+
+    cut = shortened(text, start + place)
+
+    assert cut == (text[:start] if 0 < start + place < end else text[: start + place])
+
+
+def test_a_long_word_is_cut_all_the_same():
+    assert shortened("x" * 5_000, 2_000) == "x" * 2_000
+    assert len(shortened("x" * 1_900 + "@" * 5_000, 2_000)) == 2_000 - 320

@@ -16,13 +16,13 @@ import structlog
 
 from duly.clock import from_unix_ms, to_ms
 from duly.engine.middleware import Ended, Outcome
-from duly.engine.storage.codec import ERROR_LIMIT, encode_attempt
+from duly.engine.storage.codec import ERROR_LIMIT, TRACEBACK_LIMIT, encode_attempt
 from duly.engine.storage.delivery import tries_text
 from duly.engine.storage.scripts import Settlement
 from duly.engine.worker.attempt import RunningAttempt
 from duly.engine.worker.processes.remote_errors import traceback_of
 from duly.engine.worker.settlements import attempted, record_of
-from duly.errors import OutcomeSignal, Retry, Revoke, Skip, describe
+from duly.errors import OutcomeSignal, Retry, Revoke, Skip, describe, shortened
 from duly.job import Policy
 from duly.task import AttemptOutcome
 
@@ -304,11 +304,13 @@ def _described(running: RunningAttempt, error: BaseException) -> str:
 
 def _noted(error: str, note: str) -> str:
     """Return the error with a note that is not cut off with it."""
-    return f"{error[: ERROR_LIMIT - len(note) - 3]} ({note})" if note else error
+    return f"{shortened(error, ERROR_LIMIT - len(note) - 3)} ({note})" if note else error
 
 
 def traceback_text(error: BaseException) -> str:
-    """Return the traceback from the handler on, without duly's own frames at its top.
+    """Return the end of the traceback from the handler on, without duly's own frames at its top.
+
+    At most as much as is kept: an error's text may take megabytes, which nobody is to look through.
 
     Never raises: formatting runs foreign code, such as `__notes__` and `__cause__`.
     """
@@ -319,6 +321,6 @@ def traceback_text(error: BaseException) -> str:
         while frames is not None and frames.tb_frame.f_globals.get("__name__") in _OWN_FRAMES:
             frames = frames.tb_next
         lines = traceback.format_exception(type(error), error, frames, limit=-_FRAMES)
-        return "".join(lines)
+        return "".join(lines)[-TRACEBACK_LIMIT:]
     except BaseException as broken:  # noqa: BLE001 - see above
         return f"The traceback could not be formatted: {describe(broken)}"

@@ -4,6 +4,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from duly.engine.middleware import Outcome
+from duly.engine.storage.codec import TRACEBACK_LIMIT
 from duly.engine.worker import retry
 from duly.engine.worker.retry import LONGEST_WAIT, Failed, backoff, decide
 from duly.errors import Retry, Revoke, Skip
@@ -245,3 +246,10 @@ def test_a_broken_function_gives_way_to_full_jitter_and_is_logged_once(function)
 
     assert [seconds(wait) for wait in waits] == [1, 1, 1]
     assert [line["log_level"] for line in lines] == ["error"]
+
+
+def test_of_a_traceback_its_end_is_kept_before_anybody_looks_through_it():
+    """Masking megabytes takes seconds in which no lease is renewed, and they are not kept."""
+    text = retry.traceback_text(LookupError("x" * 3_000_000 + " the end"))
+
+    assert (len(text), text[-9:]) == (TRACEBACK_LIMIT, " the end\n")
