@@ -19,6 +19,7 @@ from duly.orders.service_connection import (
     TOKEN_KEY,
     URL_KEY,
     Answer,
+    Place,
     ServiceConnection,
     TooLargeError,
     read_place,
@@ -36,6 +37,8 @@ _BUSY: Final = frozenset(
 )
 _Text = Annotated[str, msgspec.Meta(max_length=1000)]
 _Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+_LONGEST_WAIT: Final = 9
+"""Digits of a wait that are read: nobody waits so long."""
 _DIGITS: Final = 30
 """Digits of a price, before and after the point."""
 
@@ -68,6 +71,39 @@ class _Body(msgspec.Struct):
     next: _Text | None = None
     """Continues after this page; None: this was the last one."""
     oldest: _Instant | None = None
+
+
+class _Way:
+    """The pages of a sweep so far: where the next one leads, and whether it leads on.
+
+    Of each page a number is kept, and of the last one its ids: the memory does not grow with the
+    orders.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._cursors = {hash("")}
+        self._ids: set[int | str] = set()
+        self._empty = 0
+
+    def follow(self, body: _Body) -> None:
+        """Go on to the next page.
+
+        Raises:
+            ServiceDownError: The page leads back, repeats orders of the one before it, or is one
+                empty page too many.
+        """
+        if body.next is not None:
+            if hash(body.next) in self._cursors:
+                raise ServiceDownError(self._place, "its pages do not go on")
+            self._cursors.add(hash(body.next))
+        self._empty = 0 if body.orders else self._empty + 1
+        if self._empty > EMPTY_PAGES:
+            raise ServiceDownError(self._place, f"{self._empty} pages in a row were empty")
+        ids = {order.order_id for order in body.orders}
+        if not self._ids.isdisjoint(ids):
+            raise ServiceDownError(self._place, "an order comes again in the next page")
+        self._ids = ids or self._ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,17 +149,13 @@ class HttpSource:
             ServiceDownError: It does not answer, or not as the contract says.
         """
         connection = self._connection()
+        way = _Way(self._place)
         cursor: str | None = ""
-        empty = 0
         try:
             while cursor is not None:
                 body = await self._body(connection, sweep, cursor)
-                if body.next is not None and body.next in {cursor, ""}:
-                    raise ServiceDownError(self._place, "its pages do not go on")
+                way.follow(body)
                 cursor = body.next
-                empty = 0 if body.orders else empty + 1
-                if empty > EMPTY_PAGES:
-                    raise ServiceDownError(self._place, f"{empty} pages in a row were empty")
                 if body.orders:
                     yield self._page(body, sweep)
         finally:
@@ -175,7 +207,7 @@ class HttpSource:
             problem = f"{self._place} refuses it with status {status}"
             raise ConfigError(TOKEN_KEY, problem, remedy="ask who runs the service for another")
         if status in _BUSY or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            wait = int(answer.retry_after) if answer.retry_after[:6].isdecimal() else 0
+            wait = _seconds(answer.retry_after)
             again = f", and asks to wait {wait} s" if wait else ""
             raise _Failed(f"it answers with status {status}{again}", wait)
         problem = f"{self._place} answers with status {status}"
@@ -224,6 +256,12 @@ class HttpSource:
         if not price.is_finite() or abs(price.adjusted()) > _DIGITS:
             raise ServiceDownError(self._place, "its answer breaks the contract: a unit_price")
         return price
+
+
+def _seconds(retry_after: str) -> int:
+    """Return what Retry-After says in seconds; 0 for a date, or whatever else it holds."""
+    digits = retry_after.strip()
+    return int(digits[:_LONGEST_WAIT]) if digits.isascii() and digits.isdecimal() else 0
 
 
 _DECODER: Final = msgspec.json.Decoder(_Body)

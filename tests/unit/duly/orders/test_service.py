@@ -281,12 +281,51 @@ async def test_an_answer_that_breaks_the_contract_is_refused_and_not_quoted(
     assert len(asked) == 1
 
 
-async def test_a_page_that_leads_to_itself_is_refused(answering):
+def leading(*cursors):
+    """Return the answer with the first of them, then that with the second, and so on."""
+    return [
+        says({"orders": [{**ORDER, "order_id": place}], "next": cursor})
+        for place, cursor in enumerate(cursors)
+    ]
+
+
+@pytest.mark.parametrize("cursors", ["AA", "ABA", "ABCDB", ["A", ""]])
+async def test_pages_that_lead_back_are_refused(answering, cursors):
     with (
-        answering(says({"orders": [ORDER], "next": "x"})) as (url, _),
+        answering(*leading(*cursors)) as (url, asked),
         pytest.raises(ServiceDownError, match="do not go on"),
     ):
         await pages_of(source(url))
+
+    assert len(asked) == len(cursors)
+
+
+async def test_an_order_that_comes_again_in_the_next_page_is_refused(answering):
+    again = [says({"orders": [ORDER], "next": cursor}) for cursor in "AB"]
+    with (
+        answering(again[0], says({"orders": [], "next": "X"}), again[1]) as (url, asked),
+        pytest.raises(ServiceDownError, match="an order comes again in the next page"),
+    ):
+        await pages_of(source(url))
+
+    assert len(asked) == 3
+
+
+@pytest.mark.parametrize(
+    ("asks", "problem"),
+    [
+        ("123456abc", "status 503$"),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", "status 503$"),
+        ("-1", "status 503$"),
+        ("9" * 5_000, "asks to wait 999999999 s$"),
+    ],
+)
+async def test_whatever_a_service_asks_to_wait_is_read(answering, asks, problem):
+    with (
+        answering(says({}, 503, Retry_After=asks)) as (url, _),
+        pytest.raises(ServiceDownError, match=problem),
+    ):
+        await pages_of(source(url, attempts=1))
 
 
 @pytest.mark.parametrize("announced", [True, False])
