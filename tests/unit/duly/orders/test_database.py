@@ -23,7 +23,7 @@ async def test_the_pages_are_those_of_the_pending_orders(database, fill):
         pages = [page async for page in orders.pages(Sweep(items=True, page_size=10))]
 
     assert [len(page.orders) for page in pages] == [10, 10, 5]
-    assert (len(pages[0].items), sum(pages[0].counts)) == (20, 20)
+    assert [len(items) for items in pages[0].items] == [2] * 10
 
 
 async def test_first_checks_at_the_same_time_open_one_engine(database):
