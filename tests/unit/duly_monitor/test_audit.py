@@ -3,6 +3,7 @@
 import base64
 
 import pytest
+from msgspec.structs import replace
 from starlette.routing import Route
 from structlog.testing import capture_logs
 
@@ -87,6 +88,53 @@ async def test_strangers_cannot_wash_out_the_audit(connect, inspector):
             await client.post("/monitoring/queues/default/pause")
 
     assert len(inspector.audited) == 60
+
+
+async def test_strangers_cannot_hide_who_fails_to_log_in(connect, inspector):
+    wrong = {"Authorization": "Basic " + base64.b64encode(b"duly:guess").decode()}
+    with capture_logs() as logs:
+        async with connect(access="basic", password="s3cret") as client:
+            for _ in range(70):
+                await client.post("/monitoring/queues/default/pause")
+            await client.get("/monitoring/", headers=wrong)
+
+    assert [record.action for record in inspector.audited] == ["post"] * 60 + ["log_in"]
+    told = lines(logs)
+    assert len(told) == 71
+    assert sum("not_stored" in line for line in told) == 10
+    assert (told[-1]["action"], told[-1]["target"]) == ("log_in", "user=duly")
+
+
+async def test_an_action_on_many_names_the_first_hundred(client, inspector):
+    active = next(task for task in inspector.held if task.state == "active")
+    inspector.held.extend(replace(active, id=f"t{number}") for number in range(150))
+    body = {
+        "operation": "cancel", "outcome": "retry", "dry_run": False,
+        "tasks": [{"id": f"t{number}"} for number in range(150)],
+    }  # fmt: skip
+    with capture_logs() as logs:
+        begun = await client.post(f"{API}/bulk", json=body)
+    page = (await client.get("/monitoring/audit")).text
+    listed = (await client.get(f"{API}/audit")).json()["records"][0]
+
+    assert begun.status_code == 200
+    (record,) = inspector.audited
+    assert (record.count, record.detail) == (150, "outcome: retry")
+    assert record.tasks == tuple(f"default/t{number}" for number in range(100))
+    assert lines(logs)[0]["tasks"] == record.tasks
+    assert listed["tasks"] == list(record.tasks)
+    assert "100 of 150 by name" in page
+    assert "default/t99" in page
+
+
+@pytest.mark.parametrize(
+    "path", ["/monitoring/tasks/default/9f2c41d8e0b70/cancel", "/monitoring/bulk"]
+)
+async def test_pages_record_what_is_to_become_of_what_is_cancelled(client, inspector, path):
+    form = {"operation": "cancel", "q": "state:active", "outcome": "delete"}
+    await client.post(path, data=form)
+
+    assert inspector.audited[-1].detail == "outcome: delete"
 
 
 async def test_a_broker_that_takes_no_record_keeps_nobody_from_acting(client, inspector):

@@ -138,6 +138,35 @@ async def test_a_token_has_its_scopes_and_no_more(connect, access, scopes, pause
         assert (await client.get(f"{API}/queues")).status_code == show
 
 
+@pytest.mark.parametrize(
+    ("scopes", "outcome", "status"),
+    [
+        (("cancel-tasks",), "archive", 200),
+        (("cancel-tasks",), "retry", 403),
+        (("cancel-tasks",), "delete", 403),
+        (("cancel-tasks", "run-tasks"), "retry", 200),
+        (("cancel-tasks", "delete-tasks"), "delete", 200),
+        (("delete-tasks",), "delete", 403),
+    ],
+)
+async def test_cancelling_takes_what_its_outcome_takes(connect, inspector, scopes, outcome, status):
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    bulk = {"operation": "cancel", "q": "state:active", "outcome": outcome}
+    api, task_id = "/monitoring/api/v1", "9f2c41d8e0b70"
+    async with connect(access="token", tokens=token("view", *scopes), headers=headers) as client:
+        body = {"outcome": outcome}
+        one = await client.post(f"{api}/tasks/{task_id}/cancel", json=body)
+        many = await client.post(f"{api}/bulk", json={**bulk, "dry_run": False})
+        own = {**client.headers, "Origin": "http://localhost:8080"}
+        page = await client.post(
+            f"/monitoring/tasks/default/{task_id}/cancel", data=body, headers=own
+        )
+        asked = await client.post("/monitoring/bulk", data=bulk, headers=own)
+
+    assert (one.status_code, many.status_code) == (status, status)
+    assert (page.status_code == 403, asked.status_code == 403) == ((status == 403,) * 2)
+
+
 async def test_a_wrong_token_is_refused_recorded_and_slowed_down(connect, inspector):
     async with connect(access="token", tokens=token("admin")) as client:
         statuses = [

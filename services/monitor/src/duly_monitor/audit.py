@@ -4,8 +4,10 @@ A route that changes something is made by `Audit.acting`: it cannot be left out 
 its handler only adds what it knows better, through `act_of`.
 """
 
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 import structlog
 from starlette.exceptions import HTTPException
@@ -17,6 +19,7 @@ from duly.engine.inspection.audit import AuditTrail
 from duly.engine.storage.reports import AuditRecord
 from duly.errors import DulyError
 from duly.runtime.monitor_settings import AuditSettings
+from duly.task import Task
 from duly_monitor.permissions import Permission, identity_of
 from duly_monitor.redaction import mask_text
 
@@ -24,7 +27,11 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 _FORBIDDEN = 403
 _FAILED = 400
 _STRANGERS = 60
-"""Records about people who are not logged in, in a minute at most: nobody may wash out the rest."""
+"""Records about people who are not logged in, in a minute at most: nobody may wash out the rest.
+As many about failed log-ins, which the others must not wash out either. Log lines have no bound."""
+_NOT_STORED = f"the broker holds {_STRANGERS} records a minute of who is not logged in"
+MOST_NAMED = 100
+"""Tasks of an action on many that its record names."""
 _KEY = "duly.act"
 
 
@@ -36,6 +43,7 @@ class Act:
     target: str = ""
     filter: str = ""
     count: int | None = None
+    tasks: tuple[str, ...] = ()
     reason: str = ""
     result: str = ""
     """"": by the status of the response. `started` for what goes on in the background."""
@@ -58,7 +66,7 @@ class Audit:
 
     def __init__(self, trail: AuditTrail, settings: AuditSettings, clock: Clock) -> None:
         self._trail, self._settings, self._clock = trail, settings, clock
-        self._minute, self._strangers = -1, 0
+        self._minute, self._strangers = -1, Counter[bool]()
 
     def acting(self, action: str, permission: Permission | None, endpoint: Endpoint) -> Endpoint:
         """Wrap a handler so that it runs only with the permission, and is recorded in any case.
@@ -118,6 +126,7 @@ class Audit:
             target=act.target,
             filter=act.filter,
             count=act.count,
+            tasks=act.tasks,
             reason=act.reason,
             detail=mask_text(act.detail),
             request_id=request_id_of(request),
@@ -127,33 +136,40 @@ class Audit:
 
     async def write(self, record: AuditRecord) -> None:
         """Write a record that no request stands for, such as the end of a background job."""
-        if not record.user and not self._notes_strangers():
-            return
-        stored, why = True, ""
-        try:
-            await self._trail.append(record, most=self._settings.length, age=self._settings.age)
-        except DulyError as error:
-            stored, why = False, str(error)
+        why = ""
+        if record.user or self._notes_stranger(record.action):
+            try:
+                await self._trail.append(record, most=self._settings.length, age=self._settings.age)
+            except DulyError as error:
+                why = str(error) or type(error).__name__
+        else:
+            why = _NOT_STORED
         log = structlog.get_logger("duly.monitor.audit")
         level = log.info if record.result in ("done", "started") else log.warning
-        level("Audit record", **_fields(record), **({} if stored else {"not_stored": why}))
+        level("Audit record", **_fields(record), **({"not_stored": why} if why else {}))
 
-    def _notes_strangers(self) -> bool:
-        minute = int(self._clock.monotonic() // 60)
+    def _notes_stranger(self, action: str) -> bool:
+        minute, logs_in = int(self._clock.monotonic() // 60), action == "log_in"
         if minute != self._minute:
-            self._minute, self._strangers = minute, 0
-        self._strangers += 1
-        return self._strangers <= _STRANGERS
+            self._minute, self._strangers = minute, Counter()
+        self._strangers[logs_in] += 1
+        return self._strangers[logs_in] <= _STRANGERS
 
 
-def require(request: Request, permission: Permission) -> None:
+def require(request: Request, *permissions: Permission) -> None:
     """Refuse a request whose sender lacks a permission.
 
     Raises:
         HTTPException: 403, naming the permission.
     """
-    if permission not in identity_of(request).permissions:
-        raise HTTPException(_FORBIDDEN, f"This requires the permission '{permission.value}'.")
+    for permission in permissions:
+        if permission not in identity_of(request).permissions:
+            raise HTTPException(_FORBIDDEN, f"This requires the permission '{permission.value}'.")
+
+
+def named(tasks: Iterable[Task]) -> tuple[str, ...]:
+    """Return the first of many tasks as the audit names them: `queue/id`."""
+    return tuple(f"{task.queue}/{task.id}" for task in islice(tasks, MOST_NAMED))
 
 
 def _target(request: Request) -> str:
@@ -176,5 +192,7 @@ def _described(error: BaseException) -> str:
 def _fields(record: AuditRecord) -> dict[str, object]:
     """Return the fields of a log line: those that say something."""
     names = ("user", "role", "action", "result", "target", "filter", "count", "reason")
-    facts = {name: getattr(record, name) for name in (*names, "detail", "request_id", "peer")}
-    return {name: value for name, value in facts.items() if value not in ("", None)}
+    facts = {
+        name: getattr(record, name) for name in (*names, "tasks", "detail", "request_id", "peer")
+    }
+    return {name: value for name, value in facts.items() if value not in ("", None, ())}

@@ -1,6 +1,6 @@
 """The operations on tasks: the states that allow them, and what a page calls them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from enum import StrEnum
 from typing import Final, Literal, get_args
@@ -41,7 +41,24 @@ PERMISSIONS: Final = {
     Operation.DELETE: Permission.DELETE_TASKS,
 }
 """What an operation takes, on one task or on many."""
+_OF_OUTCOMES: Final[Mapping[CancelOutcome, Permission]] = {
+    "archive": Permission.CANCEL_TASKS,
+    "retry": Permission.RUN_TASKS,
+    "delete": Permission.DELETE_TASKS,
+}
 _FAILED = (TaskState.ARCHIVED, TaskState.RETRY, TaskState.QUARANTINED)
+
+
+def taken_by(operation: Operation, outcome: CancelOutcome) -> tuple[Permission, ...]:
+    """Return the permissions that an operation takes; cancelling those of its outcome as well."""
+    if operation is Operation.CANCEL:
+        return PERMISSIONS[operation], _OF_OUTCOMES[outcome]
+    return (PERMISSIONS[operation],)
+
+
+def outcomes_for(permissions: Collection[Permission]) -> tuple[CancelOutcome, ...]:
+    """Return what somebody may let become of a task that is cancelled."""
+    return tuple(each for each in OUTCOMES if _OF_OUTCOMES[each] in permissions)
 
 
 def label(operation: Operation, state: TaskState | None = None) -> str:

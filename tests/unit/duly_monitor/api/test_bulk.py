@@ -48,6 +48,7 @@ async def test_chosen_tasks_are_operated_on(client, inspector):
     assert (shown["selection"], shown["total"]) == ("4 selected", 1)
     record = inspector.audited[-1]
     assert (record.action, record.count, record.filter) == ("run_tasks", 1, "4 selected")
+    assert record.tasks == ("default/a1b2c3d4e5f60718",)
 
 
 @pytest.mark.parametrize(("number", "status"), [(5, 200), (5.0, 200), (5.5, 400), ("5", 400)])

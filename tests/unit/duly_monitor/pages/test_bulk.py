@@ -80,6 +80,8 @@ async def test_what_was_asked_about_begins_and_is_one_record_in_the_audit(client
     (record,) = inspector.audited
     assert (record.action, record.result, record.count) == ("delete_tasks", "started", 2)
     assert (record.filter, record.reason) == (WORDS, "known")
+    assert len(record.tasks) == 2
+    assert "default/a1b2c3d4e5f60718" in record.tasks
     assert answer.headers["Location"].endswith(record.target.removeprefix("bulk="))
 
 

@@ -9,11 +9,12 @@ from duly.engine.inspection.inspector import Inspector
 from duly_monitor.api.described import described
 from duly_monitor.api.models import NEXT, Answer
 from duly_monitor.api.tables import Table
+from duly_monitor.audit import MOST_NAMED
 from duly_monitor.bounds import PageQuery, asked, audited
 
 _COLUMNS = (
     *("at", "user", "role", "peer", "action", "target", "filter", "count", "result", "reason"),
-    *("detail", "request_id"),
+    *("detail", "request_id", "tasks"),
 )
 
 
@@ -29,6 +30,9 @@ class AuditRecordAnswer(Answer):
     target: str
     filter: str
     count: int | None
+    tasks: list[str] = Field(
+        description=f"of an action on many tasks, the first {MOST_NAMED}, as `queue/id`"
+    )
     result: str = Field(description="done, started, refused, failed or unknown")
     reason: str
     detail: str

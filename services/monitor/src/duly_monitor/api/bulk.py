@@ -13,10 +13,10 @@ from duly_monitor.api.failures import understood
 from duly_monitor.api.models import NEXT, Answer, Body, ReasonedBody, ReceiptAnswer, Whole
 from duly_monitor.api.paging import part_of
 from duly_monitor.api.tables import Table
-from duly_monitor.audit import act_of, require
+from duly_monitor.audit import act_of, named, require
 from duly_monitor.bounds import Name, PartQuery, Query, addressed, asked
 from duly_monitor.bulk import BulkOrder, BulkRunner, TooManyBulkRunsError
-from duly_monitor.operations import PERMISSIONS, CancelOutcome, Operation
+from duly_monitor.operations import PERMISSIONS, CancelOutcome, Operation, taken_by
 from duly_monitor.permissions import identity_of
 from duly_monitor.search_words import MOST_CHARACTERS
 
@@ -113,9 +113,11 @@ class BulkApi:
             raise HTTPException(400, "q: name the tasks by a search, or else by `tasks`.")
         act.action = f"{wanted.operation.value}_tasks"
         act.filter, act.reason = wanted.q or f"{len(wanted.tasks)} selected", wanted.reason
-        require(request, PERMISSIONS[wanted.operation])
+        if wanted.operation is Operation.CANCEL:
+            act.detail = f"outcome: {wanted.outcome}"
+        require(request, *taken_by(wanted.operation, wanted.outcome))
         plan = await self._plan(wanted)
-        act.count = len(plan.tasks)
+        act.count, act.tasks = len(plan.tasks), named(plan.tasks)
         if wanted.dry_run:
             act.action = f"count_{act.action}"
             return _planned(plan, None)

@@ -20,7 +20,7 @@ from duly_monitor.api.described import described, read_body
 from duly_monitor.api.models import NEXT, Answer, Body, TaskAnswer, Whole
 from duly_monitor.api.paging import part_of
 from duly_monitor.api.tables import Table
-from duly_monitor.audit import act_of
+from duly_monitor.audit import act_of, named
 from duly_monitor.bounds import KindPath, PartQuery, Query, QueuePath, addressed, asked
 from duly_monitor.permissions import identity_of
 from duly_monitor.redaction import mask_text
@@ -181,7 +181,7 @@ class KindApi:
         """Enqueue one after the other; say of each what came of it."""
         queue, wanted = addressed(QueuePath, request).name, await read_body(NewBatch, request)
         await self._inspector.queues.get(queue)
-        key, results = _key_of(request, queue), list[BatchItemAnswer]()
+        key, results, tasks = _key_of(request, queue), list[BatchItemAnswer](), list[Task]()
         for place, item in enumerate(wanted.tasks):
             try:
                 task = await self._add(queue, item, key and f"{key}-{place}")
@@ -192,8 +192,9 @@ class KindApi:
                 results.append(BatchItemAnswer(task_id=item.task_id, error=mask_text(text)))
             else:
                 results.append(BatchItemAnswer(task_id=task.id, error=""))
+                tasks.append(task)
         act = act_of(request)
-        act.count = sum(not result.error for result in results)
+        act.count, act.tasks = len(tasks), named(tasks)
         if act.count < len(results):
             act.result, act.detail = "failed", f"{len(results) - act.count} were refused"
         return BatchAnswer(results=results, enqueued=act.count)

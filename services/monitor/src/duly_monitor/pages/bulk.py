@@ -14,11 +14,20 @@ from duly.clock import from_unix_ms
 from duly.engine.inspection.bulk import DEFAULT_CAP, BulkPlan
 from duly.engine.inspection.inspector import Inspector
 from duly.engine.storage.reports import BulkRunState
-from duly_monitor.audit import act_of, require
+from duly_monitor.audit import act_of, named, require
 from duly_monitor.bounds import addressed, asked
 from duly_monitor.bulk import BulkOrder, BulkRunner, TooManyBulkRunsError
 from duly_monitor.forms import Form, form_of, returning
-from duly_monitor.operations import OUTCOMES, PERMISSIONS, CancelOutcome, Operation, label, ticked
+from duly_monitor.operations import (
+    OUTCOMES,
+    PERMISSIONS,
+    CancelOutcome,
+    Operation,
+    label,
+    outcomes_for,
+    taken_by,
+    ticked,
+)
 from duly_monitor.pages.flash import flash, redirect
 from duly_monitor.pages.queries import BulkPath, BulkQuery
 from duly_monitor.permissions import identity_of
@@ -65,15 +74,18 @@ class BulkPages:
         act = act_of(request)
         act.action, act.filter = f"{operation.value}_tasks", words or f"{len(selected)} selected"
         act.reason = form.one("reason").strip()[:_LONGEST_REASON]
-        require(request, PERMISSIONS[operation])
+        outcome = outcome_of(form)
+        if operation is Operation.CANCEL:
+            act.detail = f"outcome: {outcome}"
+        require(request, *taken_by(operation, outcome))
         plan = await self._plan(operation, words, selected, _instant(form.one("as_of")))
-        act.count = len(plan.tasks)
+        act.count, act.tasks = len(plan.tasks), named(plan.tasks)
         order = BulkOrder(
             plan=plan,
             selection=act.filter,
             by=identity_of(request).user,
             per_second=_chosen(form.one("pace", "0"), PACES),
-            outcome=outcome_of(form),
+            outcome=outcome,
         )
         try:
             run_id = await self._runner.order(order)
@@ -161,7 +173,7 @@ class BulkPages:
             cap=DEFAULT_CAP,
             examples=plan.tasks[:SHOWN_TASKS],
             paces=PACES,
-            outcomes=OUTCOMES,
+            outcomes=outcomes_for(identity_of(request).permissions),
             allowed=PERMISSIONS[operation] in identity_of(request).permissions,
             permission=PERMISSIONS[operation].value,
             back=returning(back, prefix=prefix, otherwise=f"{prefix}/"),

@@ -64,6 +64,7 @@ class EnqueuePages:
         except DulyError as error:
             kinds = await self._kinds.get(None)
             return self._page(name, kinds, kind, form=form, values=values, problem=str(error))
+        act_of(request).detail = f"task_id={task_id} kind={kind.kind}"
         address = f"{self._renderer.prefix}/tasks/{segment(name)}/{segment(task_id)}"
         return RedirectResponse(f"{address}?done=enqueue", status_code=303)
 

@@ -74,6 +74,8 @@ class AuditTrail:
 
 
 def _short(value: Any) -> Any:  # noqa: ANN401 - a field of a record
+    if isinstance(value, tuple):
+        return [_short(item) for item in value]
     return encodable(value[:LONGEST_TEXT]) if isinstance(value, str) else value
 
 

@@ -346,6 +346,8 @@ class AuditRecord:
     """For an action on many: the search that chose them."""
     count: int | None = None
     """For an action on many: how many it touched."""
+    tasks: tuple[str, ...] = ()
+    """For an action on many tasks: the first of them, as `queue/id`."""
     reason: str = ""
     """Why, in the user's words."""
     detail: str = ""

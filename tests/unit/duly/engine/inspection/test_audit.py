@@ -28,6 +28,14 @@ async def test_records_are_listed_newest_first_page_by_page(inspector):
     assert first.records[0].at is not None
 
 
+async def test_the_tasks_of_an_action_on_many_are_kept(inspector):
+    await inspector.audit.append(record(tasks=("low/a", "low/\ud800" + "x" * 2_000)))
+
+    (kept,) = (await inspector.audit.list()).records
+    assert kept.tasks[0] == "low/a"
+    assert len(kept.tasks[1]) <= 1_000
+
+
 async def test_no_more_is_kept_than_was_said(inspector, store):
     for _ in range(400):
         await inspector.audit.append(record(), most=100)
