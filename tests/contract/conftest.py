@@ -293,7 +293,10 @@ class Lane:
         } | options
         task_id, lock = options.pop("task_id", None), options.pop("lock")
         last = scripts.LastClaim(
-            options.pop("claim_ms"), options.pop("elsewhere_ms"), options.pop("between")
+            options.pop("claim_ms"),
+            options.pop("elsewhere_ms"),
+            options.pop("between"),
+            options.pop("elsewhere_cadence", ""),
         )
         ids = [f"{entry}@{at}" for at in missed] + [task_id or f"{entry}@{slot}"]
         slots = [

@@ -10,6 +10,7 @@ LEASE, WAIT, LOCK_TTL, CRASHES, BATCH = 10_000, 7_000, 20_000, 2, 2
 GRACE, DELAY, FULL, HOLD = 5_000, 8_000, 3, 15_000
 PERMITS, REST = 1, 1_000
 EVERY, BURST, STEP = 3_000, 2, 15_000
+SLOTS_KEPT = 60
 """Of a rate: time between two tokens, and how many are there after a calm; of an interval."""
 ENDED = ("archived", "quarantined", "completed")
 STREAMED = ("waiting", "active")
@@ -85,6 +86,7 @@ class QueueModel:
         # When the bucket of tokens is full again; when the tokens that were given could be used.
         self.full_at, self.begun = 0, list[int]()
         self.slot, self.last, self.before = -1, "", ""
+        self.cadence, self.earlier, self.ticked = "", list[int](), list[int]()
         self.tick_counts = Counter[str]()
         self.paused = False
         self.ended = self.failed = self.crashed = self.dropped = 0
@@ -283,26 +285,46 @@ class QueueModel:
         """Return the slot that was claimed last; -1: none, or a clock was ahead when it was."""
         return self.slot if self.slot <= self.now + min(5_000, STEP) else -1
 
-    def tick_of(self, due, known, between, overlap):
+    def tick_of(self, due, known, between, overlap, cadence):
         """Claim a slot as tick.lua does; return its answer without the time."""
-        claim, at = self.believed(), due[-1].slot_ms
-        last = self.last if claim >= 0 else ""
+        claim, (*before, this) = self.believed(), due
+        at = this.slot_ms
         if claim >= at:
-            return ["taken", str(claim), last, 0]
+            return ["taken", str(claim), self.last, 0]
+        if at in self.earlier:
+            if claim >= 0:
+                self.claim_slot(at, cadence)
+            return ["taken", str(at), self.last, 0]
         if claim != known:
-            return ["moved", str(claim), last, 0]
-        self.last = last
-        missed = between - (len(due) - 1)
-        recorded = []
-        for item in due:
-            word = "enqueued" if item.slot_ms == at else "caught_up"
-            recorded += self.tick_one(item, word, overlap)
-        self.slot = at
+            return ["moved", str(claim), self.last, 0]
+        missed, recorded = between - len(before), []
+        if claim < 0 or self.cadence not in {"", cadence}:
+            missed, before = 0, []
+        for item in before:
+            if item.slot_ms not in self.earlier:
+                recorded += self.tick_one(item, "caught_up", overlap)
+                self.list_slot(item.slot_ms)
+        recorded += self.tick_one(this, "enqueued", overlap)
+        self.claim_slot(at, cadence)
         self.tick_counts["missed"] += missed
         return ["claimed", str(at), self.last, missed, *recorded]
 
+    def claim_slot(self, at, cadence):
+        """Note the last slot, and that the one before it was claimed."""
+        if self.slot >= 0:
+            self.list_slot(self.slot)
+        self.slot, self.cadence = at, cadence
+
+    def list_slot(self, at):
+        slots = [*(slot for slot in self.earlier if slot != at), at]
+        passed = [slot for slot in slots if slot <= self.now]
+        ahead = [slot for slot in slots if slot > self.now]
+        self.earlier = passed[-SLOTS_KEPT:] + ahead[-SLOTS_KEPT:]
+
     def tick_one(self, due, word, overlap):
         """Enqueue the task of one slot, unless it has to be skipped; return what is recorded."""
+        assert due.slot_ms not in self.ticked[-SLOTS_KEPT:], "no slot is claimed twice"
+        self.ticked.append(due.slot_ms)
         before = self.before if overlap == "queue_one" else ""
         alive = [name for name in (self.last, before) if self.under_way(name)]
         runs = len(alive) == 1 and self.tasks[alive[0]].state == "active"
@@ -331,6 +353,8 @@ class QueueModel:
         counts = {f"check:{name}": f"{n}".encode() for name, n in self.tick_counts.items() if n}
         if self.slot >= 0:
             counts["check"] = f"{self.slot} {self.last}".encode()
+            counts["check:earlier"] = " ".join(map(str, self.earlier)).encode()
+            counts["check:cadence"] = f"{self.slot} {self.cadence}".encode()
         return counts | ({"check:before": self.before.encode()} if self.before else {})
 
     def unmerged(self, item, members, new, lock):

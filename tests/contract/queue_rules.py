@@ -20,6 +20,7 @@ from duly.engine.storage.scripts import Asking, Due, LastClaim, Limit
 IDS = st.sampled_from(["a", "b", "c", "d", "e"])
 LOCKS = st.sampled_from(["", "red", "blue"])
 SELDOM = st.sampled_from([False, False, False, True])
+CADENCES = st.sampled_from(["", "steady", "steady", "steady", "changed"])
 OVERLAPS = st.sampled_from(["skip", "queue_one", "allow"])
 LIMITS = st.sampled_from(
     [Limit(PERMITS), Limit(PERMITS, EVERY * 1000, BURST), Limit(0, EVERY * 1000, BURST)]
@@ -33,8 +34,8 @@ class Enqueuers(QueueModel):
     run = None
 
     @rule(lock=LOCKS, overlap=OVERLAPS, most=st.sampled_from([0, 0, 1, 2]), stale=SELDOM,
-          lost=st.booleans())  # fmt: skip
-    def tick(self, lock, overlap, most, stale, lost):
+          lost=st.booleans(), cadence=CADENCES)  # fmt: skip
+    def tick(self, *, lock, overlap, most, stale, lost, cadence):
         """A scheduler claims the slot of now; after a lost answer it claims it again."""
         slot = self.now - self.now % STEP
         known = -1 if stale else self.believed()
@@ -43,12 +44,12 @@ class Enqueuers(QueueModel):
         due = [self.due(at, lock) for at in rows]
         call = scripts.tick(
             self.lane.keys, entry="check", slots=due, next_ms=slot + STEP, overlap=overlap,
-            last=LastClaim(known, -1, between), catch_up=most, now_ms=self.now,
+            last=LastClaim(known, -1, between), catch_up=most, cadence=cadence, now_ms=self.now,
         )  # fmt: skip
         for _ in range(1 + lost):
             answer = self.run(self.lane.store.run(call))
             found = [part.decode() if isinstance(part, bytes) else part for part in answer]
-            assert found == [self.now, *self.tick_of(due, known, between, overlap)]
+            assert found == [self.now, *self.tick_of(due, known, between, overlap, cadence)]
 
     def due(self, at, lock):
         # The same ids as others take: whoever enqueued a task under it did what the tick would do.

@@ -10,19 +10,20 @@ STEP = 15_000
 
 @pytest.fixture
 def claim(lane):
-    """Claim a slot for a queue; return (answer, last slot of another queue)."""
+    """Claim a slot for a queue; return (answer, last slot of another queue), or all of it."""
 
-    async def claiming(queue, slot, *, now=None, interval=STEP):
+    async def claiming(queue, slot, *, now=None, interval=STEP, cadence="", whole=False):
         call = scripts.claim_slot(
             queue_keys(queue),
             entry="check",
             slot_ms=slot,
             next_ms=slot + interval,
+            cadence=cadence,
             now_ms=slot if now is None else now,
         )
-        now_ms, answer, elsewhere = await lane.store.run(call)
+        now_ms, *told = await lane.store.run(call)
         assert now_ms == (slot if now is None else now)
-        return answer.decode(), int(elsewhere)
+        return told if whole else (told[0].decode(), int(told[1]))
 
     return claiming
 
@@ -68,7 +69,9 @@ async def test_clocks_that_differ_by_little_claim_no_slot_twice(lane, claim):
     assert (await claim("new", lane.now - STEP, now=lane.now - 4_000))[0] == "taken"
 
 
-@pytest.mark.parametrize("field", ["slot", "elsewhere"])
+@pytest.mark.parametrize(
+    "field", ["slot", "queue", "elsewhere", "earlier", "cadence", "elsewhere-cadence"]
+)
 @pytest.mark.parametrize("value", ["garbage", "", "9" * 40, "-5"])
 async def test_a_claim_that_cannot_be_read_stops_nothing(lane, claim, field, value):
     await lane.command("HSET", entry_claim_key("check"), field, value)
@@ -80,3 +83,36 @@ async def test_claims_of_entries_that_are_gone_expire(lane, claim):
     await claim("old", lane.now)
 
     assert 0 < await lane.command("PTTL", entry_claim_key("check")) <= 30 * 86_400_000
+
+
+@pytest.mark.parametrize("step", [12_000, 600_000])
+async def test_a_slot_stays_one_queues_after_the_clock_went_back(lane, claim, step):
+    hour = 3_600_000
+    slots = [lane.now, lane.now + hour, lane.now + 2 * hour]
+    for slot, queue in zip(slots, ("old", "new", "old"), strict=True):
+        assert (await claim(queue, slot, interval=hour))[0] == "claimed"
+
+    back = slots[2] - step
+    assert (await claim("old", slots[1], now=back, interval=hour))[0] == "taken"
+    assert (await claim("new", slots[1], now=back, interval=hour))[0] == "claimed"
+    assert (await claim("new", slots[2], interval=hour))[0] == "taken"
+    assert (await claim("old", slots[2], interval=hour))[0] == "claimed"
+
+
+async def test_what_another_queue_claimed_while_a_clock_was_ahead_stays_its(lane, claim):
+    ahead = lane.now + 10 * STEP
+    await claim("old", ahead)
+    assert (await claim("new", lane.now))[0] == "claimed"
+
+    assert (await claim("new", ahead))[0] == "taken"
+    assert (await claim("old", ahead))[0] == "claimed"
+
+
+async def test_the_last_slot_of_another_queue_comes_with_its_cadence(lane, claim):
+    await claim("old", lane.now, cadence="every hour")
+
+    new = await claim("new", lane.now + STEP, cadence="every 5 s", whole=True)
+    assert new == [b"claimed", str(lane.now).encode(), b"every hour"]
+    await lane.command("HSET", entry_claim_key("check"), "elsewhere", lane.now + 1)
+    again = await claim("new", lane.now + 2 * STEP, cadence="every 5 s", whole=True)
+    assert again[2] == b"", "a release that keeps no cadence has claimed since"

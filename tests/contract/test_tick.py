@@ -227,3 +227,144 @@ async def test_a_tick_of_a_job_that_is_not_unique_takes_no_lock(lane):
     assert (await lane.tick(lane.now))[0] == "enqueued"
 
     assert await lane.map("locks") == {}
+
+
+@pytest.mark.fault("clock jumps")
+@pytest.mark.parametrize("interval", [STEP, 60_000, 86_400_000])
+async def test_no_slot_is_claimed_again_after_the_clock_went_back(lane, interval):
+    begin = lane.now
+
+    async def tick_at(now):
+        lane.now = now
+        slot = begin + (now - begin) // interval * interval
+        return (await lane.tick(slot, interval=interval, overlap="allow"))[0]
+
+    last = begin + 4 * interval
+    for slot in range(begin, last + 1, interval):
+        assert await tick_at(slot) == "enqueued"
+
+    again = [await tick_at(last + by) for by in (-12_000, -5_001, -4_999, -1, 0, interval - 1)]
+    assert again == ["taken"] * 6
+    assert await tick_at(last + interval) == "enqueued"
+    assert len(await lane.places()) == 6
+
+
+@pytest.mark.fault("clock jumps")
+@pytest.mark.parametrize("catch_up", [0, 9])
+async def test_what_was_claimed_while_a_clock_was_ahead_is_not_claimed_once_more(lane, catch_up):
+    begin, options = lane.now, {"overlap": "allow", "catch_up": catch_up}
+    await lane.claim_slot(begin, **options)
+    ahead = begin + 10 * STEP
+    lane.now = ahead
+    await lane.claim_slot(ahead, **options)
+    lane.now = begin + STEP
+    await lane.claim_slot(lane.now, claim_ms=-1, **options)
+
+    lane.now = ahead + 2 * STEP
+    missed = [ahead - STEP, ahead, ahead + STEP]
+    answer = await lane.claim_slot(lane.now, *missed, **options)
+
+    assert (answer[0], answer[3]) == ("claimed", 0 if catch_up else 2)
+    enqueued = [slot for slot, outcome in await history(lane) if outcome != "missed"]
+    assert enqueued.count(ahead) == 1
+    assert len(set(enqueued)) == len(enqueued)
+
+
+@pytest.mark.fault("clock jumps")
+async def test_a_slot_that_was_made_up_for_is_not_claimed_after_the_clock_went_back(lane):
+    await lane.claim_slot(lane.now, overlap="allow")
+    made_up, lane.now = lane.now + STEP, lane.now + 4 * STEP
+    rows = [made_up, made_up + STEP, made_up + 2 * STEP]
+    await lane.claim_slot(lane.now, *rows, overlap="allow", catch_up=9)
+
+    lane.now = made_up + 1
+
+    assert (await lane.claim_slot(made_up, overlap="allow", claim_ms=-1))[0] == "taken"
+
+
+@pytest.mark.fault("clock jumps")
+async def test_after_a_step_of_more_slots_than_are_known_the_new_time_counts_at_once(lane):
+    begin = lane.now
+    for _ in range(80):
+        await lane.tick(lane.now, overlap="allow")
+        lane.now += STEP
+
+    lane.now = begin
+
+    assert (await lane.claim_slot(begin, overlap="allow", claim_ms=-1))[0] == "claimed"
+    lane.now = begin + 79 * STEP
+    assert (await lane.claim_slot(lane.now, overlap="allow"))[0] == "taken", "it is known still"
+
+
+@pytest.mark.fault("clock jumps")
+async def test_what_was_claimed_far_ahead_is_known_when_its_time_comes(lane):
+    begin, lane.now = lane.now, lane.now + 100 * STEP
+    ahead = lane.now
+    await lane.tick(ahead, overlap="allow")
+
+    lane.now = begin
+    await lane.claim_slot(lane.now, overlap="allow", claim_ms=-1)
+    answers = []
+    while lane.now < ahead + STEP:
+        lane.now += STEP
+        answers.append((await lane.tick(lane.now, overlap="allow"))[0])
+
+    assert answers == ["enqueued"] * 99 + ["taken", "enqueued"]
+
+
+@pytest.mark.fault("clock jumps")
+async def test_the_task_of_a_clock_that_was_ahead_is_not_overlapped(lane):
+    begin, lane.now = lane.now, lane.now + 10 * STEP
+    _, ahead = await lane.tick(lane.now)
+
+    lane.now = begin
+
+    answer = await lane.claim_slot(begin, claim_ms=-1)
+    assert answer[-2:] == ["skipped", ahead]
+
+
+@pytest.mark.parametrize("catch_up", [0, 9])
+@pytest.mark.parametrize("grace_ms", [0, 1])
+async def test_an_entry_with_another_cadence_has_missed_none_of_its_slots(lane, catch_up, grace_ms):
+    await lane.claim_slot(lane.now, cadence="every hour")
+    missed, lane.now = [lane.now + STEP, lane.now + 2 * STEP], lane.now + 3 * STEP + 2
+    slot = lane.now - 2
+
+    answer = await lane.claim_slot(
+        slot, *missed, between=300, cadence="every 5 s", catch_up=catch_up, grace_ms=grace_ms
+    )
+
+    assert (answer[0], answer[3]) == ("claimed", 0)
+    assert len(await history(lane)) == (1 if grace_ms else 2)
+
+
+async def test_an_entry_that_moved_and_has_another_cadence_has_missed_nothing(lane):
+    await lane.claim_slot(lane.now, cadence="every 5 s")
+    elsewhere, lane.now = lane.now + STEP, lane.now + 3 * STEP
+
+    answer = await lane.claim_slot(
+        lane.now, elsewhere + STEP, claim_ms=elsewhere, elsewhere_ms=elsewhere,
+        elsewhere_cadence="every hour", cadence="every 5 s",
+    )  # fmt: skip
+
+    assert (answer[0], answer[3]) == ("claimed", 0)
+
+
+@pytest.mark.parametrize("of", ["a release that kept no cadence", "nothing readable"])
+async def test_what_was_missed_since_a_claim_of_unknown_cadence_counts(lane, of):
+    await lane.claim_slot(lane.now, cadence="every hour")
+    lane.now += STEP
+    fields = ("check", f"{lane.now} x", *(("check:cadence", b"\xff") if "nothing" in of else ()))
+    await lane.command("HSET", lane.keys.ticks, *fields)
+    missed, lane.now = lane.now + STEP, lane.now + 2 * STEP
+
+    assert (await lane.claim_slot(lane.now, missed, cadence="every 5 s"))[3] == 1
+
+
+@pytest.mark.parametrize("text", [b"\xff", b"", b" ", b"x" * 100_000, b"1 2 3"])
+async def test_a_list_of_slots_that_cannot_be_read_stops_nothing(lane, text):
+    await lane.tick(lane.now)
+    await lane.command("HSET", lane.keys.ticks, "check:earlier", text)
+    lane.now += STEP
+
+    assert (await lane.tick(lane.now, overlap="allow"))[0] == "enqueued"

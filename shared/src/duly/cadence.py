@@ -48,6 +48,10 @@ class Cadence(Protocol):
     def description(self) -> str:
         """What it is in plain English."""
 
+    @property
+    def notation(self) -> str:
+        """How it is written down: another notation has other slots."""
+
     def around(self, at_ms: int) -> tuple[int, int]:
         """Return the newest slot at or before an instant (0: there was none), and the next."""
 
@@ -69,6 +73,7 @@ class Every:
         unit, size = next((unit, size) for unit, size in _UNITS if seconds % size == 0)
         several = f"{seconds // size} {unit}s"
         self.description = "every " + (unit if seconds == size else several)
+        self.notation = f"every {seconds} s"
 
     def around(self, at_ms: int) -> tuple[int, int]:
         """Return the slot that an instant is in, and the next."""
@@ -107,6 +112,7 @@ class Cron:
             message = "it is never due"
             raise ValueError(message)
         self.description = f"{parsed.explain()} ({zone})"
+        self.notation = " ".join((*self._fields.split(), zone))
 
     def around(self, at_ms: int) -> tuple[int, int]:
         """Return the newest slot at or before an instant (0: there was none), and the next."""

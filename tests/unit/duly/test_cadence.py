@@ -136,6 +136,20 @@ def test_cron_in_words(expression, zone, words):
 
 
 @pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (Every(timedelta(hours=1)), Every(timedelta(minutes=60)), True),
+        (Every(timedelta(hours=1)), Every(timedelta(seconds=5)), False),
+        (Cron("@hourly", BERLIN), Cron("0  * * * *", BERLIN), True),
+        (Cron("@hourly", BERLIN), Cron("@hourly", NEW_YORK), False),
+        (Cron("@hourly", "UTC"), Every(timedelta(hours=1)), False),
+    ],
+)
+def test_what_has_the_same_notation_has_the_same_slots(one, other, same):
+    assert (one.notation == other.notation) is same
+
+
+@pytest.mark.parametrize(
     ("given", "message"),
     [
         ({}, "interval: neither interval nor cron is given (give one of them)"),

@@ -94,8 +94,14 @@ class Ticks:
         keys = await self._store.register(entry.target)
         for _ in range(_MOST_GUESSES):
             slot_ms, next_ms = entry.cadence.around(self._now_ms())
-            claim_call = scripts.claim_slot(keys, entry=entry.id, slot_ms=slot_ms, next_ms=next_ms)
-            now_ms, answer, elsewhere = await self._store.run(claim_call)
+            claim_call = scripts.claim_slot(
+                keys,
+                entry=entry.id,
+                slot_ms=slot_ms,
+                next_ms=next_ms,
+                cadence=entry.cadence.notation,
+            )
+            now_ms, answer, *elsewhere = await self._store.run(claim_call)
             self._saw_time(now_ms)
             if answer in {b"early", b"late"}:
                 continue  # this machine's estimate of the broker's time was off; it is better now
@@ -104,7 +110,7 @@ class Ticks:
                 return TickResult(wait=wait)
             with root(f"tick {entry.id}", _named(entry, slot_ms)) as span:
                 with sending(entry.target, entry.job.kind):
-                    call = self._call(keys, entry, slot_ms, next_ms, int(elsewhere))
+                    call = self._call(keys, entry, slot_ms, next_ms, elsewhere)
                     now_ms, answer, claim, _, missed, *recorded = await self._store.run(call)
                 if span is not None:
                     span.set_attribute("duly.ticks", _outcomes(recorded) or [str(answer, "ascii")])
@@ -122,14 +128,16 @@ class Ticks:
         return TickResult(wait=timedelta(milliseconds=1))
 
     def _call(
-        self, keys: QueueKeys, entry: Entry, slot_ms: int, next_ms: int, elsewhere_ms: int
+        self, keys: QueueKeys, entry: Entry, slot_ms: int, next_ms: int, elsewhere: Sequence[bytes]
     ) -> Call:
         """Return the tick of a slot with what was missed before it.
 
         It goes by the broker's time as far as it is known, and by the last claim as it was last
-        seen; the script refuses it when one of them is wrong.
+        seen; the script refuses it when one of them is wrong. `elsewhere` is the last slot that was
+        claimed for another queue, and its cadence.
         """
         cadence, catch_up = entry.cadence, entry.most_caught_up
+        elsewhere_ms = int(elsewhere[0])
         claim_ms = max(self._claims.get((keys.name, entry.id), _NEVER), elsewhere_ms)
         between, missed = 0, list[int]()
         if _NEVER < claim_ms < slot_ms:
@@ -150,7 +158,8 @@ class Ticks:
             slots=slots,
             next_ms=next_ms,
             grace_ms=cadence.grace_ms,
-            last=LastClaim(claim_ms, elsewhere_ms, between),
+            last=LastClaim(claim_ms, elsewhere_ms, between, elsewhere[1].decode(errors="replace")),
+            cadence=cadence.notation,
             overlap=entry.overlap.value,
             catch_up=catch_up,
             held=entry.paused,

@@ -25,7 +25,7 @@ _SHOW_LOST = timedelta(hours=1)
 """How long a dead server is still shown."""
 _REMEMBER_CLAIM = timedelta(days=30)
 """How long the last claim of a removed entry is remembered, should the entry come back."""
-_MOST_FIELDS = 10
+_MOST_FIELDS = 12
 """Most fields that one entry has in `ticks`; more fields belong to entries that are gone."""
 _MOST_COMPLETED = 100_000
 """Most completed tasks kept in a queue, whatever their retention; the oldest go first."""

@@ -7,7 +7,7 @@ import pytest
 
 from duly.clock import to_unix_ms
 from duly.engine.enqueue.ticks import Ticks
-from duly.engine.storage.keys import queue_keys
+from duly.engine.storage.keys import entry_claim_key, queue_keys
 from duly.engine.storage.reports import TickOutcome
 from duly.engine.storage.store import Store
 from duly.engine.transport.connection import Connection
@@ -246,3 +246,31 @@ async def test_a_tick_of_a_unique_job_holds_the_lock(replicas, client):
 
     with pytest.raises(DuplicateTaskError):
         await client.enqueue(Unique())
+
+
+@pytest.mark.parametrize("queue", ["default", "other"])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pytest.param({"interval": timedelta(seconds=10)}, id="another interval"),
+        pytest.param({"interval": None, "cron": "* * * * *"}, id="an interval, then cron"),
+    ],
+)
+async def test_an_entry_whose_cadence_changes_has_not_missed_slots_that_it_never_had(
+    broker_settings, replicas, inspector, queue, changed
+):
+    await replicas[0].tick(entry())
+    async with Connection.open(broker_settings) as connection:
+        slot_ms = to_unix_ms(await this_hour() - 3 * HOUR)
+        cadence = f"{slot_ms} every 3600 s"
+        kept, claimed = ("e", f"{slot_ms} t", "e:cadence"), ("slot", slot_ms, "cadence")
+        await connection.command("HSET", KEYS.ticks, *kept, cadence)
+        await connection.command("HSET", entry_claim_key("e"), *claimed, cadence)
+
+    turns = [
+        await ticks.tick(entry(catch_up=CatchUp.ALL, queue=queue, **changed)) for ticks in replicas
+    ]
+
+    assert sum(turn.missed for turn in turns) == 0
+    assert len([report for turn in turns for report in turn.reports]) <= 1
+    assert sum(queue.waiting for queue in await inspector.queues.list()) <= 2

@@ -7,7 +7,7 @@
 -- Returns  "ok"; "lost": another server has claimed it; "changed": a member has left, look again;
 --          or the id of the task that holds the merged one's id or lock
 -- Invariant  the merged task is added in the step in which its members go
--- Uses  clock lock_holder unlock forget wrong_type
+-- Uses  clock lock_holder take_lock unlock forget wrong_type
 local now = clock(now_ms)
 local held = redis.call('HGET', claims, group)
 local holder_token, since = string.match(held or '', '^(.*) (%d+) %d+$')
@@ -71,9 +71,7 @@ for at = FIRST, #ARGV, MEMBER_SIZE do
 end
 if outcome == 'merge' then
   redis.call('HSET', index, id, merged_as)
-  if lock ~= '' then
-    redis.call('HSET', locks, lock, string.format('%.0f', now + lock_ttl_ms) .. ' ' .. id)
-  end
+  take_lock(locks, lock, id, now, lock_ttl_ms)
   local merged = (#ARGV - FIRST + 1) / MEMBER_SIZE
   redis.pcall('HINCRBY', totals, string.match(group, '^[^:]*') .. ':aggregated', merged)
 end

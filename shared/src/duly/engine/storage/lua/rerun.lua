@@ -5,7 +5,7 @@
 -- Returns  "ok", "missing", "changed" (read again), "taken" (the new id), or the state that does
 --          not allow it ("under way": waiting or active), or "locked" and the id that holds the lock
 -- Invariant  both or neither, so a repeated call finds the mark and adds nothing
--- Uses  clock lock_holder
+-- Uses  clock lock_holder take_lock
 local place = redis.call('HGET', index, id)
 if not place then return 'missing' end
 if string.find(place, '^%d+%-%d+$') then return 'under way' end
@@ -15,9 +15,7 @@ if redis.call('HEXISTS', index, new_id) == 1 then return 'taken' end
 local now = clock(now_ms)
 local holder = lock_holder(locks, lock, now)
 if holder then return 'locked ' .. holder end
-if lock ~= '' then
-  redis.call('HSET', locks, lock, string.format('%.0f', now + lock_ttl_ms) .. ' ' .. new_id)
-end
+take_lock(locks, lock, new_id, now, lock_ttl_ms)
 redis.call('HSET', index, new_id, redis.call('XADD', stream, '*', 'data', data))
 redis.call('HSET', records, id, marked)
 return 'ok'

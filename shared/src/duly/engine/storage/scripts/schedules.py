@@ -33,6 +33,8 @@ class LastClaim:
     """The last slot that was claimed for another queue; -1: none."""
     between: int = 0
     """Slots between the last claim and the one that is claimed now."""
+    elsewhere_cadence: str = ""
+    """What that slot is one of; "": nobody knows."""
 
 
 _NONE = LastClaim()
@@ -43,14 +45,23 @@ class _ClaimSlot(NamedTuple):
     queue: str
     slot_ms: int
     next_ms: int
+    cadence: str
 
 
 _CLAIM_SLOT = Script("claim_slot", (), _ClaimSlot, own_keys=("claim",))
 
 
-def claim_slot(keys: QueueKeys, *, entry: str, slot_ms: int, next_ms: int, now_ms: int = 0) -> Call:
-    """Claim a slot for this queue. Answers [now-ms, answer, last slot of another queue or -1]."""
-    arguments = _ClaimSlot(now_ms, keys.name, slot_ms, next_ms)
+def claim_slot(
+    keys: QueueKeys,
+    *,
+    entry: str,
+    slot_ms: int,
+    next_ms: int,
+    cadence: str = "",
+    now_ms: int = 0,
+) -> Call:
+    """Claim a slot for this queue. Answers as claim_slot.lua says."""
+    arguments = _ClaimSlot(now_ms, keys.name, slot_ms, next_ms, cadence)
     return call(_CLAIM_SLOT, keys, arguments, own_keys=(entry_claim_key(entry),))
 
 
@@ -69,6 +80,8 @@ class _Tick(NamedTuple):
     ticks_kept_ms: int
     between: int
     elsewhere_ms: int
+    cadence: str
+    elsewhere_cadence: str
 
 
 class _Due(NamedTuple):
@@ -96,6 +109,7 @@ def tick(
     next_ms: int,
     grace_ms: int = 0,
     last: LastClaim = _NONE,
+    cadence: str = "",
     overlap: str,
     catch_up: int = 0,
     held: bool = False,
@@ -118,6 +132,8 @@ def tick(
         ticks_kept_ms=kept_ms,
         between=last.between,
         elsewhere_ms=last.elsewhere_ms,
+        cadence=cadence,
+        elsewhere_cadence=last.elsewhere_cadence,
     )
     return call(
         _TICK,
