@@ -114,7 +114,7 @@ def build_app(
 
     sessions, authentication = _access(settings.monitor, clock)
     login = _login(settings.monitor, authentication, sessions, renderer, clock)
-    feed, supervisor = Feed(broken=broken), Supervisor()
+    feed, supervisor = Feed(broken=broken), Supervisor(asked={"log": logs.ended})
     gate = Middleware(
         Gate,
         settings=settings.monitor,

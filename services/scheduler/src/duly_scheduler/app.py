@@ -92,9 +92,11 @@ async def schedule(
     )
     broker_liveness = BrokerLiveness(SystemClock())
     outage = service.Outage(on_error=metrics.broker_errors.inc)
-    supervisor = Supervisor(bound=settings.worker.lease, stopping=stop.is_set)
+    supervisor = Supervisor(
+        bound=settings.worker.lease, stopping=stop.is_set, asked={"log": logs.ended}
+    )
     async with (
-        exporting(settings.tracing, registry, service="scheduler"),
+        exporting(settings.tracing, registry, service="scheduler", supervisor=supervisor),
         Ticks.connect(settings.redis, history_age=settings.scheduler.history_age, app=app) as ticks,
         Maintainer.open(
             settings.redis,

@@ -55,11 +55,12 @@ async def work(settings: Settings, app: App, options: ServerOptions, stop: async
     registry = new_registry("worker")
     metrics = WorkerMetrics(registry, options.queues)
     metrics.concurrency.set(options.concurrency)
-    supervisor = Supervisor(bound=options.lease, stopping=stop.is_set)
+    asked = {"log": logs.ended}
+    supervisor = Supervisor(bound=options.lease, stopping=stop.is_set, asked=asked)
     counts = CountTasks(registry, metrics.quarantined)
     try:
         async with (
-            exporting(settings.tracing, registry, service="worker"),
+            exporting(settings.tracing, registry, service="worker", supervisor=supervisor),
             Server.open(
                 settings.redis,
                 options,

@@ -16,6 +16,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from duly.errors import ConfigError
+from duly.runtime.supervision import Supervisor
 from duly.runtime.tracing_settings import PROVIDER_VARIABLE, TracingSettings, is_address
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ async def exporting(
     registry: CollectorRegistry,
     *,
     service: str,
+    supervisor: Supervisor | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> AsyncIterator[None]:
     """Export the spans of this process during an `async with`; do nothing without a collector.
@@ -45,6 +47,7 @@ async def exporting(
         settings: The section `tracing`.
         registry: Where the metrics are registered.
         service: `worker` or `scheduler`.
+        supervisor: Watches the thread that exports; None: nobody does.
         environment: The variables; None: those of this process.
 
     Raises:
@@ -61,9 +64,13 @@ async def exporting(
     else:
         export, provider = _opened(settings, registry, url, service, variables)
         log.info("Traces on", endpoint=url, sample_ratio=ratio(settings, variables))
+        if supervisor is not None:
+            supervisor.ask("spans", export.ended)
         try:
             yield
         finally:
+            if supervisor is not None:
+                supervisor.forget("spans")
             provider.flush()
             await asyncio.to_thread(export.close)
 

@@ -9,10 +9,12 @@ import contextlib
 import os
 import select
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from duly.runtime.loss import Loss
@@ -61,6 +63,8 @@ class LineBuffer:
         self._chunks: deque[tuple[_Share, bytes]] = deque()
         self._events, self._batches = _Share(), _Share()
         self._failing = False
+        self._at = [0]
+        """How much of the next write has been written already."""
         self._thread: threading.Thread | None = None
         self._waiters: list[_Waiter] = []
         _buffers.add(self)
@@ -88,6 +92,10 @@ class LineBuffer:
                 return False
             self._append(share, data)
         return True
+
+    def ended(self) -> bool:
+        """Tell whether its thread has ended, so that nothing is written any more."""
+        return self._thread is not None and not self._thread.is_alive() and not self.direct
 
     def flush(self, seconds: float) -> bool:
         """Wait until everything is written, or a write fails; return whether it is.
@@ -132,7 +140,7 @@ class LineBuffer:
         self._chunks.clear()
         self._waiters.clear()
         self._events, self._batches = _Share(), _Share()
-        self._failing, self.direct = False, True
+        self._failing, self.direct, self._at = False, True, [0]
 
     def _is_roomy(self) -> bool:
         return self._failing or self._batches.held < self.limit_bytes // 2
@@ -163,23 +171,36 @@ class LineBuffer:
 
     def _run(self) -> None:
         while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._chunks)
-                share, data = self._next()
-            self._deliver(data)
-            with self._changed:
-                share.held -= len(data)
-                self._report_room()
+            try:
+                self._write_next()
+            except BaseException:  # noqa: BLE001 - too little memory, for example: later perhaps
+                self._loss.failed()
+                time.sleep(_FIRST_PAUSE_SECONDS)
 
-    def _next(self) -> tuple[_Share, bytes]:
-        share, data = self._chunks.popleft()
+    def _write_next(self) -> None:
+        """Write what has waited longest. Whatever ends this, the same comes next, from there on."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._chunks)
+            share, parts = self._next()
+        data = b"".join(parts)
+        self._deliver(data)
+        with self._changed:
+            for _ in parts:
+                self._chunks.popleft()
+            self._at = [0]
+            share.held -= len(data)
+            self._report_room()
+
+    def _next(self) -> tuple[_Share, list[bytes]]:
+        """Return the lines of the next write, of one sort; they stay where they are."""
+        share, data = self._chunks[0]
         parts, size = [data], len(data)
-        while self._chunks and self._chunks[0][0] is share:
-            size += len(self._chunks[0][1])
-            if size > _TOGETHER_BYTES:
+        for other, more in islice(self._chunks, 1, None):
+            size += len(more)
+            if other is not share or size > _TOGETHER_BYTES:
                 break
-            parts.append(self._chunks.popleft()[1])
-        return share, b"".join(parts)
+            parts.append(more)
+        return share, parts
 
     def _report_room(self) -> None:
         """Say what was lost, and wake who waits, once there is room."""
@@ -198,7 +219,7 @@ class LineBuffer:
 
     def _deliver(self, data: bytes) -> None:
         """Write bytes, as often as it takes."""
-        at, pause = [0], _FIRST_PAUSE_SECONDS
+        at, pause = self._at, _FIRST_PAUSE_SECONDS
         while True:
             before = at[0]
             try:

@@ -82,6 +82,13 @@ def current() -> Output | None:
     return factory.output if isinstance(factory, _Factory) else None
 
 
+def ended() -> str | None:
+    """Return None while lines are written, else that the thread which writes them has ended."""
+    output = current()
+    buffer = output.buffer if output else None
+    return "the thread of the log has ended" if buffer and buffer.ended() else None
+
+
 def masked(text: str) -> str:
     """Return a text, such as that of an error, as the log's settings let it be stored."""
     output = current()

@@ -119,6 +119,10 @@ class SpanExport:
         self.lose(left)
         self._tell()
 
+    def ended(self) -> str | None:
+        """Return None while its thread runs or has been told to end, else that it has ended."""
+        return None if self._thread.is_alive() or self._closing else "the export of spans has ended"
+
     def lose(self, count: int) -> None:
         """Count spans that were dropped."""
         with self._lock:
@@ -127,12 +131,16 @@ class SpanExport:
     def _run(self) -> None:
         pause = 0.0
         while not (self._closing and not self._count):
-            self._rest(pause)
+            longer = min(max(1.0, pause * 2), LONGEST_PAUSE.total_seconds())
             try:
+                self._rest(pause)
                 self._export()
             except CollectorError as error:
-                pause = min(max(1.0, pause * 2), LONGEST_PAUSE.total_seconds())
+                pause = longer
                 self._failed(str(error))
+            except Exception as error:  # noqa: BLE001 - too little memory, for example
+                pause = longer
+                self._give_up(f"spans cannot be sent: {type(error).__name__}")
             else:
                 pause = 0.0
             self._tell()
@@ -185,6 +193,14 @@ class SpanExport:
             batch.append(written := self._waiting.popleft())
             count, size = count + written.number, size + len(written.data)
         return batch
+
+    def _give_up(self, reason: str) -> None:
+        """Drop the spans of the batch that could not be made or sent."""
+        with self._lock:
+            self._batch = []
+            before, self._count = self._count, sum(each.number for each in self._waiting)
+        self.lose(max(0, before - self._count))
+        self._failed(reason)
 
     def _failed(self, reason: str) -> None:
         if not self._failing:

@@ -7,7 +7,7 @@ or a loop hangs. Whoever runs such a component registers it here by name, and `/
 import asyncio
 import math
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -21,7 +21,18 @@ _FIRST_BACKOFF_SECONDS: Final = 0.1
 _LONGEST_BACKOFF_SECONDS: Final = 5.0
 _RESTARTS_BEFORE_ALARM: Final = 5
 """Quick ends in a row after which a loop that is restarted counts as failed."""
+_WAKES_PER_BOUND: Final = 4
 DEFAULT_BOUND: Final = timedelta(seconds=10)
+
+
+Question = Callable[[], str | None]
+"""Answered by a component that watches itself: None while it is well, else the reason."""
+Beat = Callable[[], None]
+"""Called by a loop that moves."""
+
+
+def unwatched() -> None:
+    """Stand for the beat of a loop that nobody watches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +45,33 @@ class _Restarts:
     """The loop counts as well again when it still runs at this monotonic time."""
 
 
+class _Waking:
+    """Calls a function in the loop again and again, for the body of a `with`."""
+
+    def __init__(self, wake: Callable[[], None], every: float) -> None:
+        self._wake, self._every = wake, every
+        # A timer and no task: whoever cancels all tasks of a process would end that.
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> None:
+        self._again()
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _again(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._every, self._again)
+        self._wake()
+
+
 class Supervisor:
     """Watches the components of one process. `liveness` and `beat` may be called by any thread.
 
     Args:
         bound: How long a component may go without a beat; the lease, in a worker.
         stopping: Whether the process stops, so that everything may end.
+        asked: Components that watch themselves, by name; see `ask`.
         clock: Measures the bound, by its monotonic time.
     """
 
@@ -48,6 +80,7 @@ class Supervisor:
         *,
         bound: timedelta = DEFAULT_BOUND,
         stopping: Callable[[], bool] = lambda: False,
+        asked: Mapping[str, Question] | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.bound, self._stopping = bound, stopping
@@ -57,7 +90,7 @@ class Supervisor:
         self._ends: dict[str, str] = {}
         """Name → why a watched task ended."""
         self._restarts: dict[str, _Restarts] = {}
-        self._questions: dict[str, Callable[[], str | None]] = {}
+        self._questions = dict(asked or {})
         self._log = structlog.get_logger("duly.service")
 
     def beat(self, name: str, *, rest: timedelta = timedelta(0)) -> None:
@@ -72,7 +105,7 @@ class Supervisor:
         self._restarts.pop(name, None)
         self._questions.pop(name, None)
 
-    def ask(self, name: str, question: Callable[[], str | None]) -> None:
+    def ask(self, name: str, question: Question) -> None:
         """Ask a component that watches itself: None while it is well, else the reason in a line.
 
         Args:
@@ -100,6 +133,39 @@ class Supervisor:
         task = asyncio.get_running_loop().create_task(self._keep(name, work), name=name)
         task.add_done_callback(lambda _: self.forget(name))
         return task
+
+    def start_beating(
+        self,
+        name: str,
+        work: Callable[[Beat], Coroutine[Any, Any, None]],
+        *,
+        wake: Callable[[], None] = lambda: None,
+        rest: timedelta = timedelta(0),
+    ) -> "asyncio.Task[None]":
+        """Do as `start`, with work that also has to move: it beats whenever it does.
+
+        Args:
+            name: The loop's.
+            work: Called with what it has to call, a fraction of a µs each time.
+            wake: Called in the loop four times within the bound, so that work which waits for
+                something to do moves all the same.
+            rest: How long one of its steps may take, such as a call to the broker, in addition to
+                the bound.
+        """
+        every = self.bound.total_seconds() / _WAKES_PER_BOUND
+        allowed = every + self.bound.total_seconds() + rest.total_seconds()
+        beats, monotonic = self._beats, self._clock.monotonic
+
+        def beat() -> None:
+            now = monotonic()
+            beats[name] = now, now + allowed
+
+        async def moving() -> None:
+            beat()
+            with _Waking(wake, every):
+                await work(beat)
+
+        return self.start(name, moving)
 
     def liveness(self) -> str | None:
         """Return None while every component moves, else one line: which does not, and why."""

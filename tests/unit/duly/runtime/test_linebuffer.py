@@ -111,6 +111,39 @@ async def test_room_is_waited_for_without_the_loop(pipe):
     assert pipe.end().count(LINE) == taken * 1_000
 
 
+@pytest.mark.parametrize("error", [MemoryError, SystemExit])
+@pytest.mark.parametrize("place", ["_next", "_write_all", "_report_room"])
+def test_whatever_ends_a_write_its_lines_are_written_once_all_the_same(
+    pipe, monkeypatch, place, error
+):
+    broken = threading.Event()
+    true = getattr(pipe.buffer, place)
+
+    def fail_once(*args):
+        if not broken.is_set():
+            broken.set()
+            raise error
+        return true(*args)
+
+    monkeypatch.setattr(pipe.buffer, place, fail_once)
+    pipe.start_to_read()
+    for number in range(100):
+        pipe.buffer.write(f"{number}\n")
+
+    assert pipe.end().split() == [str(number) for number in range(100)]
+    assert broken.is_set()
+    assert not pipe.buffer.ended()
+
+
+def test_an_end_of_its_thread_is_noticed(pipe, monkeypatch):
+    monkeypatch.setattr(pipe.buffer, "_run", lambda: None)
+
+    pipe.buffer.write(LINE)
+    pipe.buffer._thread.join(DEADLINE)
+
+    assert pipe.buffer.ended()
+
+
 def test_a_pipe_in_non_blocking_mode_is_no_failure(pipe):
     flags = fcntl.fcntl(pipe.writing, fcntl.F_GETFL)
     fcntl.fcntl(pipe.writing, fcntl.F_SETFL, flags | os.O_NONBLOCK)

@@ -1,3 +1,4 @@
+import threading
 from datetime import timedelta
 
 import pytest
@@ -100,6 +101,33 @@ def test_a_collector_that_is_away_is_told_of_once_and_asked_again(exporting, cap
     assert said.count("Collector of traces failed") == 1
     assert said.count("Spans dropped") <= 2
     assert said.count("Collector of traces reachable again") == 1
+
+
+@pytest.mark.parametrize("place", ["_next", "_export", "_rest"])
+def test_whatever_fails_in_its_thread_it_goes_on(exporting, collector, capsys, monkeypatch, place):
+    broken = threading.Event()
+    true = getattr(SpanExport, place)
+
+    def fail_once(export, *args):
+        if not broken.is_set():
+            broken.set()
+            if export._waiting:
+                export._waiting.popleft()
+            raise MemoryError
+        return true(export, *args)
+
+    export, tracer = exporting(collector.url)
+    spans(tracer, 1)
+    wait_until(lambda: export.exported == 1, timeout=SECONDS, what="it waits")
+    monkeypatch.setattr(SpanExport, place, fail_once)
+    spans(tracer, 2)
+    wait_until(broken.is_set, timeout=SECONDS, what="it has failed")
+    spans(tracer, 5)
+    wait_until(lambda: not export._count, timeout=SECONDS, what="it has gone on")
+
+    assert export.exported + export.dropped == 8
+    assert export.exported >= 5
+    assert export.ended() is None
 
 
 def test_a_stop_waits_for_no_collector_that_is_away(exporting):

@@ -9,6 +9,7 @@ from duly.engine.storage.keys import queue_keys
 from duly.engine.storage.store import Store
 from duly.engine.worker.attempt import RunningAttempt
 from duly.errors import BrokerError
+from duly.runtime.supervision import Beat, unwatched
 from duly.task import TaskContext
 
 _EVERY = 1.0
@@ -29,6 +30,7 @@ class PartialResults:
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._noticed = False
+        self._beat: Beat = unwatched
         # By the attempt: entries of two queues may have the same id.
         self._written: dict[RunningAttempt, bytes] = {}
 
@@ -39,11 +41,20 @@ class PartialResults:
             with suppress(RuntimeError):  # the loop is closed: the worker has ended
                 self._loop.call_soon_threadsafe(self._wake.set)
 
-    async def run(self) -> None:
-        """Write until cancelled. What the broker does not take now is retried."""
-        self._loop = asyncio.get_running_loop()
+    def wake(self) -> None:
+        """Let `run` look whether there is something to write."""
+        self._wake.set()
+
+    async def run(self, beat: Beat = unwatched) -> None:
+        """Write until cancelled. What the broker does not take now is retried.
+
+        Args:
+            beat: Called whenever it moves, and before each write.
+        """
+        self._loop, self._beat = asyncio.get_running_loop(), beat
         self._wake.set()  # run again after an error, it has something to write
         while True:
+            beat()
             await self._wake.wait()
             self._wake.clear()
             # Before looking: what is written afterwards is noticed again.
@@ -68,6 +79,7 @@ class PartialResults:
         self._written = current
         for queue, partial_results in news.items():
             for start in range(0, len(partial_results), _AT_ONCE):
+                self._beat()
                 part = partial_results[start : start + _AT_ONCE]
                 # Refused ones are not repeated: their tasks have ended, or are others' by now.
                 rows = [

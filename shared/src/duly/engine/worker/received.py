@@ -4,6 +4,7 @@ import msgspec
 
 from duly.engine.storage.codec import Message, decode, lock_of
 from duly.engine.storage.delivery import Delivery
+from duly.engine.storage.scripts import Returned
 from duly.errors import MalformedTaskError
 
 
@@ -21,6 +22,11 @@ class Received(msgspec.Struct, eq=False):
     def task_id(self) -> str:
         """The task's id; where the entry has none, the entry's own."""
         return self.message.task_id if self.message else self.delivery.stream_id.decode()
+
+    @property
+    def returned(self) -> Returned:
+        """What lets it wait again, unchanged."""
+        return Returned(self.delivery.stream_id, self.message.task_id if self.message else "")
 
     @property
     def lock(self) -> str:

@@ -9,6 +9,7 @@ import contextlib
 from collections import defaultdict, deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import structlog
@@ -35,12 +36,14 @@ from duly.engine.worker.task_reuse import TaskReuse
 from duly.engine.worker.taskiq_broker import JobBroker
 from duly.engine.worker.unknown_kinds import UnknownKinds
 from duly.errors import BrokerError
-from duly.runtime.supervision import Supervisor
+from duly.runtime.supervision import Beat, Supervisor
 
 _SETTLE_BUDGET = 5.0
 """Seconds that a stopping worker waits for the broker to take the last outcomes."""
 _GIVE_BACK_BUDGET = 1.0
 """Seconds that it waits for permits to be returned."""
+_MOST_TRIPS = 2
+"""How often one call may connect and wait for a reply: for the map of a Cluster, and to ask."""
 _BACKLOG_LIMIT = 5_000
 """Outcomes not written yet at which no more tasks are read."""
 
@@ -92,6 +95,9 @@ class JobReceiver(Receiver):
         self._events = events or WorkerEvents()
         self._supervisor = supervisor or Supervisor(stopping=lambda: self.stopping, clock=clock)
         self._drain = drain.total_seconds()
+        link = broker.store.connection
+        seconds = _MOST_TRIPS * (link.connect_seconds + link.seconds)
+        self._longest_step = timedelta(seconds=seconds, milliseconds=block_ms)
         self._log = structlog.get_logger("duly.engine")
         self._waiting: deque[Received] = deque()
         self._room = asyncio.Event()
@@ -183,15 +189,17 @@ class JobReceiver(Receiver):
             await self._run(finish_event)
 
     async def _run(self, finish_event: asyncio.Event) -> None:
-        start = self._supervisor.start
+        start = partial(self._supervisor.start_beating, rest=self._longest_step)
         settling = [
-            start(f"settler {queue}", settler.run) for queue, settler in self._settlers.items()
+            start(f"settler {queue}", settler.run, wake=settler.wake)
+            for queue, settler in self._settlers.items()
         ]
-        reading = start("reader", self._read)
-        unknown_kinds = start("unknown kinds", self._unknown_kinds.run)
+        reading = start("reader", self._read, wake=self._room.set)
+        unknown, partials = self._unknown_kinds, self._runner.partial_results
+        unknown_kinds = start("unknown kinds", unknown.run, wake=unknown.wake)
         others = [
             start("timeouts", self._runner.watch),
-            start("partial results", self._runner.partial_results.run),
+            start("partial results", partials.run, wake=partials.wake),
             start("reconciler", self._reconciler.run),
         ]
         try:
@@ -262,9 +270,10 @@ class JobReceiver(Receiver):
         # Whatever is run of a queue whose outcomes are refused, nothing would come of it.
         return self.is_quiet or queue in self.paused or self._settlers[queue].refused.full
 
-    async def _read(self) -> None:
+    async def _read(self, beat: Beat) -> None:
         """Fetch and launch tasks until the worker stops."""
         while not self.stopping:
+            beat()
             await self._room.wait()
             self._launch_waiting()
             free = self.concurrency - len(self._runner) - len(self._waiting)
@@ -361,13 +370,7 @@ class JobReceiver(Receiver):
 
     async def _requeue(self, tasks: list[Received]) -> None:
         """Put tasks back that have not begun, unchanged."""
-        await self._give_back(
-            (
-                task.queue,
-                Returned(task.delivery.stream_id, task.message.task_id if task.message else ""),
-            )
-            for task in tasks
-        )
+        await self._give_back((task.queue, task.returned) for task in tasks)
 
     async def _give_back(self, returned: Iterable[tuple[str, Returned]]) -> None:
         """Let tasks wait again; if the broker is unreachable, the lease expires instead."""

@@ -15,6 +15,7 @@ from duly.engine.storage.keys import GROUP, queue_keys
 from duly.engine.storage.store import Store
 from duly.engine.worker.holdings import Holdings
 from duly.errors import BrokerError
+from duly.runtime.supervision import Beat, unwatched
 
 EVERY_SECONDS: Final = 4.0
 _IDLE_MS: Final = 3_000
@@ -57,11 +58,12 @@ class Reconciler:
         before = monotonic() - _ORPHANED_AFTER
         return sum(delivered < before for delivered in self._delivered[queue].copy().values())
 
-    async def run(self) -> None:
-        """Look, until cancelled."""
+    async def run(self, beat: Beat = unwatched) -> None:
+        """Look, until cancelled; beat before each queue."""
         while True:
             await asyncio.sleep(EVERY_SECONDS)
             for queue in self._queues:
+                beat()
                 if self._leased(queue):
                     await self._look(queue)
 

@@ -24,6 +24,7 @@ from duly.engine.worker.unknown_kinds import UnknownKinds
 from duly.errors import BrokerError, MalformedTaskError, describe
 from duly.runtime.attemptlog import ATTEMPT
 from duly.runtime.returned import result_of
+from duly.runtime.supervision import Beat, unwatched
 from duly.task import Outside
 
 _STUCK_AFTER = 5.0
@@ -159,9 +160,10 @@ class Runner:
             running.interrupted = why
             self._cancel(running.task, running)
 
-    async def watch(self) -> None:
+    async def watch(self, beat: Beat = unwatched) -> None:
         """Cancel what has run too long: one look at all is cheaper than a timer for each."""
         while True:
+            beat()
             await asyncio.sleep(_PRECISE_BELOW / 4)
             now = self._clock.monotonic()
             for running in self.running():

@@ -18,6 +18,7 @@ from duly.engine.worker.events import WorkerEvents
 from duly.engine.worker.holdings import Holdings
 from duly.engine.worker.refused_outcomes import RefusedOutcomes, Unwritten
 from duly.errors import BrokerError
+from duly.runtime.supervision import Beat, unwatched
 from duly.task import TaskState
 
 _LONGEST_PAUSE = timedelta(seconds=1)
@@ -56,6 +57,7 @@ class Settler:
         self._followed: list[Success] = []
         self.refused = RefusedOutcomes(queue)
         self._wake = asyncio.Event()
+        self._beat: Beat = unwatched
         self._closed = False
 
     def succeeded(self, stream_id: bytes, task_id: str, kind: str, lock: str, dirty: bool) -> None:  # noqa: FBT001 - the hot path
@@ -78,11 +80,21 @@ class Settler:
         """Outcomes not written yet, those apart that the broker refuses."""
         return len(self._successes) + len(self._settlements) + len(self._followed)
 
-    async def run(self) -> None:
-        """Write outcomes as they come, until closed and everything is written."""
+    def wake(self) -> None:
+        """Let `run` look whether there is something to write."""
+        self._wake.set()
+
+    async def run(self, beat: Beat = unwatched) -> None:
+        """Write outcomes as they come, until closed and everything is written.
+
+        Args:
+            beat: Called whenever it moves, and before each try to write.
+        """
+        self._beat = beat
         if self.backlog:
             self._wake.set()
         while not (self._closed and not self.backlog):
+            beat()
             await self._wake.wait()
             self._wake.clear()
             # Let the receiver ask for the next tasks first: the broker then works on this batch
@@ -225,6 +237,7 @@ class Settler:
         """
         pause, repeated = timedelta(milliseconds=50), False
         while True:
+            self._beat()
             try:
                 lost = await write()
             except BrokerError as error:

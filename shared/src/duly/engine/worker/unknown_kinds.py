@@ -23,6 +23,7 @@ from duly.engine.worker.outcomes import Outcomes
 from duly.engine.worker.received import Received
 from duly.errors import BrokerError
 from duly.job import is_name
+from duly.runtime.supervision import Beat, unwatched
 from duly.task import Attempt, AttemptOutcome
 
 _FIRST_MS, _LONGEST_KNOWN_MS, _LONGEST_MS = 50, 2_000, 15_000
@@ -70,14 +71,20 @@ class UnknownKinds:
         found, self._found = self._found, defaultdict(list)
         return [task for tasks in found.values() for task, _ in tasks]
 
-    async def run(self) -> None:
-        """Decide on what is put in, until cancelled."""
+    def wake(self) -> None:
+        """Let `run` look whether there is something to decide on."""
+        self._wake.set()
+
+    async def run(self, beat: Beat = unwatched) -> None:
+        """Decide on what is put in, until cancelled; beat before each wait and each queue."""
         if self._found:
             self._wake.set()
         while True:
+            beat()
             await self._wake.wait()
             self._wake.clear()
             for queue, tasks in list(self._found.items()):
+                beat()
                 await self._decide_all(queue, tasks)
 
     async def _decide_all(self, queue: str, tasks: list[_Task]) -> None:

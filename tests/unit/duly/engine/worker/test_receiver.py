@@ -9,10 +9,18 @@ from structlog.testing import capture_logs
 from duly.engine.storage.codec import Message, encode
 from duly.engine.storage.keys import queue_keys
 from duly.engine.storage.store import Store
+from duly.engine.worker import reconciler
+from duly.engine.worker.partial_results import PartialResults
 from duly.engine.worker.received import received
 from duly.engine.worker.receiver import JobReceiver
+from duly.engine.worker.reconciler import Reconciler
+from duly.engine.worker.runner import Runner
+from duly.engine.worker.settler import Settler
 from duly.engine.worker.taskiq_broker import JobBroker
+from duly.engine.worker.unknown_kinds import UnknownKinds
 from duly.job import Job
+from duly.runtime.supervision import Supervisor
+from duly.testing.clock import FrozenClock
 
 SAME = "1767614400000-0"
 """Two queues may give entries the same id: it is a millisecond and a number."""
@@ -115,3 +123,83 @@ async def test_a_loop_that_ends_unexpectedly_is_started_again(store, until, monk
     ended = [line for line in lines if line["event"] == "Background loop ended, restarting"]
     assert len(ended) == 1
     assert ended[0]["loop"].startswith("settler ")
+
+
+LOOPS = {
+    "settler default": (Settler, "run"),
+    "reader": (JobReceiver, "_read"),
+    "unknown kinds": (UnknownKinds, "run"),
+    "timeouts": (Runner, "watch"),
+    "partial results": (PartialResults, "run"),
+    "reconciler": (Reconciler, "run"),
+}
+
+
+@pytest.fixture
+async def listening(store):
+    """Start a receiver whose loops are watched, on a clock that stands still."""
+    stop, clock, asked = asyncio.Event(), FrozenClock(), []
+
+    def start(handler):
+        jobs = JobBroker(store, {"default": 1, "low": 1}, server="one")
+        jobs.handle(Slow, handler)
+        supervisor = Supervisor(bound=timedelta(seconds=1), clock=clock)
+        receiver = JobReceiver(jobs, concurrency=2, supervisor=supervisor, block_ms=100)
+        asked.append(asyncio.create_task(receiver.listen(stop)))
+        return receiver, supervisor, clock
+
+    yield start
+    stop.set()
+    await asked[0]
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+async def test_a_loop_that_stands_still_is_named(listening, monkeypatch, loop):
+    begun = asyncio.Event()
+
+    async def hang(*_):
+        begun.set()
+        await asyncio.Event().wait()
+
+    async def handler(job, context):
+        pass
+
+    monkeypatch.setattr(*LOOPS[loop], hang)
+    _, supervisor, clock = listening(handler)
+    await begun.wait()
+    assert supervisor.liveness() is None
+    clock.advance(3600)
+
+    assert any(name == loop for name, (_, due) in supervisor._beats.items() if due < 3600)
+    assert "has not moved for 3600 s" in supervisor.liveness()
+
+
+@pytest.mark.parametrize("state", ["idle", "busy", "paused", "quiet"])
+async def test_loops_move_whether_or_not_there_is_something_to_do(
+    listening, until, monkeypatch, state
+):
+    monkeypatch.setattr(reconciler, "EVERY_SECONDS", 0.1)
+    go_on = asyncio.Event()
+
+    async def handler(job, context):
+        if state == "busy":
+            await go_on.wait()
+
+    receiver, supervisor, clock = listening(handler)
+    await until(lambda: supervisor._beats.keys() >= LOOPS.keys())
+    if state == "busy":
+        await until(lambda: len(receiver.running()) == 2)
+    elif state == "quiet":
+        receiver.quiet()
+    elif state == "paused":
+        receiver.pause("default")
+        receiver.pause("low")
+
+    async def moved():
+        return all(at == clock.monotonic() for at, _ in supervisor._beats.values())
+
+    for _ in range(3):
+        clock.advance(1)
+        await until(moved)
+        assert supervisor.liveness() is None
+    go_on.set()
