@@ -12,7 +12,6 @@ ELSEWHERE: dict[str, str] = {
     "duly_scheduler/app.py": "tests/integration/scheduler, as a process and in replicas",
     "duly_worker/app.py": "tests/e2e/test_up.py, as the process it composes",
     "duly/app/calls.py": "tests/unit/duly/app/test_serving.py, by what handlers are given",
-    "duly/app/clients.py": "tests/unit/duly/app/test_functions.py, by what is enqueued",
     "duly/app/hooks.py": "tests/unit/duly/app/test_serving.py, by what they are told",
     "duly/app/registration.py": "tests/unit/duly/app/test_declaration.py, by what is declared",
     "duly/app/resources.py": "tests/unit/duly/app/test_serving.py, by what is open",

@@ -3,7 +3,8 @@
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pydantic import SecretStr
 
@@ -13,6 +14,44 @@ if TYPE_CHECKING:
     from duly.engine.enqueue.blocking_client import BlockingClient
     from duly.engine.enqueue.client import Client
     from duly.runtime.settings import QueueSettings, RedisSettings
+
+C = TypeVar("C")
+
+
+class OpenClients(Generic[C]):
+    """Who is connected: several blocks may overlap, each with a client of its own.
+
+    Code in a block, and in the threads and asyncio tasks that have its context, finds the client of
+    the innermost one. Code beside all blocks finds the one that has been open the longest: a web
+    application is connected in another task than its requests.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._blocks = ContextVar[tuple[Callable[[], C], ...]](name, default=())
+        self._open: list[Callable[[], C]] = []
+
+    def find(self) -> C | None:
+        """Return the client of this code; None: it is not connected, or its blocks are over."""
+        blocks, now_open = self._blocks.get(), tuple(self._open)
+        if blocks:
+            now_open = tuple(each for each in reversed(blocks) if each in now_open)
+        return now_open[0]() if now_open else None
+
+    def keep(self, source: Callable[[], C]) -> None:
+        """Let this give the client to everybody, until the process ends."""
+        self._open.append(source)
+
+    @contextmanager
+    def using(self, source: Callable[[], C]) -> Iterator[None]:
+        """Let this give the client, for the body of a `with`."""
+        self._blocks.set((*self._blocks.get(), source))
+        self._open.append(source)
+        try:
+            yield
+        finally:
+            self._open.remove(source)
+            # Not by the token: a block may be left in another context than it was entered in.
+            self._blocks.set(tuple(each for each in self._blocks.get() if each is not source))
 
 
 class AppClients:
@@ -24,11 +63,8 @@ class AppClients:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._client: Client | None = None
-        self._blocking_client: BlockingClient | None = None
-        self._lock = threading.Lock()
-        self._opens: Callable[[], BlockingClient] | None = None
-        """Opens the blocking client when it is first asked for."""
+        self._clients = OpenClients["Client"](f"client of {name}")
+        self._blocking_clients = OpenClients["BlockingClient"](f"blocking client of {name}")
 
     @property
     def client(self) -> "Client":
@@ -37,12 +73,12 @@ class AppClients:
         Raises:
             DulyError: The application is not connected.
         """
-        if self._client is None:
+        if (client := self._clients.find()) is None:
             raise DulyError(
                 f"the app {self._name!r} is not connected: enqueue within "
                 "`async with app.connect():`, or `with app.connect_blocking():` without a loop"
             )
-        return self._client
+        return client
 
     @property
     def blocking_client(self) -> "BlockingClient":
@@ -51,24 +87,18 @@ class AppClients:
         Raises:
             DulyError: The application is not connected.
         """
-        with self._lock:
-            if self._blocking_client is None and self._opens is not None:
-                self._blocking_client = self._opens()
-        if self._blocking_client is None:
+        if (client := self._blocking_clients.find()) is None:
             raise DulyError(
                 f"the app {self._name!r} is not connected: enqueue within "
                 "`with app.connect_blocking():`, or `async with app.connect():` in a loop"
             )
-        return self._blocking_client
+        return client
 
     @contextmanager
     def using(self, client: "Client") -> Iterator["Client"]:
         """Enqueue by a client that somebody else has opened, for the body of a `with`."""
-        before, self._client = self._client, client
-        try:
+        with self._clients.using(lambda: client):
             yield client
-        finally:
-            self._client = before
 
     @contextmanager
     def opening_when_asked(
@@ -78,11 +108,17 @@ class AppClients:
         from duly.engine.enqueue.blocking_client import BlockingClient
 
         with ExitStack() as stack:
-            self._opens = lambda: stack.enter_context(BlockingClient(redis, queues))
-            try:
+            opened = _Once(lambda: stack.enter_context(BlockingClient(redis, queues)))
+            with self._blocking_clients.using(opened):
                 yield
-            finally:
-                self._opens, self._blocking_client = None, None
+
+    def open_when_asked(self, open_client: "Callable[[], BlockingClient]") -> None:
+        """Let what runs in this process enqueue by a client that is never closed.
+
+        Args:
+            open_client: Called when somebody enqueues for the first time.
+        """
+        self._blocking_clients.keep(_Once(open_client))
 
     @asynccontextmanager
     async def connect(
@@ -108,13 +144,25 @@ class AppClients:
         from duly.engine.enqueue.blocking_client import BlockingClient
 
         found, declared = _broker(redis, queues)
-        before = self._blocking_client
-        with BlockingClient(found, declared) as client:
-            self._blocking_client = client
-            try:
-                yield client
-            finally:
-                self._blocking_client = before
+        with (
+            BlockingClient(found, declared) as client,
+            self._blocking_clients.using(lambda: client),
+        ):
+            yield client
+
+
+class _Once(Generic[C]):
+    """Opens a client when it is first asked for; from then on gives that one."""
+
+    def __init__(self, open_client: Callable[[], C]) -> None:
+        self._open, self._lock = open_client, threading.Lock()
+        self._client: C | None = None
+
+    def __call__(self) -> C:
+        with self._lock:
+            if self._client is None:
+                self._client = self._open()
+            return self._client
 
 
 def _broker(
