@@ -307,3 +307,22 @@ def test_the_queue_can_be_paused_from_its_page(browse, address, inspector):
 
     wait_until(lambda: "critical" in inspector.paused)
     assert page.wrong == []
+
+
+def test_the_end_of_a_session_is_told_on_an_open_page(browse, serving, inspector, tmp_path):
+    path = tmp_path / "password"
+    path.write_text("first")
+    with serving(access="basic", password_file=str(path)) as address:
+        page = browse()
+        page.goto(f"{address}/queues/default")
+        page.fill("[name=username]", "duly")
+        page.fill("[name=password]", "first")
+        page.click("main button")
+        page.wait_for_selector("#live:has-text('Live'):not(.off)")
+
+        path.write_text("second")
+        inspector.held.pop()
+        page.wait_for_selector("#live:has-text('Logged out')")
+        page.click("#notice button:has-text('Log in')")
+
+        page.wait_for_url(f"{address}/login?next=*")

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from structlog.testing import capture_logs
 
 from duly_monitor import live
@@ -23,6 +23,7 @@ from duly_monitor.pages.queues import QueuePages
 from duly_monitor.serving import listen, serve
 from duly_monitor.views import Followed, View
 
+ASKED = Request({"type": "http", "path": "/", "headers": [], "query_string": b""})
 FAST = timedelta(milliseconds=20)
 
 
@@ -348,6 +349,24 @@ async def nothing():
     return View({})
 
 
+async def test_a_stream_ends_with_the_session_of_its_reader(build, hurried, tmp_path):
+    path = tmp_path / "password"
+    path.write_text("first")
+    app = build(access="basic", password_file=str(path))
+    form, own = {"username": "duly", "password": "first"}, {"Sec-Fetch-Site": "same-origin"}
+    async with serving(app) as (client, _, _):
+        await client.post("/monitoring/login", data=form, headers=own)
+        async with client.stream("GET", "/monitoring/live/queues") as response:
+            stream = events(response)
+            await first(stream)
+            await first(stream, lambda line: line == ": keep-alive")
+            path.write_text("second")
+            async with asyncio.timeout(30):
+                left = [line async for line in stream]
+
+    assert len(left) <= 2, "what was on its way"
+
+
 async def test_many_that_come_at_once_do_not_all_pass(build):
     app = build()
     feed = app.state.feed
@@ -356,22 +375,21 @@ async def test_many_that_come_at_once_do_not_all_pass(build):
 
     # Asked for, and not yet read by anybody.
     for _ in range(3):
-        feed._stream(followed, "")
+        feed._stream(ASKED, followed)
 
     with pytest.raises(HTTPException, match="Too many"):
-        feed._stream(followed, "")
+        feed._stream(ASKED, followed)
 
 
 async def test_a_stream_that_nobody_reads_is_counted_no_more(build):
     feed = build().state.feed
-    scope = {"type": "http", "path": "/", "headers": []}
-    response = feed._stream(Followed("queues", nothing), "")
+    response = feed._stream(ASKED, Followed("queues", nothing))
 
     async def gone(*_):
         raise OSError("the browser has gone")
 
     with pytest.raises(ClientDisconnect):
-        await response(scope | {"asgi": {"spec_version": "2.4"}}, gone, gone)
+        await response(ASKED.scope | {"asgi": {"spec_version": "2.4"}}, gone, gone)
 
     assert feed.clients == 0
 

@@ -162,7 +162,8 @@ async def test_host_header_cannot_pretend_to_be_an_open_path(connect, inspector,
     ],
 )
 async def test_basic_asks_for_the_password(connect, inspector, header):
-    async with connect(access="basic", password="s3cret") as client:
+    program = {"Sec-Fetch-Site": None}
+    async with connect(access="basic", password="s3cret", headers=program) as client:
         headers = {} if header is None else {"Authorization": header.encode()}
         answer = await client.get("/monitoring/", headers=headers)
 

@@ -103,7 +103,7 @@ def build_app(
     runner = BulkRunner(inspector, changed)
     links = Links(settings.monitor.links)
     pages = Pages.over(inspector, renderer, client=client, runner=runner, links=links)
-    problems = Problems(renderer, incidents)
+    problems = Problems(renderer, incidents, by_page=settings.monitor.access in ("basic", "oidc"))
     to = Guarded(audit, changed)
 
     def broken(error: Exception) -> str:
@@ -114,7 +114,8 @@ def build_app(
 
     sessions, authentication = _access(settings.monitor, clock)
     login = _login(settings.monitor, authentication, sessions, renderer, clock)
-    feed, supervisor = Feed(broken=broken), Supervisor(asked={"log": logs.ended})
+    feed = Feed(broken=broken, admitted=authentication.still_views)
+    supervisor = Supervisor(asked={"log": logs.ended})
     gate = Middleware(
         Gate,
         settings=settings.monitor,

@@ -18,6 +18,7 @@ from duly_monitor.sessions import Sessions
 from duly_monitor.settings import Passwords, password_of
 
 ENTER: Final = "Enter the user name and password of this monitor."
+LOG_IN_AGAIN: Final = "You are not logged in, or your session has ended. Nothing has been changed."
 GROUPS: Final = "groups"
 """Holds, in the data of a session, the groups of its user; a line each."""
 _LONGEST_NAME = 128
@@ -75,6 +76,11 @@ class Authentication:
                 found = Refusal(401, text, {"WWW-Authenticate": "Bearer"})
         return found
 
+    def still_views(self, request: Request) -> bool:
+        """Tell whether the sender of a request that is still answered may view what is here."""
+        found = self.identity(request)
+        return isinstance(found, Identity) and Permission.VIEW in found.permissions
+
     def log_in(self, request: Request, user: str, password: str) -> Identity | Refusal:
         """Return the user of a name and a password, or why there is none."""
         peer = request.client.host if request.client else ""
@@ -111,6 +117,10 @@ class Authentication:
         # Who was taken out of the settings is out at once, and who got another role has it.
         role = self._roles.get(session.user) if session else None
         if session is None or role is None:
+            if _is_browser(request):
+                # It would ask by a window of its own, and keep what is typed there: logging out
+                # would then end nothing. Of Bearer it knows nothing.
+                return Refusal(401, LOG_IN_AGAIN, {"WWW-Authenticate": "Bearer"})
             return Refusal(401, ENTER, challenge)
         return self._of_role(session.user, role)
 
@@ -182,6 +192,14 @@ def _roles(settings: MonitorSettings) -> dict[str, str]:
 
 def _digest(password: str) -> bytes:
     return hashlib.sha256(password.encode("utf-8", "surrogatepass")).digest()
+
+
+def _is_browser(request: Request) -> bool:
+    """Tell whether a page sends a request: over plain HTTP, browsers leave out Sec-Fetch-Site."""
+    headers = request.headers
+    accepts = headers.get("accept", "")
+    by_page = any(kind in accepts for kind in ("text/html", "text/event-stream"))
+    return by_page or "sec-fetch-site" in headers or "origin" in headers
 
 
 def _permissions(scopes: Iterable[str]) -> frozenset[Permission]:

@@ -109,12 +109,13 @@ class Feed:
         self,
         *,
         broken: Callable[[Exception], str],
+        admitted: Callable[[Request], bool] = lambda _: True,
         period: timedelta = PERIOD,
         heartbeat: timedelta = HEARTBEAT,
         max_clients: int = MAX_CLIENTS,
     ) -> None:
         self._pages: dict[str, _Page] = {}
-        self._broken = broken
+        self._broken, self._admitted = broken, admitted
         self._period = period.total_seconds()
         self._heartbeat = heartbeat.total_seconds()
         self._max_clients = max_clients
@@ -175,11 +176,12 @@ class Feed:
         """Return the handler that answers with what changes of a page."""
 
         async def stream(request: Request) -> Response:
-            return self._stream(source(request), request.query_params.get(SEEN, ""))
+            return self._stream(request, source(request))
 
         return stream
 
-    def _stream(self, followed: Followed, seen: str) -> Response:
+    def _stream(self, request: Request, followed: Followed) -> Response:
+        seen = request.query_params.get(SEEN, "")
         page = self._pages.get(followed.address)
         full = page is None and len(self._pages) >= MAX_VIEWS
         if self._closed or full or self.clients >= self._max_clients:
@@ -192,17 +194,20 @@ class Feed:
         # Counted here and not once it is read: many that come at once must not all pass.
         page.listeners += 1
         self._wanted.set()
-        return _Stream(self._events(page, seen), ended=lambda: self._left(page))
+        return _Stream(self._events(request, page, seen), ended=lambda: self._left(page))
 
     @staticmethod
     def _left(page: _Page) -> None:
         page.listeners -= 1
 
-    async def _events(self, page: _Page, known: str) -> AsyncIterator[str]:
+    async def _events(self, request: Request, page: _Page, known: str) -> AsyncIterator[str]:
         yield "retry: 1000\n\n"
         has: int | None = None
         while not self._closed:
-            if not await self._newer(page, has or 0):
+            newer = await self._newer(page, has or 0)
+            if not self._admitted(request):
+                return  # a session may end, or its user be taken away, while somebody reads
+            if not newer:
                 if not self._closed:
                     yield ": keep-alive\n\n"
                 continue

@@ -3,6 +3,7 @@
 import json
 from http import HTTPStatus
 from typing import Final
+from urllib.parse import urlencode
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -58,8 +59,9 @@ _ERRORS: Final[tuple[tuple[type[Exception], int, str], ...]] = (
 class Problems:
     """Turns exceptions and refusals into responses."""
 
-    def __init__(self, renderer: Renderer, incidents: Incidents) -> None:
+    def __init__(self, renderer: Renderer, incidents: Incidents, *, by_page: bool = False) -> None:
         self._renderer, self._incidents = renderer, incidents
+        self._by_page = by_page
         self._api = f"{renderer.prefix}/api/"
 
     def answer(self, request: Request, status: int, detail: str) -> Response:
@@ -84,7 +86,16 @@ class Problems:
             detail=detail,
             request_id=request_id_of(request),
             back=self._back(request),
+            login=self._login(request) if status == HTTPStatus.UNAUTHORIZED else "",
         )
+
+    def _login(self, request: Request) -> str:
+        """Return where a person logs in, to go on where this was; "": nowhere in this monitor."""
+        if not self._by_page:
+            return ""
+        path, query = str(request.scope["path"]), request.url.query
+        wanted = self._back(request) or (f"{path}?{query}" if query else path)
+        return f"{self._renderer.prefix}/login?{urlencode({'next': wanted})}"
 
     def _back(self, request: Request) -> str:
         """Return where a person goes on after a change that failed: what it was to change.

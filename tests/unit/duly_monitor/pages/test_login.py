@@ -147,11 +147,35 @@ async def test_too_many_fields_are_a_bad_request(browser):
 
 
 async def test_programs_get_the_challenge(connect):
-    async with connect(**BASIC) as client:
-        answer = await client.get("/monitoring/api/v1/queues", headers=PAGE)
+    async with connect(**BASIC, headers={"Sec-Fetch-Site": None}) as client:
+        answer = await client.get("/monitoring/api/v1/queues")
 
     assert answer.status_code == 401
     assert answer.headers["WWW-Authenticate"].startswith("Basic ")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "same-origin", "Accept": "*/*"},
+        {"Sec-Fetch-Site": None, "Accept": "text/event-stream"},  # over plain HTTP
+    ],
+)
+async def test_a_browser_is_not_made_to_ask_in_a_window_of_its_own(connect, headers):
+    async with connect(**BASIC, headers=headers) as client:
+        answer = await client.get("/monitoring/live/queues")
+
+    assert answer.status_code == 401
+    assert "Basic" not in answer.headers["WWW-Authenticate"]
+
+
+async def test_who_changes_something_after_the_end_of_a_session_is_led_to_the_form(browser):
+    answer = await browser.post("/monitoring/queues/default/pause", data={"reason": "x"})
+
+    assert answer.status_code == 401
+    assert "Basic" not in answer.headers["WWW-Authenticate"]
+    assert "Nothing has been changed" in answer.text
+    assert 'href="/monitoring/login?next=%2Fmonitoring%2Fqueues%2Fdefault"' in answer.text
 
 
 async def test_there_is_no_form_where_nobody_logs_in_here(client):

@@ -89,13 +89,13 @@
   const show = document.createElement("button"), told = document.createTextNode("");
   let act = null;
   show.type = "button";
-  show.textContent = "Show";
   show.addEventListener("click", () => act());
 
   /** Show one line with what one may do about it; reading is not interrupted. */
-  const tell = (words, then) => {
+  const tell = (words, then, label = "Show") => {
     told.data = `${words} `;
     act = then;
+    show.textContent = label;
     if (!notice.contains(show)) notice.replaceChildren(told, show);
     notice.hidden = false;
   };
@@ -160,6 +160,15 @@
 
   const stop = () => { source?.close(); source = null; };
 
+  /** Whether the page asks for a log-in: a stream that is refused does not say why. */
+  const loggedOut = async () => {
+    try {
+      const options = { credentials: "same-origin", redirect: "manual", headers: { Accept: "text/html" } };
+      const answer = await fetch(region.dataset.page || location.href, options);
+      return answer.type === "opaqueredirect" || answer.status === 401;
+    } catch { return false; }
+  };
+
   const start = () => {
     stop();
     if (document.hidden || document.documentElement.dataset.updates === "off") return;
@@ -167,10 +176,16 @@
     if (seen) address.searchParams.set("_seen", seen);
     source = new EventSource(address);
     source.onmessage = take;
-    source.onerror = () => {
-      const full = source.readyState === EventSource.CLOSED;
+    source.onerror = async () => {
+      const refused = source.readyState === EventSource.CLOSED;
       stop();
-      mark(false, full ? "Not live" : "Reconnecting");
+      mark(false, refused ? "Not live" : "Reconnecting");
+      if (refused && await loggedOut()) {
+        mark(false, "Logged out");
+        tell("Your session has ended.", () => location.reload(), "Log in");
+        return;
+      }
+      if (source) return; // somebody has come back to the page meanwhile
       wait = Math.min(Math.max(wait * 2, 1000), 30000);
       setTimeout(start, wait * (0.7 + Math.random() * 0.6));
     };
