@@ -12,13 +12,18 @@ _MASK: Final = "***"
 _DIGEST_DIGITS: Final = 16
 _CUSTOMERS: Final = 10_000
 """How many addresses keep their mask at hand."""
+# What RFC 5322 lets a local part hold: atoms with dots, or anything in quotes, which may be escaped.
+_ATOMS: Final = r"[\w.!#$%&'*+/=?^`{|}~-]"
+_QUOTED: Final = r'(?<!\\)"(?:[^"\\]|\\[\s\S])*+"|\\"[^"\\]*+\\"'
 # The domain has a dot and ends in letters: entry@2026-11-28T14:38:45Z is a task, not an address.
 # A local part is looked at once, from its beginning, and however long: `re` holds the interpreter's
 # lock, so that a text which took seconds would stop the heartbeat, too.
 _ADDRESS: Final = re.compile(
-    r"(?<![\w.+%-])(?P<first>[\w.+%-])[\w.+%-]*+"
+    rf"(?P<local>(?<!{_ATOMS}){_ATOMS}++|{_QUOTED})"
     r"(?P<domain>@(?:[\w-]+\.)+[^\W\d_]{2,})"
 )
+_BEFORE: Final = re.compile(r"(?:[^\W\d]\w*=)?[^\w\"]*")
+"""What stands before a local part rather than in it: the name of a field, a quote, a slash."""
 
 
 class Mask:
@@ -48,7 +53,7 @@ class Mask:
         """Return a text with every address in it masked. A host without a dot is no address."""
         if "@" not in text:
             return text
-        return _ADDRESS.sub(rf"\g<first>{_MASK}\g<domain>", text)
+        return _ADDRESS.sub(_masked, text)
 
     def _customer(self, address: str) -> tuple[str, str]:
         if not self._key:
@@ -57,6 +62,14 @@ class Mask:
         seen = address.strip().casefold().encode("utf-8", "surrogatepass")
         digest = hmac.digest(self._key, seen, hashlib.sha256).hex()
         return self.email(address), digest[:_DIGEST_DIGITS]
+
+
+def _masked(found: re.Match[str]) -> str:
+    """Return an address of a text with the first character of its name."""
+    local = found["local"]
+    before = _BEFORE.match(local)
+    kept = before.end() + 1 if before else 1
+    return f"{local[:kept]}{_MASK}{found['domain']}"
 
 
 def mask_of(settings: LogSettings) -> Mask | None:
