@@ -27,6 +27,9 @@ _RESERVED = frozenset({"timestamp", "level", "message", "service"})
 _CONTROLS: Final = bytes((*range(32), 127))
 _JSON, _LOGFMT = '"\\', '"\\ ='
 """What a text of this format cannot hold as it is, beside what cannot be printed."""
+_UNPRINTABLE: Final = "<unprintable "
+_DEEPEST: Final = 20
+"""Values in one another that are written: no structure of a line is deeper."""
 _LAST_OF_LATIN_1, _LAST_OF_BMP = 0xFF, 0xFFFF
 
 
@@ -131,7 +134,8 @@ class JsonLines(LineFormat):
         word = word_of(value)
         if value is None:
             return "null"
-        if isinstance(value, bool | Mapping | list | tuple | AbstractSet) or _is_number(value):
+        is_json = isinstance(value, bool | Mapping | list | tuple | AbstractSet)
+        if (is_json or _is_number(value)) and not word.startswith(_UNPRINTABLE):
             return word
         return _json_string(word)
 
@@ -187,12 +191,39 @@ def word_of(value: Any) -> str:  # noqa: ANN401
                 return write(value)
         return str(value)
     except Exception:  # noqa: BLE001 - a broken __str__ must not break its logger
-        return f"<unprintable {type(value).__name__}>"
+        return f"{_UNPRINTABLE}{type(value).__name__}>"
 
 
 def _nested(value: Any) -> str:  # noqa: ANN401
-    simple: Any = dict(value) if isinstance(value, Mapping) else list(value)
-    return json.dumps(simple, default=word_of, skipkeys=True, separators=(",", ":"))
+    simple = _simple(value, ())
+    return json.dumps(simple, skipkeys=True, allow_nan=False, separators=(",", ":"))
+
+
+def _simple(value: Any, around: tuple[int, ...]) -> Any:  # noqa: ANN401
+    """Return what of a value JSON can say.
+
+    Args:
+        value: Anything.
+        around: The identities of what it is in.
+    """
+    if isinstance(value, str):
+        return encodable(value)
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return value if _is_number(value) else word_of(value)
+    if not isinstance(value, Mapping | list | tuple | AbstractSet):
+        return encodable(word_of(value))
+    if id(value) in around or len(around) >= _DEEPEST:
+        return "<itself>" if id(value) in around else "<too deep>"
+    inside = (*around, id(value))
+    if isinstance(value, Mapping):
+        # Keys of other types than text are JSON's matter.
+        return {
+            _simple(key, inside) if isinstance(key, str | float) else key: _simple(each, inside)
+            for key, each in value.items()
+        }
+    return [_simple(each, inside) for each in value]
 
 
 _WORDS: Final[tuple[tuple[Any, Callable[[Any], str]], ...]] = (

@@ -183,3 +183,55 @@ def test_lines_of_plain_packed_rows_are_made_without_a_row(style, monkeypatch):
 
     assert found.getvalue() == expected.getvalue()
     assert together.write("DEBUG", "Found", fields, packed(rows)) == 0
+
+
+class Unreadable(dict):
+    def items(self):
+        raise LookupError
+
+
+def itself():
+    made = {"a": [1]}
+    made["a"].append(made)
+    return made
+
+
+def deep(levels):
+    made = []
+    for _ in range(levels):
+        made = [made]
+    return made
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        ({"mean": float("nan"), "most": float("inf")}, {"mean": "nan", "most": "inf"}),
+        ({float("nan"): 1}, {"nan": 1}),
+        (itself(), {"a": [1, "<itself>"]}),
+        ({"name": "\ud800", "\ud800": ["\ud800"]}, {"name": "?", "?": ["?"]}),
+        (Unreadable(a=1), "<unprintable Unreadable>"),
+        ([10**5000], "<unprintable list>"),
+        ([Decimal("1.50"), {1: None, (2,): 3}], ["1.50", {"1": None}]),
+    ],
+)
+def test_every_line_of_json_can_be_read(value, read):
+    stream = io.StringIO()
+    logs.configure(LogSettings(format="json"), service="x", stream=stream)
+
+    structlog.get_logger("duly.x").info("Said", value=value)
+
+    def refuse(word):
+        raise ValueError(word)
+
+    line = stream.getvalue()
+    assert json.loads(line.encode("utf-8"), parse_constant=refuse)["value"] == read
+
+
+def test_what_is_too_deep_is_cut_off():
+    stream = io.StringIO()
+    logs.configure(LogSettings(format="json"), service="x", stream=stream)
+
+    structlog.get_logger("duly.x").info("Said", value=deep(3_000))
+
+    assert "<too deep>" in json.dumps(json.loads(stream.getvalue())["value"])
