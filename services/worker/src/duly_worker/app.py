@@ -66,7 +66,7 @@ async def work(settings: Settings, app: App, options: ServerOptions, stop: async
                 options,
                 middlewares=(
                     *tracing(),
-                    LogTasks(debug=settings.log.level == "DEBUG"),
+                    LogTasks(debug=settings.log.level == "DEBUG", levels=logs.levels()),
                     counts,
                     *app.middlewares,
                 ),

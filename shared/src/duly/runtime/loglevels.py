@@ -38,6 +38,11 @@ class LogLevels:
         self._known: dict[str, int] = {}
         self._apply({})
 
+    @property
+    def may_change(self) -> bool:
+        """Whether there is a file that changes levels."""
+        return self._file is not None
+
     def of(self, name: str) -> int:
         """Return the level of one of our own loggers."""
         level = self._known.get(name)

@@ -82,6 +82,12 @@ def current() -> Output | None:
     return factory.output if isinstance(factory, _Factory) else None
 
 
+def levels() -> LogLevels | None:
+    """Return the levels of the last `configure`; None: there was none."""
+    output = current()
+    return output.levels if output else None
+
+
 def ended() -> str | None:
     """Return None while lines are written, else that the thread which writes them has ended."""
     output = current()

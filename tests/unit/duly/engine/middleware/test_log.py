@@ -85,3 +85,35 @@ async def test_each_line_names_the_trace_of_its_attempt(  # noqa: PLR0917
     assert {line["attempt"]: line.get("trace_id") for line in lines()} == traces()
     assert (traces()[1] == TRACE) is bool(headers)
     assert not trace.get_current_span().get_span_context().is_valid
+
+
+async def test_successes_are_logged_while_the_file_of_levels_says_so(
+    client, serving, until, tmp_path
+):
+    file, stream = tmp_path / "levels", io.StringIO()
+    settings = LogSettings(format="json", levels_file=str(file))
+    output = logs.configure(settings, service="worker", stream=stream)
+    ran = []
+
+    async def handler(job, context):
+        ran.append(context.id)
+
+    async def run_one():
+        task = await client.enqueue(Errand())
+        await until(lambda: task.id in ran)
+        return task.id
+
+    async with serving({Errand: handler}, middlewares=[LogTasks(levels=output.levels)]) as server:
+        await run_one()
+        file.write_text("duly: DEBUG")
+        output.levels.look()
+        told = await run_one()
+        await until(lambda: not server.receiver.running())
+        file.write_text("duly: INFO")
+        output.levels.look()
+        await run_one()
+        await until(lambda: not server.receiver.running())
+
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    found = [line["task_id"] for line in lines if line["message"] == "Task succeeded"]
+    assert found == [told]
