@@ -85,6 +85,15 @@ async def test_each_queue_has_its_sum(inspector, span):
     assert [each.name for each in sums] == [*await inspector.queues.names()]
 
 
+async def test_what_failed_a_moment_ago_is_in_the_sum_of_the_hour(inspector):
+    minutes = await read_minutes(inspector, "default")
+    _, sums = await read_all_series(inspector, Span.HOUR)
+
+    (found,) = (each for each in sums if each.name == "default")
+    assert found.processed == sum(each.processed for each in minutes)
+    assert minutes[-1].processed > 0, "the minute that is under way"
+
+
 def test_a_share_of_nothing_is_nothing():
     assert QueueSum("a", 0, 0).failed_share == 0
     assert QueueSum("a", 4, 1).failed_share == 0.25

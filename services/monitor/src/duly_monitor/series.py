@@ -34,7 +34,7 @@ Series = Sequence[MinuteReport]
 
 @dataclass(frozen=True, slots=True)
 class QueueSum:
-    """What one queue did in the whole span."""
+    """What one queue did in the whole span and until now."""
 
     name: str
     processed: int
@@ -113,7 +113,8 @@ async def _course(
 ) -> Course:
     """Return what queues did in one of the longer spans.
 
-    A point that is not over yet is left out, since it looks like a drop; today is not. What all
+    A point that is not over yet is left out, since it looks like a drop; today is not, and sums hold
+    what has been done until now. What all
     queues do now is in the snapshot; without one, it is read, for few queues.
     """
     if span is Span.QUARTER:
@@ -126,9 +127,8 @@ async def _course(
 
 
 def _last_hour(snapshot: Snapshot) -> Course:
-    found = dict(zip(snapshot.minutes, finished([*snapshot.minutes.values()]), strict=True))
     sums = {
         name: (sum(each.processed for each in series), sum(each.failed for each in series))
-        for name, series in found.items()
+        for name, series in snapshot.minutes.items()
     }
-    return Course(total([*found.values()]), sums)
+    return Course(total(finished([*snapshot.minutes.values()])), sums)

@@ -17,6 +17,16 @@ async def test_each_span_is_a_chart_with_a_table(client, path, span):
     assert len(re.findall(r"<tr data-at=", text)) >= 59
 
 
+@pytest.mark.parametrize(("span", "until"), [("24h", True), ("72h", True), ("90d", False)])
+async def test_a_line_that_leaves_out_what_is_under_way_says_until_when_it_goes(
+    client, span, until
+):
+    text = (await client.get(f"/monitoring/throughput?span={span}")).text
+
+    assert bool(re.search(r"minutes, until <time [^>]+>\d\d:\d\d</time>", text)) == until
+    assert ("also counts what was done since" in text) == until
+
+
 async def test_the_overview_leads_to_longer_spans_and_their_sums(client):
     assert "/monitoring/throughput?span=90d#chart" in (await client.get("/monitoring/")).text
     text = (await client.get("/monitoring/throughput?span=90d")).text

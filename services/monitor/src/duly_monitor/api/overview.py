@@ -45,8 +45,13 @@ class ThroughputAnswer(Answer):
     """What all queues did, and what each did."""
 
     span: Span
-    points: list[MinuteAnswer] = Field(description="of all queues together, oldest first")
-    queues: list[QueueSumAnswer] = Field(description="by name")
+    points: list[MinuteAnswer] = Field(
+        description="of all queues together, oldest first; without the step that is not over, "
+        "unless that is today"
+    )
+    queues: list[QueueSumAnswer] = Field(
+        description="by name; from the first point until now, the step that is not over included"
+    )
 
 
 class OverviewApi:

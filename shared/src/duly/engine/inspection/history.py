@@ -34,9 +34,11 @@ class Course:
     """What some queues did in a span."""
 
     points: Sequence[MinuteReport] = ()
-    """Of all together, oldest first: each holds what was done from its instant on for one step."""
+    """Of all together, oldest first: each holds what was done from its instant on for one step.
+    Of hours, a step that is not over is none of them: it would look like a drop."""
     sums: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    """Queue → processed and failed in the whole span; nothing of one that cannot be read."""
+    """Queue → processed and failed from the first point until now, the step that is not over
+    included; nothing of one that cannot be read."""
 
 
 class History:
@@ -60,7 +62,7 @@ class History:
         step: timedelta,
         minutes: Mapping[str, Sequence[MinuteReport]] | None = None,
     ) -> Course:
-        """Return what queues did in the last hours, without the step that is not over.
+        """Return what queues did in the last hours; the points without the step that is not over.
 
         Args:
             queues: Their names.
@@ -269,7 +271,7 @@ def _course(
     Args:
         queues: Queue → counts, one after the other.
         start: The number of the first step of these.
-        shown: The numbers of the steps that are shown.
+        shown: The numbers of the steps that are shown; later ones are in the sums only.
         per: How many make a point.
         step_ms: What each of them stands for.
     """
@@ -282,9 +284,11 @@ def _course(
         for counts in counted:
             for place, count in enumerate(counts):
                 step = number + place // 2
-                if count and shown.start <= step < shown.stop:
+                if not count or step < shown.start:
+                    continue
+                total[place % 2] += count
+                if step < shown.stop:
                     points[(step - shown.start) // per][place % 2] += count
-                    total[place % 2] += count
             number += size
         sums[name] = (total[0], total[1])
     return Course(
