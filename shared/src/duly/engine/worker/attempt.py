@@ -155,19 +155,32 @@ def begin_anew(running: RunningAttempt, *, now_ms: int, started: float) -> None:
     context.started_ms, running.started = now_ms, started
 
 
-def restored_context(running: RunningAttempt) -> TaskContext:
-    """Return what the context of an attempt was made of, where the handler has written into it."""
+def restore_context(running: RunningAttempt, *, started_ms: int) -> None:
+    """Make an attempt's context again what it was, where the handler has written into it.
+
+    The same object: middlewares know by it which attempt has ended.
+
+    Args:
+        running: The attempt.
+        started_ms: When it began, on the broker's clock.
+    """
     message, delivery = running.message, running.delivery
     attempts = running.job.policy.max_attempts
-    return TaskContext(
+    made = TaskContext(
         id=message.task_id,
         queue=running.queue,
         kind=message.task_name,
         attempt=delivery.attempts + 1,
         max_attempts=max(1, whole(message.labels, "max_attempts", attempts)),
         crashes=delivery.crashes,
+        waiting_since_ms=int(delivery.stream_id.partition(b"-")[0]),
+        started_ms=started_ms,
         headers=headers(message) if message.labels else {},
+        cancelled=running.cancelled_at is not None,
+        timed_out=running.timed_out,
     )
+    for name in TaskContext.__struct_fields__:
+        setattr(running.context, name, getattr(made, name))
 
 
 def headers(message: Message) -> dict[str, str]:

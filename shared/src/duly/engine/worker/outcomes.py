@@ -14,7 +14,7 @@ from duly.engine.middleware.barrier import log_failure
 from duly.engine.storage.scripts import Settlement, Success
 from duly.engine.storage.store import Store
 from duly.engine.worker import retry, settlements
-from duly.engine.worker.attempt import CancelAs, RunningAttempt, restored_context
+from duly.engine.worker.attempt import CancelAs, RunningAttempt, restore_context
 from duly.engine.worker.events import WorkerEvents
 from duly.engine.worker.holdings import Holdings
 from duly.engine.worker.received import Received
@@ -61,7 +61,8 @@ class Outcomes:
     def succeeded(self, running: RunningAttempt, result: Any) -> None:  # noqa: ANN401
         """Settle a task whose handler returned."""
         context = running.context
-        if running.retention_ms or running.flow is not None or context.successors:
+        # Whatever is in it, by what it is only: the handler may have written into its context.
+        if running.retention_ms or running.flow is not None or context.successors is not None:
             self._kept(running, result)
             return
         message, delivery = running.message, running.delivery
@@ -97,6 +98,10 @@ class Outcomes:
             settler.follow(followed)
         elif kept is not None:
             settler.settle(kept)
+        else:  # an empty list of successors
+            running.context.successors = None
+            self.succeeded(running, result)
+            return
         self._hooks.ended(Ended(running.context, Outcome.SUCCEEDED, seconds))
 
     def raised(self, running: RunningAttempt, error: BaseException) -> None:
@@ -123,7 +128,7 @@ class Outcomes:
             # An error whose class or attributes misbehave: its description stands in for it. Or the
             # handler has written into its context.
             stand_in = RuntimeError(describe(error))
-            running.context = restored_context(running)
+            self._restore_context(running)
             log_failure(
                 self._log,
                 "Error cannot be examined, its description is recorded",
@@ -146,20 +151,29 @@ class Outcomes:
 
     def _interrupted(self, running: RunningAttempt, why: Outcome, error: BaseException) -> None:
         """Settle a task that was cancelled for another reason than its timeout."""
-        running.requeued = why is Outcome.REQUEUED
+        running.requeued, seconds = why is Outcome.REQUEUED, self._seconds(running)
         if why is Outcome.LOST:
             self._holdings.lose(running.queue, [running.delivery.stream_id])
         elif why is Outcome.CANCELLED:
-            settlement = retry.cancelled(
-                running,
-                now_ms=self._now_ms(),
-                seconds=self._seconds(running),
-                server=self._server,
-            )
+            try:
+                settlement = self._cancellation(running, seconds)
+            except BaseException as broken:  # noqa: BLE001 - logged, with its traceback
+                self._restore_context(running)
+                event, task_id = "Context was written into, it is restored", running.context.id
+                log_failure(self._log, event, broken, task_id=task_id)
+                settlement = self._cancellation(running, seconds)
             self._settlers[running.queue].settle(settlement)
         # So that it is logged: an error of its cleanup is nobody's outcome.
         own = None if issubclass(type(error), asyncio.CancelledError) else error
-        self._hooks.ended(Ended(running.context, why, self._seconds(running), own))
+        self._hooks.ended(Ended(running.context, why, seconds, own))
+
+    def _cancellation(self, running: RunningAttempt, seconds: float) -> Settlement:
+        return retry.cancelled(running, now_ms=self._now_ms(), seconds=seconds, server=self._server)
+
+    def _restore_context(self, running: RunningAttempt) -> None:
+        """Make the context anew into which the handler has written what cannot be used."""
+        ran_ms = round(self._seconds(running) * 1000)
+        restore_context(running, started_ms=self._now_ms() - ran_ms)
 
     def cancelled_unrun(self, task: Received, wish: CancelAs) -> None:
         """Settle a task that an operator had cancelled before it could begin here."""
@@ -178,10 +192,16 @@ class Outcomes:
 
     def _requeued(self, running: RunningAttempt) -> None:
         """Settle a task whose handler asked to be requeued."""
-        settlement = settlements.requeue(running)
+        try:
+            settlement = settlements.requeue(running)
+            wait = timedelta(milliseconds=settlement.in_ms)
+        except BaseException as error:  # noqa: BLE001 - the handler has written into its context
+            self._restore_context(running)
+            self._failed(running, error)
+            return
         self._settlers[running.queue].settle(settlement)
-        if settlement.in_ms:
-            self._events.task_due(running.queue, timedelta(milliseconds=settlement.in_ms))
+        if wait:
+            self._events.task_due(running.queue, wait)
         self._ended(running, Outcome.REQUEUED)
 
     def expired(self, task: Received, running: RunningAttempt) -> None:

@@ -70,8 +70,8 @@ class PartialResults:
         news: dict[str, list[tuple[RunningAttempt, bytes]]] = {}
         for running in self._running():
             partial_result = running.context.partial_result
-            if partial_result is None:
-                continue
+            if not isinstance(partial_result, bytes):
+                continue  # there is none, or the handler has written into its context
             if self._written.get(running) is partial_result:
                 current[running] = partial_result
             else:
@@ -83,7 +83,7 @@ class PartialResults:
                 part = partial_results[start : start + _AT_ONCE]
                 # Refused ones are not repeated: their tasks have ended, or are others' by now.
                 rows = [
-                    (one.delivery.stream_id, one.context.id, partial_result)
+                    (one.delivery.stream_id, one.message.task_id, partial_result)
                     for one, partial_result in part
                 ]
                 await self._store.run(scripts.write_partial_results(queue_keys(queue), rows))

@@ -21,7 +21,7 @@ from duly.engine.storage.delivery import tries_text
 from duly.engine.storage.scripts import Settlement
 from duly.engine.worker.attempt import RunningAttempt
 from duly.engine.worker.processes.remote_errors import traceback_of
-from duly.engine.worker.settlements import attempted, record_of
+from duly.engine.worker.settlements import attempted, record_of, replacement_of
 from duly.errors import OutcomeSignal, Retry, Revoke, Skip, describe, shortened
 from duly.job import Policy
 from duly.task import AttemptOutcome
@@ -90,7 +90,7 @@ def failure(
 ) -> tuple[Settlement, Ended]:
     """Return how to settle a task whose attempt raised `error`, and how the attempt ended."""
     context, delivery, text = running.context, running.delivery, _described(running, error)
-    replacement = context.replacement
+    replacement = replacement_of(running)
     decision = decide(
         Failed(
             error=TimeoutError(text) if running.timed_out else error,

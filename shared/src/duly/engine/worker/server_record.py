@@ -13,6 +13,7 @@ from duly.encodable import encodable
 from duly.engine.storage.decoding import RunningRecord, ServerRecord
 from duly.engine.worker.attempt import RunningAttempt
 from duly.engine.worker.refused_outcomes import Unwritten
+from duly.task import Progress
 
 _MOST_SHOWN = 100
 """Running tasks in a server's record: a heartbeat must stay small."""
@@ -68,13 +69,15 @@ def encode_server(
 
 
 def _running(task: RunningAttempt) -> RunningRecord:
-    context = task.context
-    reported = context.reported
+    # Of its context only what fits: the handler may have written into it.
+    noted: object = task.context.reported
+    reported = noted if isinstance(noted, Progress) else None
+    started_ms: object = task.context.started_ms
     return RunningRecord(
-        id=context.id,
-        kind=context.kind,
+        id=task.message.task_id,
+        kind=task.message.task_name,
         queue=task.queue,
-        started_ms=context.started_ms,
+        started_ms=started_ms if isinstance(started_ms, int) else 0,
         stuck=task.stuck,
         fraction=reported.fraction if reported else None,
         note=encodable(str(reported.note)) if reported else "",

@@ -20,7 +20,13 @@ from duly.engine.worker.attempt import RunningAttempt, headers
 from duly.engine.worker.received import Received
 from duly.runtime.attemptlog import trace_id_of
 from duly.runtime.logs import masked
-from duly.task import ATTEMPTED_HEADER, RESULT_LIMIT_BYTES, Attempt, AttemptOutcome
+from duly.task import (
+    ATTEMPTED_HEADER,
+    RESULT_LIMIT_BYTES,
+    Attempt,
+    AttemptOutcome,
+    Replacement,
+)
 
 _NO_KIND = "-"
 """Counts tasks whose kind is not registered here: foreign text is no name for a counter."""
@@ -32,8 +38,12 @@ _COUNTED = {
 
 
 def requeue(running: RunningAttempt) -> Settlement:
-    """Return how to give a task back whose handler asked for that."""
-    replacement = running.context.replacement
+    """Return how to give a task back whose handler asked for that.
+
+    Raises:
+        Exception: The handler has written into its context what cannot be kept.
+    """
+    replacement = replacement_of(running)
     wait_ms = to_ms(replacement.wait) if replacement else 0
     return Settlement(
         stream_id=running.delivery.stream_id,
@@ -44,6 +54,18 @@ def requeue(running: RunningAttempt) -> Settlement:
         tries=running.delivery.tries,
         data=replacement.message if replacement else attempted(running),
     )
+
+
+def replacement_of(running: RunningAttempt) -> Replacement | None:
+    """Return what the task becomes for its next attempt; None: it stays as it is.
+
+    Raises:
+        TypeError: The handler has written something else there.
+    """
+    replacement = running.context.replacement
+    if replacement is not None and not isinstance(replacement.message, bytes):
+        raise TypeError("the context's replacement is no message")
+    return replacement
 
 
 def give_back(running: RunningAttempt) -> Returned:
@@ -94,8 +116,11 @@ def success(
     """Return how to settle a success that is kept.
 
     Raises:
+        TypeError: The handler has written into its context a partial result that is no JSON.
         ValueError: The result is too large to be kept.
     """
+    if type(result) is not bytes:
+        raise TypeError("the context's partial result is no JSON: call write_result")
     if len(result) > RESULT_LIMIT_BYTES:
         raise ValueError(f"the result takes {len(result)} bytes, the limit is {RESULT_LIMIT_BYTES}")
     # Nothing of the context: a handler that has written into it has succeeded all the same.
@@ -132,12 +157,13 @@ def followed(running: RunningAttempt, kept: Settlement | None, *, now_ms: int) -
     """
     context, flow = running.context, running.flow
     traced = headers_of_current_span() or inherited(context.headers)
-    origin = Origin(task_id=context.id, headers=traced, now_ms=now_ms)
+    task_id = running.message.task_id
+    origin = Origin(task_id=task_id, headers=traced, now_ms=now_ms)
     successors: list[Successor] = []
     if flow is not None:
         successors += follow(flow.next, flow.join, origin)
     for place, node in enumerate(context.successors or (), 1):
-        successors += follow(plan(node, f"{context.id}.{place}"), None, origin)
+        successors += follow(plan(node, f"{task_id}.{place}"), None, origin)
     return Success(
         stream_id=running.delivery.stream_id,
         id=running.message.task_id,

@@ -10,10 +10,10 @@ from duly.clock import from_unix_ms
 from duly.engine.enqueue.ticks import Ticks
 from duly.engine.middleware.spans import TraceTasks
 from duly.engine.storage.codec import Message, encode
-from duly.errors import DeadlinePassedError
+from duly.errors import DeadlinePassedError, Requeue
 from duly.job import Job, Policy
 from duly.schedule import Entry
-from duly.task import AttemptOutcome, TaskState
+from duly.task import AttemptOutcome, Progress, Replacement, TaskState
 from duly.testing.waiting import until
 
 
@@ -40,6 +40,18 @@ class Patient(
     ),
 ):
     pass
+
+
+class Spoiling(Job, kind="spoiling", policy=Policy(max_attempts=1, retention=timedelta(hours=1))):
+    number: int
+
+
+class Plain(Job, kind="plain", policy=Policy(max_attempts=1)):
+    number: int
+
+
+class Held(Job, kind="held", policy=Policy(max_attempts=3)):
+    number: int = 0
 
 
 async def archived(inspector, task):
@@ -200,3 +212,151 @@ async def test_times_beyond_the_calendar_run_and_are_shown(inspector, serving, v
 
     (shown,) = (await inspector.tasks.list("default", TaskState.COMPLETED)).tasks
     assert (shown.id, shown.due_at, seen[0].year) == ("foreign", None, 9999)
+
+
+WRITTEN = {
+    "id": [],
+    "kind": None,
+    "queue": None,
+    "attempt": "x",
+    "max_attempts": None,
+    "headers": 5,
+    "started_ms": "x",
+    "deadline_ms": "x",
+    "waiting_since_ms": "x",
+    "successors": 5,
+    "reported": 5,
+    "partial_result": 5,
+    "cancelled": "x",
+    "stopping": 5,
+}
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_handler_that_writes_into_its_context_ends_all_the_same(
+    client, serving, ended, complaints, fails
+):
+    async def handler(job, context):
+        setattr(context, *list(WRITTEN.items())[job.number])
+        if fails:
+            raise ValueError("no")
+
+    async with serving({Spoiling: handler}):
+        for number in range(len(WRITTEN)):
+            await client.enqueue(Spoiling(number=number))
+        report = await ended()
+
+    assert report.archived + report.completed >= len(WRITTEN)
+
+
+class Odd:
+    """As arrays are: neither true nor false."""
+
+    def __bool__(self):
+        raise ValueError("ambiguous")
+
+
+BROKEN = {
+    "a partial result without a truth": ("partial_result", Odd(), None, "ValueError: ambiguous"),
+    "a partial result that is no JSON": ("partial_result", [1], None, "TypeError: "),
+    "a replacement that is none": ("replacement", "zz", Requeue, "AttributeError: "),
+    "a replacement without a message": (
+        "replacement",
+        Replacement(message=[1], wait=timedelta(0)),
+        Requeue,
+        "TypeError: ",
+    ),
+    "a replacement of a failure": (
+        "replacement",
+        Replacement(message=[1], wait=timedelta(0)),
+        LookupError,
+        "RuntimeError: LookupError",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+async def test_an_outcome_that_the_context_spoils_is_a_failure(  # noqa: PLR0917
+    client, inspector, serving, ended, complaints, name
+):
+    field, value, raises, text = BROKEN[name]
+
+    async def handler(job, context):
+        if job.number == 1:
+            setattr(context, field, value)
+            if raises is not None:
+                raise raises
+
+    async with serving({Spoiling: handler}) as server:
+        tasks = [await client.enqueue(Spoiling(number=number)) for number in range(3)]
+        report = await ended()
+        assert not server.receiver.running()
+    assert (report.archived, report.completed) == (1, 2)
+    found = await inspector.tasks.find(tasks[1].id)
+    assert found.history[0].error.startswith(text)
+
+
+@pytest.mark.parametrize("job", [Spoiling, Plain])
+async def test_successors_are_a_failure_where_nobody_can_tell_whether_there_are_any(  # noqa: PLR0917
+    client, inspector, serving, ended, complaints, job
+):
+    async def handler(job, context):
+        context.successors = [] if job.number else Odd()
+
+    async with serving({job: handler}):
+        tasks = [await client.enqueue(job(number=number)) for number in range(2)]
+        report = await ended()
+
+    assert (report.archived, report.processed) == (1, 2)
+    assert (await inspector.tasks.find(tasks[0].id)).state is TaskState.ARCHIVED
+
+
+@pytest.mark.parametrize(("field", "value"), [("headers", None), ("started_ms", "x")])
+async def test_a_task_is_cancelled_whatever_its_context_holds(  # noqa: PLR0917
+    client, inspector, serving, ended, complaints, field, value
+):
+    begun = asyncio.Event()
+
+    async def handler(job, context):
+        setattr(context, field, value)
+        begun.set()
+        await asyncio.Event().wait()
+
+    async with serving({Held: handler}):
+        task = await client.enqueue(Held())
+        await asyncio.wait_for(begun.wait(), 60)
+        await inspector.tasks.cancel("default", task.id, outcome="archive")
+        await ended()
+
+    found = await inspector.tasks.find(task.id)
+    (attempt_,) = found.history
+    assert (found.state, attempt_.outcome) == (TaskState.ARCHIVED, "cancelled")
+    assert attempt_.at - timedelta(minutes=2) < attempt_.started_at <= attempt_.at
+
+
+async def test_what_a_handler_writes_into_its_context_hides_no_other_task(
+    client, inspector, serving, until, complaints
+):
+    release = asyncio.Event()
+
+    async def handler(job, context):
+        if job.number:
+            context.progress(0.5, "half")
+            context.write_result("so far")
+        else:
+            context.id, context.kind, context.started_ms = [], object(), object()
+            context.reported, context.partial_result = object(), object()
+        await release.wait()
+
+    async with serving({Held: handler}, lease=timedelta(seconds=1)):
+        tasks = [await client.enqueue(Held(number=number)) for number in range(2)]
+
+        async def shown():
+            found = [run for one in await inspector.servers.list() for run in one.running]
+            progress = {run.id: run.progress for run in found}
+            kept = (await inspector.tasks.find(tasks[1].id)).result
+            return progress if len(progress) == 2 and kept == "so far" else None
+
+        progress = await until(shown)
+        assert progress == {tasks[0].id: None, tasks[1].id: Progress(0.5, "half")}
+        release.set()

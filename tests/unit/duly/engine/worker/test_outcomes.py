@@ -120,15 +120,6 @@ REFUSALS = [TypeError("12"), OwnBaseError("x"), KeyboardInterrupt(), StrRaisesEr
 
 
 @pytest.fixture
-async def complaints():
-    """What asyncio had to complain of; there must be nothing."""
-    found = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: found.append(context))
-    yield found
-    assert found == []
-
-
-@pytest.fixture
 def registry():
     return CollectorRegistry()
 
@@ -141,55 +132,6 @@ def middlewares(registry):
 def running(registry):
     (gauge,) = (found for found in registry.collect() if found.name == "duly_tasks_running")
     return sum(sample.value for sample in gauge.samples)
-
-
-@pytest.fixture
-def ended(inspector, until):
-    """Wait until no task waits or runs; return the report of the queue."""
-
-    async def wait():
-        async def so():
-            report = await inspector.queues.get("default")
-            return None if report.waiting + report.active + report.scheduled else report
-
-        return await until(so, timeout=20)
-
-    return wait
-
-
-WRITTEN = {
-    "id": [],
-    "kind": None,
-    "queue": None,
-    "attempt": "x",
-    "max_attempts": None,
-    "headers": 5,
-    "started_ms": "x",
-    "deadline_ms": "x",
-    "waiting_since_ms": "x",
-    "successors": 5,
-    "reported": 5,
-    "partial_result": 5,
-    "cancelled": "x",
-    "stopping": 5,
-}
-
-
-@pytest.mark.parametrize("fails", [False, True])
-async def test_a_handler_that_writes_into_its_context_ends_all_the_same(
-    client, serving, ended, complaints, fails
-):
-    async def handler(job, context):
-        setattr(context, *list(WRITTEN.items())[job.number])
-        if fails:
-            raise ValueError("no")
-
-    async with serving({Raiser: handler}):
-        for number in range(len(WRITTEN)):
-            await client.enqueue(Raiser(number=number))
-        report = await ended()
-
-    assert report.archived + report.processed >= len(WRITTEN)
 
 
 @pytest.mark.parametrize("job", [Raiser, LimitedRaiser])

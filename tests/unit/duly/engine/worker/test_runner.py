@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 import structlog
 
+from duly.engine.storage.codec import Message
 from duly.engine.storage.keys import queue_keys
 from duly.engine.storage.store import Delivery, Store
 from duly.engine.transport.connection import Connection
@@ -172,7 +173,14 @@ async def test_results_are_written_again_when_the_broker_was_unreachable(
 ):
     monkeypatch.setattr(partial_results, "_EVERY", 0.01)
     running = RunningAttempt(
-        Delivery(b"1-1", None), "q", None, None, TaskContext(id="1", queue="q", kind="k"), 0, 0, 0
+        Delivery(b"1-1", None),
+        "q",
+        Message("1", "k"),
+        None,
+        TaskContext(id="1", queue="q", kind="k"),
+        0,
+        0,
+        0,
     )
     async with Store.open(own_server.settings()) as store:
         keys = await store.register("q")
