@@ -11,9 +11,9 @@ from duly.engine.inspection.inspector import Inspector
 from duly.jobs.orders import CheckOrdersShard, CheckPendingOrders, SumUpPendingOrders
 from duly.orders.check import PendingOrdersCheck
 from duly.orders.memory import Memory
-from duly.orders.metrics import CountedSource
+from duly.orders.metrics import CountedDivisibleSource, CountedSource
 from duly.orders.policies import LogPolicy, policy_of
-from duly.orders.shards import ShardedCheck
+from duly.orders.shards import Divisible, ShardedCheck
 from duly.orders.source import Source
 from duly.orders.sources import open_source
 from duly.orders.view import view_of
@@ -38,9 +38,10 @@ def pending_orders(
     settings: Settings = Depends(),
     source: Source = Depends(orders_source),
     registry: CollectorRegistry = Depends(),
-) -> Generator[Source, None, None]:
+) -> Generator[CountedSource, None, None]:
     """Count what is read of it."""
-    yield CountedSource(source, registry, replica=view_of(settings).replica)
+    counted = CountedDivisibleSource if isinstance(source, Divisible) else CountedSource
+    yield counted(source, registry, replica=view_of(settings).replica)
 
 
 @app.lifespan
@@ -59,20 +60,22 @@ async def broker(settings: Settings = Depends()) -> AsyncGenerator[Inspector, No
 @app.lifespan
 def pending_orders_check(
     settings: Settings = Depends(),
-    source: Source = Depends(pending_orders),
+    source: CountedSource = Depends(pending_orders),
     policy: LogPolicy = Depends(log_policy),
     inspector: Inspector = Depends(broker),
 ) -> Generator[PendingOrdersCheck, None, None]:
     """Make the check, which writes into the worker's log."""
     lines, mask = LineWriter(settings.log), mask_of(settings.log)
     memory = Memory(inspector.notes, policy) if policy.times else None
-    yield PendingOrdersCheck(source, lines, policy=policy, mask=mask, memory=memory)
+    yield PendingOrdersCheck(
+        source, lines, policy=policy, mask=mask, memory=memory, swept=source.count_sweep
+    )
 
 
 @app.lifespan
 def sharded_check(
     settings: Settings = Depends(),
-    source: Source = Depends(orders_source),
+    source: CountedSource = Depends(pending_orders),
     check: PendingOrdersCheck = Depends(pending_orders_check),
     policy: LogPolicy = Depends(log_policy),
     inspector: Inspector = Depends(broker),

@@ -1,6 +1,6 @@
 """The check of all pending orders: a line an order, and its items at DEBUG."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from duly.clock import Clock, SystemClock
@@ -63,6 +63,7 @@ class PendingOrdersCheck:
         policy: Which of them get a line; None: every one.
         mask: Of the customers' addresses; None: they are written as they are.
         memory: What other workers have logged; None: this process is the only one.
+        swept: Is called for each sweep that is summed up; None: nobody counts them.
         clock: Measures the duration and the age.
         page_size: Orders that are read and written at a time.
     """
@@ -75,11 +76,12 @@ class PendingOrdersCheck:
         policy: LogPolicy | None = None,
         mask: Mask | None = None,
         memory: Memory | None = None,
+        swept: Callable[[], None] | None = None,
         clock: Clock | None = None,
         page_size: int = PAGE_SIZE,
     ) -> None:
         self._orders, self._lines, self._mask = orders, lines, mask
-        self.memory = memory
+        self.memory, self._swept = memory, swept
         self._policy = policy or Every()
         self._fields = ORDER_FIELDS + (DIGEST_FIELDS if mask and mask.has_key else ())
         self._clock, self._page_size = clock or SystemClock(), page_size
@@ -147,7 +149,9 @@ class PendingOrdersCheck:
         return totals
 
     def sum_up(self, totals: Totals, run_id: str, seconds: float) -> None:
-        """Log one line for a whole check, which took so long."""
+        """Log one line for a whole check, which took so long, and count it."""
+        if self._swept:
+            self._swept()
         counts = (totals.pending, totals.logged, totals.suppressed)
         values = (*counts, self._age(totals), totals.pages, round(seconds, 3), run_id)
         said: dict[str, object] = dict(zip(SUMMARY_FIELDS, values, strict=True))

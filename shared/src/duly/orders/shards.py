@@ -31,7 +31,7 @@ GIVEN_UP: Final = timedelta(minutes=10)
 
 
 @runtime_checkable
-class Divisible(Protocol):
+class Divisible(Source, Protocol):
     """A source that can be read in parts."""
 
     async def bounds(self, parts: int, smallest: int) -> Sequence[OrderId]:

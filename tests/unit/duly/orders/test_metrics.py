@@ -5,7 +5,7 @@ from contextlib import aclosing
 import pytest
 from prometheus_client import CollectorRegistry
 
-from duly.orders.metrics import CountedSource
+from duly.orders.metrics import CountedDivisibleSource, CountedSource
 from duly.orders.page import Page
 from duly.orders.source import Sweep
 
@@ -45,6 +45,7 @@ async def test_a_sweep_its_pages_and_its_orders_are_counted(registry):
     source = CountedSource(Shelf(), registry)
 
     assert len(await read(source)) == 3
+    source.count_sweep()
     assert registry.get_sample_value("duly_orders_sweeps_total") == 1
     assert registry.get_sample_value("duly_orders_found_total") == 3
     assert registry.get_sample_value("duly_orders_page_seconds_count") == 2
@@ -60,6 +61,17 @@ async def test_an_error_of_the_source_is_counted_and_raised(registry):
 
     assert registry.get_sample_value("duly_orders_source_errors_total") == 1
     assert registry.get_sample_value("duly_orders_sweeps_total") == 0
+
+
+async def test_an_error_while_a_sweep_is_divided_is_counted_and_raised(registry):
+    class Broken(Shelf):
+        async def bounds(self, parts, smallest):
+            raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        await CountedDivisibleSource(Broken(), registry).bounds(4, 1)
+
+    assert registry.get_sample_value("duly_orders_source_errors_total") == 1
 
 
 async def test_who_stops_reading_closes_the_source_and_counts_no_error(registry):

@@ -6,6 +6,7 @@ from datetime import timedelta
 from itertools import pairwise
 
 import pytest
+from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 from sqlalchemy import update
 
@@ -17,10 +18,10 @@ from duly.flow import group, step
 from duly.job import Job
 from duly.jobs.orders import CheckOrdersShard, CheckPendingOrders, SumUpPendingOrders
 from duly.orders import shards
-from duly.orders.app import app
+from duly.orders.app import app, pending_orders, pending_orders_check, sharded_check
 from duly.orders.check import PendingOrdersCheck
 from duly.orders.database import OrdersDatabase
-from duly.orders.policies import Changes
+from duly.orders.policies import Changes, Every
 from duly.orders.shards import ShardedCheck
 from duly.orders.statements import SqlSource
 from duly.orders.tables import ORDERS as TABLE
@@ -138,6 +139,31 @@ async def test_shards_log_what_changed_since_the_last_whole_check(
             await connection.execute(update(TABLE).where(TABLE.c.id == 5).values(updated_at=now))
         assert await logged() == [5]
         assert await logged() == []
+
+
+@pytest.mark.usefixtures("small", "engine", "output")
+async def test_the_quotient_of_the_metrics_is_what_is_pending(settings, fill, inspector):
+    await fill(23)
+    registry = CollectorRegistry()
+    async with OrdersDatabase.open(settings.database) as orders:
+        source = next(pending_orders(settings, orders, registry))
+        check = next(pending_orders_check(settings, source, Every(), inspector))
+        sharded = next(sharded_check(settings, source, check, Every(), inspector))
+
+        async def part(job, context):
+            return (await sharded.part(job, context)).to_json()
+
+        handlers = {
+            CheckPendingOrders: sharded.begin,
+            CheckOrdersShard: part,
+            SumUpPendingOrders: sharded.sum_up,
+        }
+        async with Client.connect(settings.redis, create_queues=True) as client:
+            await client.enqueue(CheckPendingOrders())
+        await run_until_idle(settings.redis, handlers, skip=timedelta(0))
+
+    assert registry.get_sample_value("duly_orders_found_total") == 23
+    assert registry.get_sample_value("duly_orders_sweeps_total") == 1
 
 
 @pytest.mark.usefixtures("small", "engine")
