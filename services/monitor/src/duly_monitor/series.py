@@ -113,9 +113,9 @@ async def _course(
 ) -> Course:
     """Return what queues did in one of the longer spans.
 
-    A point that is not over yet is left out, since it looks like a drop; today is not, and sums hold
-    what has been done until now. What all
-    queues do now is in the snapshot; without one, it is read, for few queues.
+    A point that is not over yet is left out, since it looks like a drop; today is not. Sums hold
+    what has been done until now. What all queues do now is in the snapshot; without one, it is
+    read, for few queues.
     """
     if span is Span.QUARTER:
         reports = None if snapshot is None else snapshot.queues

@@ -134,7 +134,7 @@ async def test_what_is_known_of_now_is_not_read(inspector, past, sent):
     days_again = await inspector.history.days(queues, reports=reports)
 
     assert course == again
-    assert course.sums == {"default": (7 + 30, 0), "low": (30, 0)}
+    assert course.sums == {"default": (7 + 35, 0), "low": (35, 0)}
     assert days == days_again
     assert days.sums == {"default": (7 + 5, 0), "low": (0, 1)}
     assert len(days.points) == 90
