@@ -206,14 +206,10 @@ def _simple(value: Any, around: tuple[int, ...]) -> Any:  # noqa: ANN401
         value: Anything.
         around: The identities of what it is in.
     """
-    if isinstance(value, str):
-        return encodable(value)
-    if value is None or isinstance(value, bool | int):
+    if value is None or isinstance(value, int) or (isinstance(value, float) and _is_number(value)):
         return value
-    if isinstance(value, float):
-        return value if _is_number(value) else word_of(value)
     if not isinstance(value, Mapping | list | tuple | AbstractSet):
-        return encodable(word_of(value))
+        return encodable(value if isinstance(value, str) else word_of(value))
     if id(value) in around or len(around) >= _DEEPEST:
         return "<itself>" if id(value) in around else "<too deep>"
     inside = (*around, id(value))

@@ -12,7 +12,7 @@ _MASK: Final = "***"
 _DIGEST_DIGITS: Final = 16
 _CUSTOMERS: Final = 10_000
 """How many addresses keep their mask at hand."""
-# What RFC 5322 lets a local part hold: atoms with dots, or anything in quotes, which may be escaped.
+# RFC 5322's local part: atoms with dots, or anything in quotes, which may be escaped themselves.
 _ATOMS: Final = r"[\w.!#$%&'*+/=?^`{|}~-]"
 _QUOTED: Final = r'(?<!\\)"(?:[^"\\]|\\[\s\S])*+"|\\"[^"\\]*+\\"'
 # The domain has a dot and ends in letters: entry@2026-11-28T14:38:45Z is a task, not an address.
