@@ -169,6 +169,25 @@ SCENARIOS = [
         ],
     ),
     Scenario(
+        "Every tick of an hourly entry is skipped, seen long after the last one",
+        ["DulyTicksSkipped", "DulyTicksUnmetSlow"],
+        230,
+        [
+            ("duly_ticks_total", 'entry="hourly", outcome="enqueued"', "1…"),
+            ("duly_ticks_total", 'entry="hourly", outcome="skipped"', "0x59 1x59 2x59 3…"),
+        ],
+    ),
+    Scenario(
+        "Ticks of an entry that is due every five minutes were skipped an hour ago",
+        ["DulyTicksUnmetSlow"],
+        180,
+        [
+            ("duly_ticks_total", 'entry="often", outcome="enqueued"', "0+0.2…"),
+            ("duly_ticks_total", 'entry="often", outcome="skipped"', "0x100 1x10 8…"),
+            ("duly_ticks_met_total", 'entry="often"', "0+0.2…"),
+        ],
+    ),
+    Scenario(
         "Three ticks in a row were skipped by all schedulers",
         ["DulyTicksSkippedInARow"],
         5,

@@ -110,6 +110,16 @@ async def test_provided_entries_tick_beside_the_timetable(bench, log):
     ]
 
 
+async def test_nothing_is_said_any_more_of_the_skips_of_an_entry_that_is_gone(bench):
+    await bench.run_once(entry("a"))
+    bench.metrics.set_skipped_in_a_row("a", 5)
+
+    await bench.run_once()
+
+    (family,) = bench.metrics.skipped_in_a_row.collect()
+    assert not family.samples
+
+
 async def test_an_unchanged_entry_is_not_restarted(bench):
     await bench.run_once(entry("a"))
     (before,) = [task for one, task in bench.entry_supervisor._ticking.values() if one.id == "a"]

@@ -19,26 +19,33 @@ LEFT = timedelta(seconds=4)
 
 
 class FakeTicks:
-    """Claims ticks with the outcomes it was given; None: another replica had it."""
+    """Claims a slot a call with the outcomes it was given; None: another replica had it.
+
+    `again` stands for the slot of the call before.
+    """
 
     def __init__(self, *outcomes):
         self.outcomes = list(outcomes)
         self.asked = []
         self.missed = 0
+        self.slot = SLOT - ENTRY.interval
 
     async def tick(self, entry):
         self.asked.append(entry)
         outcome = self.outcomes.pop(0)
         if isinstance(outcome, Exception):
             raise outcome
+        if outcome == "again":
+            return TickResult(wait=LEFT, taken=self.slot)
+        self.slot += ENTRY.interval
         if outcome is None:
-            return TickResult(wait=LEFT, missed=self.missed)
+            return TickResult(wait=LEFT, missed=self.missed, taken=self.slot)
         report = TickReport(
             entry=entry.id,
-            slot=SLOT,
+            slot=self.slot,
             outcome=outcome,
             task_id="t1",
-            at=SLOT + timedelta(milliseconds=20),
+            at=self.slot + timedelta(milliseconds=20),
         )
         return TickResult(wait=LEFT, reports=(report,))
 
@@ -111,6 +118,33 @@ async def test_the_third_skip_in_a_row_is_a_warning(log):
         "DEBUG",
     ]
     assert log()[2].endswith("in_a_row=3")
+
+
+def said(metrics):
+    """Give what is exported of skips in a row, by entry."""
+    (family,) = metrics.skipped_in_a_row.collect()
+    return {sample.labels["entry"]: sample.value for sample in family.samples}
+
+
+async def test_a_replica_that_claims_none_of_three_slots_says_nothing_of_skips():
+    skip, other = TickOutcome.SKIPPED, None
+    one, _, metrics = ticker(other, TickOutcome.ENQUEUED, other, other, other, skip, other, other)
+
+    exported = []
+    for _ in range(8):
+        await one.run_once()
+        exported.append(said(metrics).get("check"))
+
+    assert exported == [None, 0, 0, 0, None, 1, 1, 1]
+
+
+async def test_a_slot_that_is_looked_at_again_is_nobody_elses():
+    one, _, metrics = ticker(TickOutcome.SKIPPED, *["again"] * 5)
+
+    for _ in range(6):
+        await one.run_once()
+
+    assert said(metrics) == {"check": 1}
 
 
 async def test_a_caught_up_tick_is_counted_but_not_in_the_lag(log):

@@ -100,6 +100,7 @@ class EntrySupervisor:
         for entry in gone:
             # Safe at any point: a slot is either claimed or not.
             self._ticking.pop(entry.id)[1].cancel()
+            self._metrics.forget_skipped_in_a_row(entry.id)
         for entry in new:
             self._ticking[entry.id] = (entry, self._start(entry))
         return gone, new

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
@@ -38,6 +38,8 @@ class Ticker:
         self._ticks, self._entry, self._metrics, self._chance = ticks, entry, metrics, chance
         metrics.know_entry(entry.id)
         self._skipped = 0
+        self._seen: datetime | None = None
+        self._lost = 0
         self._log = structlog.get_logger("duly.scheduler")
 
     async def run_once(self) -> timedelta:
@@ -52,9 +54,23 @@ class Ticker:
             self._metrics.count_ticks(self._entry.id, TickOutcome.MISSED.value, result.missed)
             self._log.warning("Ticks missed", entry=self._entry.id, count=result.missed)
         for report in result.reports:
+            self._seen, self._lost = report.slot, 0
             self._note(report)
+        if result.taken is not None and result.taken != self._seen:
+            self._lose(result.taken)
         # A millisecond late rather than early: a tick that comes early has to wait again.
         return result.wait + timedelta(seconds=0.001 + self._chance() * _LONGEST_JITTER_SECONDS)
+
+    def _lose(self, slot: datetime) -> None:
+        """Note that another replica has claimed a slot.
+
+        One that claims none of several slots does not know whether they were skipped, and says
+        nothing: the least that the replicas say then is what happened to all of these slots.
+        """
+        self._seen = slot
+        self._lost += 1
+        if self._lost >= WARN_AFTER_SKIPS:
+            self._metrics.forget_skipped_in_a_row(self._entry.id)
 
     def _note(self, report: TickReport) -> None:
         lag = max(0.0, (report.at - report.slot).total_seconds())

@@ -206,7 +206,8 @@ class SchedulerMetrics(_ServiceMetrics):
         )
         self.skipped_in_a_row = Gauge(
             "duly_ticks_skipped_in_a_row",
-            "Ticks of an entry that this scheduler claimed and skipped since the last other one",
+            "Ticks of an entry that this scheduler claimed and skipped since the last other one; "
+            "none while others claim",
             ("entry",),
             registry=registry,
         )
@@ -237,7 +238,6 @@ class SchedulerMetrics(_ServiceMetrics):
         label = self._entry(entry)
         for outcome in _TICKS:
             self.ticks.labels(label, outcome)
-        self.skipped_in_a_row.labels(label)
         self.lag.labels(label)
 
     def count_ticks(self, entry: str, outcome: str, count: int = 1) -> None:
@@ -247,6 +247,10 @@ class SchedulerMetrics(_ServiceMetrics):
     def set_skipped_in_a_row(self, entry: str, count: int) -> None:
         """Set how many ticks of an entry were skipped one after the other."""
         self.skipped_in_a_row.labels(self._entry(entry)).set(count)
+
+    def forget_skipped_in_a_row(self, entry: str) -> None:
+        """Say nothing of the ticks of an entry that others claim, or that is gone. Idempotent."""
+        self.skipped_in_a_row.remove(self._entry(entry))
 
     def time_tick(self, entry: str, lag_seconds: float) -> None:
         """Count how late a tick was."""

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Self
 
 import msgspec
@@ -42,6 +42,8 @@ class TickResult:
     """The ticks that were claimed, oldest first; none when another replica had them."""
     missed: int = 0
     """Slots that nobody claimed in time and that are not made up for."""
+    taken: datetime | None = None
+    """The slot, if it had been claimed before, by this replica or by another."""
 
 
 class Ticks:
@@ -107,7 +109,7 @@ class Ticks:
                 continue  # this machine's estimate of the broker's time was off; it is better now
             wait = timedelta(milliseconds=max(1, min(next_ms - now_ms, _LONGEST_WAIT_MS)))
             if answer == b"taken":
-                return TickResult(wait=wait)
+                return TickResult(wait=wait, taken=from_unix_ms(slot_ms))
             with root(f"tick {entry.id}", _named(entry, slot_ms)) as span:
                 with sending(entry.target, entry.job.kind):
                     call = self._call(keys, entry, slot_ms, next_ms, elsewhere)
@@ -124,6 +126,7 @@ class Ticks:
                 wait=wait,
                 reports=_reports(entry.id, recorded, now_ms),
                 missed=missed,
+                taken=None if recorded else from_unix_ms(slot_ms),
             )
         return TickResult(wait=timedelta(milliseconds=1))
 

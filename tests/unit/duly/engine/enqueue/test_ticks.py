@@ -100,6 +100,16 @@ async def test_an_instant_that_is_past_is_missed_unless_it_is_made_up_for(
     assert report.slot.astimezone(UTC).strftime("%m-%d %H:%M") == "12-31 23:00"
 
 
+async def test_one_replica_claims_a_slot_and_the_others_learn_that_it_is_taken(replicas):
+    slot = await this_hour()
+
+    results = await all_at_once(replicas, entry())
+
+    (report,) = [report for result in results for report in result.reports]
+    assert report.slot == slot
+    assert sorted(str(result.taken) for result in results) == [*[str(slot)] * 4, "None"]
+
+
 async def test_a_new_instant_is_waited_for_a_minute_at_most(replicas, inspector):
     turn = await replicas[0].tick(entry(**YEARLY))
 
