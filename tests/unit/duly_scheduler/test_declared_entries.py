@@ -4,7 +4,7 @@ import pytest
 from taskiq_dependencies import Depends
 
 from duly.app.declaration import App
-from duly.app.resources import provided
+from duly.app.provision import provided
 from duly.errors import ConfigError, UnknownKindError
 from duly.job import Job
 from duly.jobs import CheckPendingOrders

@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 
 from duly.app.declaration import App
-from duly.app.resources import provided
+from duly.app.provision import provided
 from duly.clock import SystemClock
 from duly.engine.enqueue.ticks import Ticks
 from duly.engine.inspection.exporter import Exporter

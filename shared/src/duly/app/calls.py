@@ -70,19 +70,28 @@ class Declared:
     spread: bool
     """Whether it takes the fields of the payload by name, instead of the job as a whole."""
 
+    @property
+    def has_dependencies(self) -> bool:
+        """Whether it takes more than the payload and the context."""
+        signature = self._signature()
+        return not signature.injected <= set(signature.contexts)
+
     def handler(self, provided: Provided) -> "Handler":
         """Return what the engine calls with job and context.
 
         Raises:
             TypeError: A dependency cannot be resolved.
         """
-        signature = read_signature(self.function, after_job=not self.spread)
-        if signature.injected <= set(signature.contexts):
+        signature = self._signature()
+        if not self.has_dependencies:
             return self._direct(signature)
         graph = provided.graph(self.function)
         if is_async(self.function) or any(map(is_awaited, dependencies_of(graph))):
             return self._awaited(graph, provided, signature.contexts)
         return self._plain(graph, provided, signature.contexts)
+
+    def _signature(self) -> Signature:
+        return read_signature(self.function, after_job=not self.spread)
 
     def _direct(self, signature: Signature) -> "Handler":
         function, names, spread = self.function, signature.contexts, self.spread

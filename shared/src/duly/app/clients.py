@@ -65,6 +65,7 @@ class AppClients:
         self._name = name
         self._clients = OpenClients["Client"](f"client of {name}")
         self._blocking_clients = OpenClients["BlockingClient"](f"blocking client of {name}")
+        self._is_kept = False
 
     @property
     def client(self) -> "Client":
@@ -113,12 +114,14 @@ class AppClients:
                 yield
 
     def open_when_asked(self, open_client: "Callable[[], BlockingClient]") -> None:
-        """Let what runs in this process enqueue by a client that is never closed.
+        """Let what runs in this process enqueue by a client that is never closed. Idempotent.
 
         Args:
             open_client: Called when somebody enqueues for the first time.
         """
-        self._blocking_clients.keep(_Once(open_client))
+        if not self._is_kept:
+            self._is_kept = True
+            self._blocking_clients.keep(_Once(open_client))
 
     @asynccontextmanager
     async def connect(

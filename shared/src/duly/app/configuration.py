@@ -8,7 +8,7 @@ from duly.app.declaration import App
 from duly.app.loading import load_app
 from duly.app.own_settings import with_section
 from duly.errors import ConfigError
-from duly.runtime.loading import load
+from duly.runtime.loading import load, name_file
 from duly.runtime.settings import Settings
 
 S = TypeVar("S", bound=Settings)
@@ -16,6 +16,8 @@ S = TypeVar("S", bound=Settings)
 
 def configured(settings: S, config: Path | None = None, *, app: str | None = None) -> tuple[S, App]:
     """Return the settings of a service, and the application that it runs.
+
+    What the application reads by itself, and in processes of its own, is the same file.
 
     Args:
         settings: As they were loaded, the section of the application not read yet.
@@ -26,6 +28,7 @@ def configured(settings: S, config: Path | None = None, *, app: str | None = Non
         ConfigError: A setting is wrong, those of the application included, or there is no such
             application.
     """
+    name_file(config)
     found = load_app(settings.app if app is None else app)
     if found.settings_model is not None:
         settings = load(with_section(type(settings), found.settings_model), config)

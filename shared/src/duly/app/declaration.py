@@ -142,8 +142,9 @@ class App:
                 function, signature, kind=kind, policy=policy_of(function, policy)
             )
             task = TaskFunction(function, signature, payload, self.clients)
-            in_process = task.in_process if run_in == "process" else None
-            self._register(task.declared, run_in, hard_timeout, in_process)
+            if run_in == "process":
+                task.in_process = InProcess(task.declared, self)
+            self._register(task.declared, run_in, hard_timeout, task.in_process)
             return task
 
         return declare if function is None else declare(function)
@@ -176,7 +177,7 @@ class App:
             declared = Declared(function, job, spread=False)
             in_process = None
             if run_in == "process":
-                in_process = InProcess(declared, f"{function.__qualname__}.in_process")
+                in_process = InProcess(declared, self)
                 function.in_process = in_process  # type: ignore[attr-defined]
             self._register(declared, run_in, hard_timeout, in_process)
             return function

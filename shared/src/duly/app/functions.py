@@ -69,7 +69,8 @@ class TaskFunction(Generic[P, R]):
         self.payload = payload
         """The class of its jobs: a field for each parameter that the caller gives."""
         self.declared = Declared(function, payload, spread=True)
-        self.in_process = InProcess(self.declared, f"{function.__qualname__}.in_process")
+        self.in_process: InProcess | None = None
+        """What a child process runs; None: the worker itself runs it."""
         self._function, self._signature, self._clients = function, signature, clients
         self._name = name_of(function).rpartition(".")[2]
 

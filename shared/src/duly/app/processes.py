@@ -10,6 +10,7 @@ from duly.runtime.threads import is_async
 from duly.task import TaskContext
 
 if TYPE_CHECKING:
+    from duly.app.declaration import App
     from duly.engine.worker.taskiq_broker import Handler
 
 # By name: whoever declares an application loads no engine.
@@ -24,19 +25,41 @@ class InProcess:
 
     Args:
         declared: A plain function.
-        name: Its name in its module, with the attribute that holds this object.
+        app: The application that declares it.
     """
 
-    def __init__(self, declared: Declared, name: str) -> None:
-        self.__module__, self.__qualname__ = declared.function.__module__, name
-        self._declared = declared
+    def __init__(self, declared: Declared, app: "App") -> None:
+        function = declared.function
+        self.__module__ = function.__module__
+        self.__qualname__ = f"{function.__qualname__}.in_process"
+        self._declared, self._app = declared, app
         self._handler: Handler | None = None
 
     def __call__(self, job: Job, context: TaskContext) -> Any:  # noqa: ANN401
-        """Run one task."""
+        """Run one task.
+
+        Raises:
+            ConfigError: The configuration is wrong, which the process reads for its first task.
+        """
         if self._handler is None:
-            self._handler = self._declared.handler(Provided())
+            self._handler = self._prepared()
         return self._handler(job, context)
+
+    def _prepared(self) -> "Handler":
+        """Return what runs the tasks, with what dependencies find ready in this process."""
+        from duly.engine.worker.processes.inherited import open_client
+
+        self._app.clients.open_when_asked(open_client)
+        if not self._declared.has_dependencies:
+            return self._declared.handler(Provided())
+        from duly.app.own_settings import with_section
+        from duly.app.provision import provided
+        from duly.runtime.loading import load
+        from duly.runtime.settings import Settings
+
+        model = self._app.settings_model
+        settings = load(Settings if model is None else with_section(Settings, model))
+        return self._declared.handler(provided(self._app, settings))
 
 
 def check_in_process(declared: Declared, lifespans: Sequence[Callable[..., Any]]) -> None:

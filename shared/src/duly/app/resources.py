@@ -1,17 +1,14 @@
 """What a process of an application opens: its lifespans, and what dependencies find ready."""
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
-
-from prometheus_client import CollectorRegistry
 
 from duly.app.calls import Provided
 from duly.app.declaration import App
 from duly.app.signatures import name_of
 from duly.errors import ConfigError, DulyError, describe
-from duly.runtime.settings import Settings
 
 
 class LifespanError(DulyError):
@@ -25,26 +22,6 @@ class LifespanError(DulyError):
     def __init__(self, function: Callable[..., Any], cause: BaseException) -> None:
         self.function, self.cause = function, cause
         super().__init__(f"the lifespan {name_of(function)} raised {describe(cause)}")
-
-
-def provided(app: App, settings: Settings, extra: Mapping[Any, Any] | None = None) -> Provided:
-    """Return what dependencies find ready in a process of an application.
-
-    Args:
-        app: The application.
-        settings: What the process has read; `settings.settings` is the application's own section.
-        extra: Class → further values.
-    """
-    values: dict[Any, Any] = {
-        App: app,
-        Settings: settings,
-        type(settings): settings,
-        # That of the worker takes its place; elsewhere nobody scrapes.
-        CollectorRegistry: CollectorRegistry(),
-    }
-    if app.settings_model is not None:
-        values[app.settings_model] = settings.settings
-    return Provided({**values, **(extra or {})}, app.dependency_overrides)
 
 
 @asynccontextmanager

@@ -9,7 +9,8 @@ from prometheus_client import CollectorRegistry
 
 from duly.app.calls import Provided
 from duly.app.declaration import App
-from duly.app.resources import opened, provided
+from duly.app.provision import provided
+from duly.app.resources import opened
 from duly.engine.enqueue.client import Client
 from duly.engine.worker.server import Server
 from duly.errors import DulyError
@@ -48,6 +49,7 @@ async def serving(
     if registry is not None:
         ready_made[CollectorRegistry] = registry
     known = provided(app, settings, ready_made)
+    server.jobs.declared = settings.queues
     async with AsyncExitStack() as stack:
         ready = await _until(stop, stack, app, known)
         for registration in app.registrations.values():

@@ -60,6 +60,12 @@ def load(
     ) from None
 
 
+def name_file(config: Path | None) -> None:
+    """Have this process, and those that it starts, read this file where no other one is named."""
+    if config is not None:
+        os.environ[CONFIG_VARIABLE] = str(config.absolute())  # noqa: TID251 - likewise
+
+
 def variable(path: Sequence[str]) -> str:
     """Return the variable that overrides a key: `redis.port` → DULY_REDIS__PORT."""
     return PREFIX + LEVEL.join(path).upper()

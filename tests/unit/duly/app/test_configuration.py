@@ -3,6 +3,7 @@ import sys
 import pytest
 
 from duly.app.configuration import configured
+from duly.app.own_settings import load_settings
 from duly.errors import ConfigError
 from duly.runtime.loading import load
 from duly.runtime.settings import Settings
@@ -46,6 +47,14 @@ def test_the_own_section_is_read_by_its_model(folder, monkeypatch):
     assert isinstance(own, app.settings_model)
     assert (own.currency, own.payment.url, own.payment.retries) == ("EUR", "https://pay", 7)
     assert own.key.get_secret_value() == "secret"
+
+
+def test_the_application_reads_the_file_that_its_service_was_given(folder):
+    (folder / "other.yaml").write_text("settings: {currency: CHF, payment: {url: x}}\n")
+
+    _, app = configured(load(Settings), folder / "other.yaml", app="own_shop:app")
+
+    assert load_settings(app.settings_model).currency == "CHF"
 
 
 def test_what_a_flag_names_wins(folder):

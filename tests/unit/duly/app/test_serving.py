@@ -13,6 +13,7 @@ import pytest
 from pydantic import BaseModel
 from taskiq_dependencies import Depends
 
+from duly.app.configuration import configured
 from duly.app.declaration import App
 from duly.app.resources import LifespanError
 from duly.app.serving import StoppedError, serving
@@ -22,7 +23,8 @@ from duly.engine.middleware import Middleware, Outcome
 from duly.engine.worker.server import Server, ServerOptions
 from duly.errors import ConfigError, Skip
 from duly.job import Aggregate, Job, Policy
-from duly.runtime.settings import Settings
+from duly.runtime.loading import load
+from duly.runtime.settings import DEFAULT_QUEUES, QueueSettings, Settings
 from duly.task import TaskContext, TaskState
 from duly.testing.idle import run_until_idle
 from duly.testing.waiting import until
@@ -431,13 +433,17 @@ def rendering(monkeypatch):
     return rendering
 
 
-async def test_plain_functions_run_in_processes_with_plain_dependencies(broker_settings, rendering):
+async def test_plain_functions_run_in_processes_with_plain_dependencies(
+    broker_settings, rendering, monkeypatch
+):
     app = rendering.app
+    configuration = Settings(redis=broker_settings, settings=rendering.RenderingSettings(copies=1))
+    monkeypatch.setenv("DULY_SETTINGS__COPIES", "1")
     async with app.connect(broker_settings):
         await rendering.render.enqueue(7)
         await app.enqueue(rendering.Paint(colour="red"))
 
-    ran = await run_until_idle(broker_settings, app)
+    ran = await run_until_idle(broker_settings, app, configuration=configuration)
 
     assert [one.outcome for one in ran] == [Outcome.SUCCEEDED] * 2, [one.error for one in ran]
     async with Inspector.connect(broker_settings) as inspector:
@@ -452,7 +458,45 @@ async def test_a_handler_in_a_process_that_returns_a_coroutine_fails(broker_sett
     async with rendering.app.connect(broker_settings):
         await rendering.sketch.enqueue()
 
-    (ran,) = await run_until_idle(broker_settings, rendering.app)
+    own = Settings(redis=broker_settings, settings=rendering.RenderingSettings(copies=1))
+    (ran,) = await run_until_idle(broker_settings, rendering.app, configuration=own)
 
     assert ran.outcome is Outcome.ARCHIVED
     assert "it returned a coroutine, which nothing awaits in a process" in str(ran.error)
+
+
+async def test_a_process_reads_the_configuration_of_its_worker(
+    broker_settings, rendering, monkeypatch, tmp_path
+):
+    (tmp_path / "named.yaml").write_text("settings: {copies: 3, paper: A5}\nworker: {drain: 7s}\n")
+    monkeypatch.setenv("DULY_SETTINGS__PAPER", "A3")
+    file = tmp_path / "named.yaml"
+    settings, app = configured(load(Settings, file), file, app="rendering:app")
+    async with app.connect(broker_settings):
+        await rendering.configure.enqueue()
+
+    (ran,) = await run_until_idle(broker_settings, app, configuration=settings)
+
+    assert ran.outcome is Outcome.SUCCEEDED, ran.error
+    async with Inspector.connect(broker_settings) as inspector:
+        task = await inspector.tasks.get("default", ran.id)
+    assert task.result == ["A3", 3, 7.0, "rendering", "black"]
+
+
+async def test_a_process_enqueues_to_the_broker_and_the_queues_of_its_worker(
+    broker_settings, rendering, monkeypatch
+):
+    monkeypatch.setenv("DULY_SETTINGS__COPIES", "1")
+    queues = {**DEFAULT_QUEUES, "paper": QueueSettings()}
+    own = rendering.RenderingSettings(copies=1)
+    settings = Settings(redis=broker_settings, settings=own, queues=queues)
+    async with rendering.app.connect(broker_settings):
+        await rendering.order.enqueue(7)
+
+    ran = await run_until_idle(broker_settings, rendering.app, configuration=settings)
+
+    assert [one.error for one in ran] == [None] * len(ran)
+    assert {"painted"} <= {one.id for one in ran}
+    async with Inspector.connect(broker_settings) as inspector:
+        ordered = await inspector.tasks.get("paper", "ordered")
+    assert ordered.payload == {"number": 7}

@@ -8,7 +8,8 @@ from datetime import timedelta
 from pydantic import SecretStr
 
 from duly.app.loading import load_app
-from duly.app.resources import call, provided
+from duly.app.provision import provided
+from duly.app.resources import call
 from duly.engine.middleware import Outcome
 from duly.jobs.orders import CheckPendingOrders
 from duly.orders.app import app, timetable

@@ -67,7 +67,7 @@ class Runner:
         self._outside = Outside(
             jobs.store.now_ms, partial_result_written=self.partial_results.noticed
         )
-        self._processes = Processes(jobs.store.now_ms, clock=clock)
+        self._processes = Processes(jobs.store.now_ms, clock=clock, broker=jobs.told_to_processes)
         self._log = structlog.get_logger("duly.engine")
         self._running: dict[RunningAttempt, None] = {}
         self._seen_ms = jobs.store.now_ms()

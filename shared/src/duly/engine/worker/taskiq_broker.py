@@ -1,6 +1,6 @@
 """The broker that taskiq sees: taskiq-redis's stream broker, with duly's transitions under it."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -20,11 +20,14 @@ from duly.engine.storage.keys import GROUP, queue_keys
 from duly.engine.storage.limits import limit_of
 from duly.engine.storage.scripts import Limit, NewTask
 from duly.engine.storage.store import Store
+from duly.engine.worker.processes.inherited import told
+from duly.engine.worker.processes.messages import Broker
 from duly.engine.worker.processes.pool import Target
 from duly.engine.worker.received import Received, received
 from duly.job import Job
 from duly.payload import form_of
 from duly.runtime.returned import is_generator, result_of
+from duly.runtime.settings import QueueSettings
 from duly.runtime.threads import is_async
 from duly.task import TaskContext
 
@@ -117,6 +120,8 @@ class JobBroker(RedisStreamBroker):
         self.queues = queues
         self.server = server
         self.handlers: dict[str, HandlerSpec] = {}
+        self.declared: Mapping[str, QueueSettings] | None = None
+        """Queues that handlers in processes enqueue to; None: those that the broker knows."""
         self._max_length = max_length
         self._first = next(iter(queues))
         # The base class wants an address for a pool of its own, which it never gets to open.
@@ -159,6 +164,10 @@ class JobBroker(RedisStreamBroker):
             return await result_of(handler(form.decode(payload), context))
 
         self.register_task(run, task_name=job.kind)
+
+    def told_to_processes(self) -> Broker:
+        """Return what child processes are told, so that their handlers enqueue."""
+        return told(self.store.connection.settings, self.declared)
 
     def classes(self) -> list[type[Job]]:
         """Return the jobs that have a handler."""

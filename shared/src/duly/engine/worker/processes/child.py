@@ -22,11 +22,13 @@ from typing import Any, Final, NoReturn
 import msgspec
 
 from duly.clock import SystemClock, to_unix_ms
+from duly.engine.worker.processes import inherited
 from duly.engine.worker.processes.child_spans import ChildSpans
 from duly.engine.worker.processes.messages import (
     CONNECTION_LOST,
     FRAME_LIMIT_BYTES,
     LENGTH_BYTES,
+    Broker,
     Done,
     Note,
     Raised,
@@ -103,6 +105,8 @@ class Child:
             if isinstance(message, Run):
                 self._cancelled, self._running = False, message
                 self._requests.put(message)
+            elif isinstance(message, Broker):
+                inherited.inherit(message)
             else:
                 self._stopping = self._stopping or message.stopping
                 self._cancelled = self._cancelled or message.cancelled
@@ -112,11 +116,11 @@ class Child:
             os._exit(CONNECTION_LOST)  # what the handler does is of no use to anybody
         self._requests.put(None)
 
-    def _receive(self) -> Run | Tell | None:
+    def _receive(self) -> Run | Tell | Broker | None:
         try:
             length = self._end.recv(LENGTH_BYTES, socket.MSG_WAITALL)
             data = self._end.recv(int.from_bytes(length, "big"), socket.MSG_WAITALL)
-            return msgspec.json.decode(data, type=Run | Tell)
+            return msgspec.json.decode(data, type=Run | Tell | Broker)
         except (OSError, msgspec.DecodeError):
             return None
 

@@ -17,6 +17,7 @@ from duly.engine.worker.processes.messages import (
     CONNECTION_LOST,
     FRAME_LIMIT_BYTES,
     LENGTH_BYTES,
+    Broker,
     Done,
     Note,
     Raised,
@@ -131,8 +132,8 @@ class ProcessHandle:
         """Be done with the task: nobody waits for its answer any longer."""
         self._answer = self._context = None
 
-    def send(self, what: Tell) -> None:
-        """Tell the process that its task is cancelled, or that the worker stops."""
+    def send(self, what: Tell | Broker) -> None:
+        """Tell the process where to enqueue, that its task is cancelled, or the worker stops."""
         if not self.dead:
             self._writer.write(frame(what))
 

@@ -29,6 +29,15 @@ class Start(msgspec.Struct):
     service: str = ""
 
 
+class Broker(msgspec.Struct, tag="broker"):
+    """To a child, before its first task: where its handlers enqueue."""
+
+    settings: dict[str, Any]
+    """Of a `RedisSettings`, its secrets included: nobody else reads this socket."""
+    queues: dict[str, dict[str, Any]] | None
+    """Name → a `QueueSettings`; None: those that the broker knows."""
+
+
 class Facts(msgspec.Struct):
     """What a context is made of."""
 

@@ -17,7 +17,7 @@ import msgspec
 
 from duly.clock import Clock, to_unix_ms
 from duly.engine.worker.processes.handle import ProcessHandle
-from duly.engine.worker.processes.messages import Facts, Run, Tell
+from duly.engine.worker.processes.messages import Broker, Facts, Run, Tell
 from duly.engine.worker.processes.tracing import tell_of_span
 from duly.job import Job
 from duly.payload import form_of
@@ -75,13 +75,20 @@ class Processes:
     Args:
         now_ms: The broker's time.
         clock: This machine's.
+        broker: Returns where handlers enqueue, asked when a child starts; None: nowhere.
         tasks_each: Tasks after which a child is replaced, whatever it has leaked.
     """
 
     def __init__(
-        self, now_ms: Callable[[], int], *, clock: Clock, tasks_each: int = _TASKS_EACH
+        self,
+        now_ms: Callable[[], int],
+        *,
+        clock: Clock,
+        broker: Callable[[], Broker] | None = None,
+        tasks_each: int = _TASKS_EACH,
     ) -> None:
         self._now_ms, self._clock, self._tasks_each = now_ms, clock, tasks_each
+        self._broker = broker
         self._children: set[ProcessHandle] = set()
         self._idle: list[ProcessHandle] = []
         self._pending: set[asyncio.Task[Any]] = set()
@@ -183,6 +190,8 @@ class Processes:
         if self._closed:
             await child.close()
         await child.ready()
+        if self._broker is not None:
+            child.send(self._broker())
         if self._stopping:
             child.send(Tell(stopping=True))
         return child
