@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from typing import Any, Final
 
 from duly.cadence import Cadence, cadence_of
 from duly.errors import ConfigError, InvalidPayloadError
@@ -62,6 +63,13 @@ class Entry:
     paused: bool = False
     """Its ticks enqueue nothing while the timetable says so."""
 
+    def __post_init__(self) -> None:
+        # A row of a database holds text. What is no member stays, and `check` refuses it.
+        for name, choices in (("overlap", Overlap), ("catch_up", CatchUp)):
+            given = getattr(self, name)
+            if isinstance(given, str) and given in set(choices):
+                object.__setattr__(self, name, choices(given))
+
     @property
     def cadence(self) -> Cadence:
         """When it is due.
@@ -95,6 +103,7 @@ class Entry:
             ConfigError: It cannot; with the entry, the value and a remedy.
         """
         place = f"timetable entry {self.id}"
+        self._check_types(place)
         if not is_name(self.id):
             raise ConfigError(place, "not an id", remedy=f"use {NAME_PATTERN}")
         if not is_name(self.target):
@@ -112,3 +121,28 @@ class Entry:
         if self.catch_up is CatchUp.ALL and self.overlap is not Overlap.ALLOW:
             problem = f"catch_up: all enqueues several at once, overlap: {self.overlap} forbids it"
             raise ConfigError(place, problem, remedy="say overlap: allow, or catch_up: one")
+
+    def _check_types(self, place: str) -> None:
+        """Refuse values that a type checker would: entries may come from rows of a database."""
+        for name, kind, wanted in _TYPES:
+            value = getattr(self, name)
+            if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
+                continue
+            what, _, example = wanted.partition(": ")
+            problem = f"{name}: {value!r} is not {what}"
+            raise ConfigError(place, problem, remedy=f"such as {example}" if example else "")
+
+
+_TYPES: Final[tuple[tuple[str, Any, str], ...]] = (
+    ("id", str, "a text: morning-report"),
+    ("job", Job, "a job: send_invoice.job(7)"),
+    ("interval", timedelta | None, "a timedelta: timedelta(seconds=5)"),
+    ("cron", str | None, 'a text: "0 9 * * *"'),
+    ("timezone", str, 'a text: "Europe/Berlin"'),
+    ("queue", str | None, "a text: low"),
+    ("overlap", Overlap, f"an overlap: {', '.join(Overlap)}"),
+    ("catch_up", CatchUp, f"a way to catch up: {', '.join(CatchUp)}"),
+    ("catch_up_limit", int, "a number: 100"),
+    ("paused", bool, "True or False"),
+)
+"""Field, its type, and what to write."""

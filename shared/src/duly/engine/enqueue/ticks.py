@@ -186,24 +186,38 @@ class Ticks:
         return await published_job(self._store, kind)
 
     async def announce(self, entries: Iterable[Entry]) -> None:
-        """Announce which entries the timetable has. Idempotent; repeat every minute."""
+        """Announce which entries the timetable has. Idempotent; repeat every minute.
+
+        Raises:
+            BrokerError: The broker did not answer.
+            Exception: What the payload of the first entry raised that has no record, such as a
+                serializer of its own; the others are announced.
+        """
+        failures: list[Exception] = []
         for entry in entries:
+            try:
+                record = msgspec.json.encode(self._record(entry))
+            except Exception as error:  # noqa: BLE001 - one entry must not hide the others
+                failures.append(error)
+                continue
             keys = await self._store.register(entry.target)
-            record = EntryRecord(
-                kind=entry.job.kind,
-                interval_ms=to_ms(entry.interval) if entry.interval else 0,
-                cron=entry.cron or "",
-                timezone=entry.timezone,
-                overlap=entry.overlap.value,
-                catch_up=entry.catch_up.value,
-                held=entry.paused,
-                announced_ms=self._store.now_ms(),
-                payload=encode_payload(entry.job),
-                unique_ms=_unique_ms(entry),
-            )
-            await self._store.connection.command(
-                "HSET", keys.entries, entry.id, msgspec.json.encode(record)
-            )
+            await self._store.connection.command("HSET", keys.entries, entry.id, record)
+        if failures:
+            raise failures[0]
+
+    def _record(self, entry: Entry) -> EntryRecord:
+        return EntryRecord(
+            kind=entry.job.kind,
+            interval_ms=to_ms(entry.interval) if entry.interval else 0,
+            cron=entry.cron or "",
+            timezone=entry.timezone,
+            overlap=entry.overlap.value,
+            catch_up=entry.catch_up.value,
+            held=entry.paused,
+            announced_ms=self._store.now_ms(),
+            payload=encode_payload(entry.job),
+            unique_ms=_unique_ms(entry),
+        )
 
     async def withdraw(self, entries: Iterable[Entry]) -> None:
         """Take entries from the inspector's list; their claims stay, their history runs out.

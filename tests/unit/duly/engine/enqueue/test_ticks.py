@@ -11,7 +11,7 @@ from duly.engine.storage.keys import entry_claim_key, queue_keys
 from duly.engine.storage.reports import TickOutcome
 from duly.engine.storage.store import Store
 from duly.engine.transport.connection import Connection
-from duly.errors import DuplicateTaskError, NotFoundError
+from duly.errors import DuplicateTaskError, InvalidPayloadError, NotFoundError
 from duly.job import Job, Policy
 from duly.schedule import CatchUp, Entry, Overlap
 from duly.task import SLOT_HEADER, TaskState
@@ -24,6 +24,10 @@ KEYS = queue_keys("default")
 
 class Report(Job, kind="report"):
     pass
+
+
+class Amount(Job, kind="amount"):
+    amount: float
 
 
 class Brief(Job, kind="brief", policy=Policy(lifetime=timedelta(minutes=5))):
@@ -284,3 +288,12 @@ async def test_an_entry_whose_cadence_changes_has_not_missed_slots_that_it_never
     assert sum(turn.missed for turn in turns) == 0
     assert len([report for turn in turns for report in turn.reports]) <= 1
     assert sum(queue.waiting for queue in await inspector.queues.list()) <= 2
+
+
+async def test_an_entry_that_cannot_be_announced_hides_no_other(replicas, inspector):
+    bad = entry(id="bad", job=Amount(amount=float("inf")))
+
+    with pytest.raises(InvalidPayloadError, match="amount"):
+        await replicas[0].announce([bad, entry(id="good")])
+
+    assert [one.id for one in await inspector.schedules.list()] == ["good"]
