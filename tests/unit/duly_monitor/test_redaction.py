@@ -1,10 +1,15 @@
 """Secrets are masked by their key, sizes are bounded."""
 
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from duly_monitor.redaction import MASK, mask, mask_text, pretty, shorten
+from duly.task import Attempt, AttemptOutcome, Task, TaskState
+from duly_monitor.redaction import MASK, mask, mask_text, masked, pretty, shorten
+
+NOW = datetime(2026, 11, 25, tzinfo=UTC)
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -75,7 +80,7 @@ def test_integers_stay_exact():
     assert pretty({"id": 9_007_199_254_740_993}) == '{\n  "id": 9007199254740993\n}'
 
 
-@pytest.mark.parametrize(
+SECRET_TEXTS = pytest.mark.parametrize(
     "text",
     [
         "login failed: password=hunter2",
@@ -88,13 +93,48 @@ def test_integers_stay_exact():
         "401 for Basic aHVudGVyMg==hunter2",
         "got eyJhbGciOiJIUzI1NiJ9.hunter2hunter2.sig",
         "kwargs = dict(db_password='hunter2')",
+        "https://hooks.example/send?access_token=hunter2&n=1",
+        "a-very-long-local-part-" + "x" * 60 + "-hunter2@example.org",
     ],
 )
+
+
+@SECRET_TEXTS
 def test_texts_are_held_to_the_rules_of_payloads(text):
     shown = mask_text(text)
 
     assert "hunter2" not in shown
     assert MASK in shown
+
+
+@SECRET_TEXTS
+def test_strings_of_payloads_are_held_to_the_rules_of_texts(text):
+    shown = mask({"note": text, "lines": [{"x": text}]})
+
+    assert shown == {"note": mask_text(text), "lines": [{"x": mask_text(text)}]}
+    assert "hunter2" not in pretty(shown)
+
+
+def test_strings_of_payloads_are_not_cut():
+    assert mask({"note": "x" * 200_000 + " token=a"}) == {"note": "x" * 200_000 + f" token={MASK}"}
+
+
+def test_a_task_is_masked_as_far_as_a_search_looks_into_it():
+    attempts = tuple(
+        Attempt(number=2 - n, outcome=AttemptOutcome.FAILED, at=NOW, error=f"token=x {n}")
+        for n in range(2)
+    )
+    task = Task(
+        id="a", queue="low", kind="k", state=TaskState.RETRY, payload={"pin": 7, "n": 1},
+        history=attempts,
+    )  # fmt: skip
+
+    shown = masked(task)
+
+    assert shown.payload == {"pin": MASK, "n": 1}
+    assert shown.history[0].error == f"token={MASK} 0"
+    assert task.history == attempts
+    assert masked(Task(id="a", queue="low", kind="k", state=TaskState.WAITING)).history == ()
 
 
 @pytest.mark.parametrize(

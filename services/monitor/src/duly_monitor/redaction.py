@@ -1,13 +1,20 @@
 """What may be shown of payloads and errors: secrets masked by their key, sizes bearable.
 
-A free text, such as an error or a traceback, is held to the same rules: what stands behind a key
-that names a secret is masked, as are passwords of addresses, bearer tokens and e-mail addresses.
+A free text is held to the same rules, be it an error, a traceback or a string in a payload, a label
+or a result: what stands behind a key that names a secret is masked, as are passwords of addresses,
+bearer tokens and e-mail addresses.
 """
 
+import dataclasses
 import json
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
+
+from msgspec.structs import replace
+
+from duly.task import Task
 
 MASK = "••••••"
 SHOWN_CHARACTERS = 2_000
@@ -18,25 +25,37 @@ _WORDS: Final = (
     r"|api.?key|private.?key|access.?key|card.?(?:number|no)|iban|cvc|cvv|ssn|^pin$"
 )
 _SENSITIVE = re.compile(_WORDS, re.IGNORECASE)
+_ANY_SENSITIVE = re.compile(re.sub(r"[$^]", "", _WORDS), re.IGNORECASE)
+"""Whether a text may have a sensitive key at all: it is asked before its keys are looked for."""
 _DEPTH = 32
+_LONG_KEY = 64
+"""Characters beyond which a key is not remembered: producers choose how long they are."""
 _MOST_TEXT = 100_000
 """Characters of a free text that are looked at: what is shown is cut far below."""
 _ADDRESS_PASSWORD = re.compile(r"(?<=://)([^\s/:@]{0,256}):([^\s/@]{1,256})(?=@)")
 _BEARER = re.compile(r"\b(bearer|basic) +[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
-_EMAIL = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,8}")
+# This and `_KEY` begin where a run of their characters does, and give none of it back: so they are
+# linear in the length of a text, which producers choose.
+_EMAIL = re.compile(
+    r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]++@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,8}"
+)
 _JWT = re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)?")
-_KEY = re.compile(r"""([A-Za-z][A-Za-z0-9_.-]{0,63})["']?\s{0,4}(?:=>|[=:])\s{0,4}""")
+_KEY = re.compile(r"""(?<![A-Za-z0-9_.-])([A-Za-z0-9_.-]++)["']?\s{0,4}(?:=>|[=:])\s{0,4}""")
 _VALUE = re.compile(
     r"""(?P<quote>["'])(?:[^"'\\\n]|\\.|(?!(?P=quote))["'])*(?P=quote)|[^\s,;&|(){}\[\]<>"']+"""
 )
 """Together `key=value`, `key: value`, `'key': 'value'`, as errors quote them."""
-_HINTS = re.compile(r"[=:@]|bearer |basic |eyJ", re.IGNORECASE)
 _PLAIN = frozenset({"none", "null", "true", "false", "nil"})
 _BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def mask(value: Any, *, depth: int = 0) -> Any:  # noqa: ANN401 - any JSON value
-    """Return a JSON value with everything under a sensitive key replaced by `MASK`."""
+    """Return a JSON value with everything under a sensitive key, and secrets in texts, as `MASK`.
+
+    Texts are not cut.
+    """
+    if isinstance(value, str):
+        return _mask_text(value)
     if depth >= _DEPTH:
         return "…"
     if isinstance(value, Mapping):
@@ -51,18 +70,45 @@ def mask(value: Any, *, depth: int = 0) -> Any:  # noqa: ANN401 - any JSON value
 
 def _is_secret(key: str, value: object) -> bool:
     """Null and booleans are shown: masking them would hide nothing worth hiding."""
-    return bool(_SENSITIVE.search(key)) and value is not None and not isinstance(value, bool)
+    return value is not None and not isinstance(value, bool) and _names_secret(key)
+
+
+def _names_secret(key: str) -> bool:
+    return _is_sensitive(key) if len(key) <= _LONG_KEY else bool(_SENSITIVE.search(key))
+
+
+@lru_cache(2_048)
+def _is_sensitive(key: str) -> bool:
+    """Remembered, since the tasks of a page have the same keys over and over."""
+    return bool(_SENSITIVE.search(key))
 
 
 def mask_text(text: str) -> str:
     """Return a free text with its secrets replaced by `MASK`: the rules of payloads, for prose."""
-    text = text[:_MOST_TEXT]
-    if not _HINTS.search(text):
-        return text
-    text = _ADDRESS_PASSWORD.sub(rf"\1:{MASK}", text)
-    text = _BEARER.sub(rf"\1 {MASK}", text)
-    text = _JWT.sub(MASK, text)
-    return _EMAIL.sub(MASK, _mask_pairs(text))
+    return _mask_text(text[:_MOST_TEXT])
+
+
+def masked(task: Task) -> Task:
+    """Return a task as it is shown, as far as searches look into it: payload and last error."""
+    history = task.history
+    if history:
+        history = (dataclasses.replace(history[0], error=mask_text(history[0].error)), *history[1:])
+    return replace(task, payload=mask(task.payload), history=history)
+
+
+def _mask_text(text: str) -> str:
+    """Mask the secrets of a text. Most texts are told to have none by what they do not contain."""
+    at, pairs = "@" in text, "=" in text or ":" in text
+    if at and "://" in text:
+        text = _ADDRESS_PASSWORD.sub(rf"\1:{MASK}", text)
+    lowered = text.lower()
+    if "bearer " in lowered or "basic " in lowered:
+        text = _BEARER.sub(rf"\1 {MASK}", text)
+    if "eyJ" in text:
+        text = _JWT.sub(MASK, text)
+    if pairs and _ANY_SENSITIVE.search(text):
+        text = _mask_pairs(text)
+    return _EMAIL.sub(MASK, text) if at else text
 
 
 def _mask_pairs(text: str) -> str:
@@ -71,7 +117,7 @@ def _mask_pairs(text: str) -> str:
     key = _KEY.search(text)
     while key is not None:
         after = key.end()
-        value = _VALUE.match(text, after) if _SENSITIVE.search(key[1]) else None
+        value = _VALUE.match(text, after) if _names_secret(key[1]) else None
         if value is not None and value[0].lower() not in _PLAIN:
             quote = value["quote"] or ""
             parts += [text[done:after], quote, MASK, quote]

@@ -11,6 +11,7 @@ from duly.errors import DulyError
 from duly.job import NAME_PATTERN
 from duly.runtime.durations import parse_duration
 from duly.task import TaskState
+from duly_monitor.redaction import masked
 
 MOST_CHARACTERS: Final = 1_000
 KEYS: Final = (
@@ -63,7 +64,7 @@ class _Heard:
 
 
 def understand(text: str, now: datetime) -> Search:
-    """Return what a search means.
+    """Return what a search means. It finds nothing by what pages mask.
 
     Args:
         text: Its words. Those without a key are looked for in ids, kinds and errors.
@@ -85,6 +86,7 @@ def understand(text: str, now: datetime) -> Search:
         queues=tuple(dict.fromkeys(heard.queues)),
         states=tuple(dict.fromkeys(heard.states)) or SEARCHED,
         id=once.get("id", ""),
+        as_shown=masked,
         kind=once.get("kind", ""),
         error=once.get("error", ""),
         cause=once.get("cause", ""),

@@ -34,6 +34,18 @@ async def test_an_order_is_recorded_and_shown(client, inspector):
     assert len((await client.get(f"{API}/bulk")).json()["runs"]) == 1
 
 
+async def test_a_secret_that_is_looked_for_is_not_recorded(client, inspector):
+    body = {"operation": "run", "q": 'error:"token=hunter2"', "dry_run": False}
+
+    begun = (await client.post(f"{API}/bulk", json=body)).json()
+    await client.post("/monitoring/bulk", data={"operation": "run", "q": body["q"]})
+
+    shown = (await client.get(f"{API}/bulk/{begun['bulk_id']}")).json()
+    assert "hunter2" not in shown["selection"]
+    assert [record.filter.partition("=")[0] for record in inspector.audited] == ['error:"token'] * 2
+    assert not any("hunter2" in record.filter for record in inspector.audited)
+
+
 async def test_chosen_tasks_are_operated_on(client, inspector):
     chosen = [
         {"id": "a1b2c3d4e5f60718"}, {"id": "a1b2c3d4e5f60718"},

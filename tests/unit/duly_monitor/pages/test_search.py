@@ -1,8 +1,10 @@
 """The page of search."""
 
+import dataclasses
 import re
 
 import pytest
+from msgspec.structs import replace
 
 
 @pytest.mark.parametrize("words", ["a1b2c3d4e5f60718", "id:a1b2c3d4e5f60718"])
@@ -43,6 +45,41 @@ async def test_words_find_tasks(client, words, found):
 
     assert re.findall(r'<code class="id">([^<]+)', text) == found
     assert re.search(r"All \d+ tasks looked at", text)
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ('error:"login failed"', True),
+        ('error:"password="', True),
+        ('error:"password=h"', False),
+        ("hunter2", False),
+        ("args.password:hunter2", False),
+        ("args.url:postgres://u:hunter2@db/shop", False),
+        ('args.auth.x:"Bearer hunter2-hunter2"', False),
+        ("args.note:plain error:failed", True),
+    ],
+)
+async def test_nothing_is_found_by_what_is_masked(client, inspector, words, found):
+    failed = next(task for task in inspector.held if task.state == "archived")
+    attempt = dataclasses.replace(failed.history[0], error="login failed: password=hunter2")
+    payload = {
+        "password": "hunter2", "note": "plain", "auth": {"x": "Bearer hunter2-hunter2"},
+        "url": "postgres://u:hunter2@db/shop",
+    }  # fmt: skip
+    secret = replace(failed, id="5ec2e7", payload=payload, history=(attempt,))
+    inspector.held.append(secret)
+    asked = {"q": f"state:archived {words}", "state": "archived", "operation": "run"}
+
+    page = (await client.get("/monitoring/search", params=asked)).text
+    listed = await client.get(f"/monitoring/queues/{secret.queue}", params=asked)
+    answer = (await client.get("/monitoring/api/v1/search", params=asked)).json()
+    question = (await client.get("/monitoring/bulk", params=asked)).text
+
+    assert ('<code class="id">5ec2e7' in page) is found
+    assert ('<code class="id">5ec2e7' in listed.text) is found
+    assert ("5ec2e7" in {task["id"] for task in answer["tasks"]}) is found
+    assert ("5ec2e7" in question.partition("<h2>")[2]) is found
 
 
 async def test_a_bound_is_said_and_can_be_widened(client):

@@ -18,6 +18,7 @@ from duly_monitor.bounds import Name, PartQuery, Query, addressed, asked
 from duly_monitor.bulk import BulkOrder, BulkRunner, TooManyBulkRunsError
 from duly_monitor.operations import PERMISSIONS, CancelOutcome, Operation, taken_by
 from duly_monitor.permissions import identity_of
+from duly_monitor.redaction import mask_text
 from duly_monitor.search_words import MOST_CHARACTERS
 
 
@@ -112,7 +113,8 @@ class BulkApi:
         if bool(wanted.q) == bool(wanted.tasks):
             raise HTTPException(400, "q: name the tasks by a search, or else by `tasks`.")
         act.action = f"{wanted.operation.value}_tasks"
-        act.filter, act.reason = wanted.q or f"{len(wanted.tasks)} selected", wanted.reason
+        act.filter = mask_text(wanted.q) or f"{len(wanted.tasks)} selected"
+        act.reason = wanted.reason
         if wanted.operation is Operation.CANCEL:
             act.detail = f"outcome: {wanted.outcome}"
         require(request, *taken_by(wanted.operation, wanted.outcome))

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from typing_extensions import override
 
 from duly.task import Attempt, AttemptOutcome, Task, TaskState
@@ -100,11 +100,11 @@ class ProgressAnswer(Answer):
     """The progress that a handler reported, as of the last heartbeat."""
 
     fraction: float = Field(description="0 to 1")
-    note: str
+    note: Annotated[str, AfterValidator(mask_text)]
 
 
 class TaskAnswer(Answer):
-    """One task. Values under keys that name a secret are masked."""
+    """One task. Secrets in payload, labels, result and errors are masked."""
 
     id: str
     queue: str

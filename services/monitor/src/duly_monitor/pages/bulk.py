@@ -31,6 +31,7 @@ from duly_monitor.operations import (
 from duly_monitor.pages.flash import flash, redirect
 from duly_monitor.pages.queries import BulkPath, BulkQuery
 from duly_monitor.permissions import identity_of
+from duly_monitor.redaction import mask_text
 from duly_monitor.render import Renderer
 from duly_monitor.search_words import Search, SearchSyntaxError, understand
 
@@ -72,7 +73,8 @@ class BulkPages:
         form = await form_of(request)
         operation, words, selected = _operation(form), form.one("q"), form.all("task")
         act = act_of(request)
-        act.action, act.filter = f"{operation.value}_tasks", words or f"{len(selected)} selected"
+        act.action = f"{operation.value}_tasks"
+        act.filter = mask_text(words) or f"{len(selected)} selected"
         act.reason = form.one("reason").strip()[:_LONGEST_REASON]
         outcome = outcome_of(form)
         if operation is Operation.CANCEL:

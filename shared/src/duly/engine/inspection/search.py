@@ -1,7 +1,7 @@
 """What a search looks for, and what it finds: tasks by kind, error, payload and time."""
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -113,12 +113,20 @@ class Query:
     """Payload field (dots go deeper) → the text of its value."""
     since: datetime | None = None
     until: datetime | None = None
+    as_shown: Callable[[Task], Task] | None = field(default=None, compare=False)
+    """Gives a task as it is shown to who searches: errors and payloads are found only by what is
+    in that, too, so that a search tells nothing that is hidden. None: nothing is."""
     as_of: datetime | None = None
     """Leaves out what has failed, ended or begun to wait later, as the broker's clock says."""
 
     def matches(self, task: Task) -> bool:
         """Tell whether a task, in one of the queues and states, is one of those."""
-        return self._names(task) and self._finds(task) and self._is_in_time(task)
+        if not (self._names(task) and self._is_in_time(task) and self._finds(task)):
+            return False
+        if self.as_shown is None or not (self.error or self.text or self.fields):
+            return True
+        # Last, for it costs more than all else: of what is found, not of what is looked at.
+        return self._finds(self.as_shown(task))
 
     def _names(self, task: Task) -> bool:
         return (
