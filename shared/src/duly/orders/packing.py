@@ -7,8 +7,6 @@ from typing import Any, Final
 
 from duly.runtime.packed import AFTER_FIELD, AFTER_ROW, Kind, PackedRows
 
-NOT_UTF_8: Final = "Could not decode to UTF-8"
-"""What SQLite's driver says of bytes in a column of texts, which can only be read as rows."""
 _FIELDS: Final = "abcd"
 
 

@@ -6,6 +6,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from duly.orders.unreadable import UnreadableError
+
 PAGE_SIZE = 1000
 OrderId = Any
 """An id of an order: whatever its source sorts by, such as a whole number, a text or a UUID."""
@@ -59,9 +61,16 @@ def items_of_orders(
         rows: The order's id, the product's name, the quantity and the price of one; those of an
             order keep their sequence.
         price: Reads a price as the database gives it.
+
+    Raises:
+        UnreadableError: It does not read one.
     """
     found: dict[OrderId, list[OrderItem]] = {order[0]: [] for order in orders}
-    for order_id, name, quantity, value in rows:
-        if order_id in found:
-            found[order_id].append((name, quantity, price(value)))
+    order_id: OrderId = None
+    try:
+        for order_id, name, quantity, value in rows:
+            if order_id in found:
+                found[order_id].append((name, quantity, price(value)))
+    except (ValueError, ArithmeticError):
+        raise UnreadableError("unit_price", "it is no number", order_id) from None
     return list(found.values())

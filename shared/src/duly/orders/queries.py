@@ -1,8 +1,8 @@
 """The pending orders of our own tables, page by page: constant memory, and no query per order."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -28,6 +28,7 @@ from duly.orders.page import Page, items_of_orders
 from duly.orders.reader import Reader, divided, last_id, reading, written_ids
 from duly.orders.source import Sweep
 from duly.orders.tables import CUSTOMERS, ORDER_ITEMS, ORDERS, PRODUCTS
+from duly.orders.unreadable import UnreadableError, instant_of
 from duly.orders.view import View
 
 # The status is part of the text: with a parameter no planner could know that the partial index
@@ -81,6 +82,14 @@ PENDING_ITEMS = {dialect: _ITEMS.where(these) for dialect, these in _OF_THESE.it
 whatever became of these meanwhile. By its bounds, PostgreSQL would take four times as long: it
 would look again for the orders that are pending."""
 
+_COLUMNS = {
+    column.name: f"{column.table.name}.{column.name}"
+    for column in (
+        *(CUSTOMERS.c.username, CUSTOMERS.c.email, ORDERS.c.created_at, ORDERS.c.updated_at),
+        *(PRODUCTS.c.name, ORDER_ITEMS.c.quantity, ORDER_ITEMS.c.unit_price),
+    )
+}
+"""By the names that they have in rows: with their tables, for errors."""
 PENDING_COUNT = select(func.count()).select_from(ORDERS).where(_IS_PENDING)
 PENDING_BOUND = (
     select(ORDERS.c.id)
@@ -111,6 +120,7 @@ async def pending_pages(
 
     Raises:
         TimeoutError: The database is silent.
+        UnreadableError: A value of an order or an item cannot be read.
         sqlalchemy.exc.DBAPIError: The database failed.
     """
     view = view or View()
@@ -119,7 +129,8 @@ async def pending_pages(
     async with reading(engine, view) as reader:
         about = await _about(reader, sweep, view)
         while more:
-            page, more = await _page(reader, sweep, after)
+            with _naming_tables():
+                page, more = await _page(reader, sweep, after)
             if not page.orders:
                 return
             after = last_id(page.orders)
@@ -145,8 +156,9 @@ async def _about(reader: Reader, sweep: Sweep, view: View) -> dict[str, Any]:
     if view.replica:
         about["lag"] = await reader.lag()
     if sweep.after is None and not sweep.times:
-        for (created,) in await reader.rows(OLDEST, {}):
-            about["oldest"] = _instant(created)
+        with suppress(UnreadableError, ValueError):  # The check goes on without its age.
+            for (created,) in await reader.rows(OLDEST, {}):
+                about["oldest"] = instant_of(created)
     return about
 
 
@@ -166,16 +178,32 @@ async def _page(reader: Reader, sweep: Sweep, after: int) -> tuple[Page, bool]:
 
 
 def _with_times(rows: Sequence[Any]) -> Page:
-    times = [(_instant(created), _instant(changed)) for *_, created, changed in rows]
+    try:
+        times = [(instant_of(created), instant_of(changed)) for *_, created, changed in rows]
+    except ValueError:
+        raise _no_time(rows) from None
     oldest = min((created for created, _ in times), default=None)
     return Page([row[:3] for row in rows], times=times, oldest=oldest)
 
 
-def _instant(value: datetime | str) -> datetime:
-    """Return an instant as the drivers give it: SQLite has texts in UTC."""
-    if isinstance(value, str):
-        return datetime.fromisoformat(value).replace(tzinfo=UTC)
-    return value.astimezone(UTC)
+def _no_time(rows: Sequence[Any]) -> UnreadableError:
+    """Return the error for the first time of these rows that is none."""
+    for order_id, _, _, *times in rows:
+        for name, value in zip(("created_at", "updated_at"), times, strict=True):
+            try:
+                instant_of(value)
+            except ValueError as error:
+                return UnreadableError(name, str(error), order_id)
+    raise AssertionError  # It is called after one of them could not be read.
+
+
+@contextmanager
+def _naming_tables() -> Iterator[None]:
+    """Put the table before the column that cannot be read."""
+    try:
+        yield
+    except UnreadableError as error:
+        raise error.renamed(_COLUMNS.get(error.column, error.column)) from None
 
 
 async def _with_items(reader: Reader, page: Page) -> Page:

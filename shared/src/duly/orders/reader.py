@@ -13,7 +13,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from duly.engine.middleware.tracing import child
-from duly.orders.packing import NOT_UTF_8, packing, unpacked
+from duly.orders.packing import packing, unpacked
+from duly.orders.unreadable import UnreadableError, not_utf_8, unreadable_value
 from duly.orders.view import View
 from duly.runtime.packed import Kind, PackedRows
 
@@ -98,10 +99,8 @@ class Reader:
         """Return the only row of a packed page; None: it holds what is no text."""
         try:
             _, (packed,) = await self.raw(packing(self.dialect.name, statement, kinds), values)
-        except DBAPIError as error:
-            if NOT_UTF_8 in str(error.orig):
-                return None
-            raise
+        except UnreadableError:
+            return None
         return tuple(packed)
 
     async def rows(self, statement: Select[Any], bounds: Mapping[str, Any]) -> list[Any]:
@@ -132,6 +131,7 @@ class Reader:
 
         Raises:
             TimeoutError: The database is silent.
+            UnreadableError: It answers with a value that cannot be read.
             sqlalchemy.exc.DBAPIError: It failed.
         """
         with child("SELECT", "CLIENT", self._about, scope="duly.orders") as span:
@@ -144,7 +144,12 @@ class Reader:
         async with asyncio.timeout(self._limit):
             if self._driver is not None:
                 return await self._driver.read(statement, values)
-            result = await self._connection.exec_driver_sql(statement, values)
+            try:
+                result = await self._connection.exec_driver_sql(statement, values)
+            except DBAPIError as error:
+                if (found := not_utf_8(str(error.orig))) is not None:
+                    raise found from None
+                raise
             cursor: Any = result.cursor
             names = [column[0] for column in cursor.description]
             rows: list[Any] = list(cursor.fetchall())
@@ -246,9 +251,11 @@ class Psycopg:
         try:
             await self._cursor.execute(statement, () if values is None else values)
             rows = await self._cursor.fetchall()
-        except self._error as error:
+        except (self._error, UnicodeDecodeError) as error:
             if self._cursor.connection.broken:
                 await self._connection.invalidate(error)
+            if (found := unreadable_value(self._cursor)) is not None:
+                raise found from None
             given: Any = DBAPIError.instance(
                 statement, None, error, self._error, hide_parameters=True
             )

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from duly.errors import ConfigError, DulyError
 from duly.orders.address import KEY, SQLITE, Address, check_file, read_address
 from duly.orders.sqlite import Connections, prepare, prepare_to_read
+from duly.orders.unreadable import UnreadableError, without_values
 from duly.runtime.settings import DatabaseSettings
 
 LOCK_TIMEOUT = timedelta(seconds=1)
@@ -132,9 +133,12 @@ def explained(settings: DatabaseSettings, key: str = KEY) -> Iterator[None]:
     Raises:
         ConfigError: The file cannot be used, has no schema, or has tables that are not ours.
         OrdersDownError: The server does not answer, or refuses the connection.
+        UnreadableError: A value cannot be read.
     """
     try:
         yield
+    except UnreadableError as error:
+        raise error.at(str(read_address(settings, key))) from None
     except (IntegrityError, DataError):
         raise  # A defect of this program, not of its configuration.
     except (DBAPIError, PoolTimeoutError, OSError) as error:
@@ -182,9 +186,10 @@ def said_by(error: Exception) -> str:
     said = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(said, TimeoutError) and not str(said):
         return "no answer in time"
-    lines = (line.strip() for line in _DETAILS.sub("", str(said)).splitlines())
+    text = _DETAILS.sub("", str(said))
+    lines = (without_values(text) if isinstance(error, DataError) else text).splitlines()
     # Where in the statement it was is a caret under the next line, which means nothing in one.
-    told = [line for line in lines if line and not line.startswith(("LINE ", "^"))]
+    told = [line for line in map(str.strip, lines) if line and not line.startswith(("LINE ", "^"))]
     return "; ".join(told) or type(said).__name__
 
 

@@ -1,18 +1,19 @@
 """The source of orders that runs a shop's own statements on the shop's own tables."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
-from datetime import UTC, date, datetime
-from decimal import Decimal, InvalidOperation
+from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import structlog
 
 from duly.errors import ConfigError
 from duly.orders.database import Database
-from duly.orders.page import Page, items_of_orders
+from duly.orders.page import OrderId, Page, items_of_orders
 from duly.orders.source import Sweep
+from duly.orders.unreadable import UnreadableError, instant_of
 from duly.orders.view import View
 from duly.runtime.order_settings import SqlSourceSettings
 from duly.runtime.packed import Kind, PackedRows
@@ -164,13 +165,15 @@ class SqlSource:
         bounds = {"after": after, "last": sweep.until}
         statement = _bounded(reader, self._orders, asked, bounds, "order_id")
         statement += f" LIMIT {sweep.page_size + 1}"
-        rows, more = await reader.page(statement, _given(bounds), sweep.page_size, kinds)
+        with _named(ORDERS_KEY):
+            rows, more = await reader.page(statement, _given(bounds), sweep.page_size, kinds)
         ids = rows.first_fields() if isinstance(rows, PackedRows) else [row[0] for row in rows]
         _check_ids(ids)
         if not sweep.times:
             return Page(rows), more
-        told = [dict(zip(asked[3:], row[3:], strict=True)) for row in rows]
-        known = [(_instant(each, "created_at"), _instant(each, "updated_at")) for each in told]
+        with _named(ORDERS_KEY):
+            told = [(row[0], dict(zip(asked[3:], row[3:], strict=True))) for row in rows]
+            known = [(_time("created_at", *each), _time("updated_at", *each)) for each in told]
         oldest = min((created for created, _ in known if created is not None), default=None)
         return Page([row[:3] for row in rows], times=known, oldest=oldest), more
 
@@ -193,8 +196,9 @@ class SqlSource:
             ids = [order[0] for order in page.orders]
             bounds = {"ids": written_ids(reader.dialect.name, ids)}
         statement = _bounded(reader, self._items, ITEM_COLUMNS, bounds, order)
-        _, rows = await reader.raw(statement, _given(bounds))
-        return replace(page, items=items_of_orders(page.orders, rows, _price))
+        with _named(ITEMS_KEY):
+            _, rows = await reader.raw(statement, _given(bounds))
+            return replace(page, items=items_of_orders(page.orders, rows, _price))
 
 
 def _checked(statement: str, key: str) -> str:
@@ -278,28 +282,23 @@ def _check_ids(ids: Sequence[Any]) -> None:
     raise ConfigError(ORDERS_KEY, problem, remedy=remedy)
 
 
-def _instant(row: Mapping[str, Any], name: str) -> datetime | None:
-    """Return an instant; a time without a zone, or a text of SQLite, is in UTC."""
+@contextmanager
+def _named(key: str) -> Iterator[None]:
+    """Say which statement gives a value that cannot be read."""
+    try:
+        yield
+    except UnreadableError as error:
+        raise ConfigError(key, error.told, remedy="correct that row, or leave it out") from None
+
+
+def _time(name: str, order_id: OrderId, row: Mapping[str, Any]) -> datetime | None:
     value = row.get(name)
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            value = None
-    elif isinstance(value, date) and not isinstance(value, datetime):
-        value = datetime(value.year, value.month, value.day, tzinfo=UTC)
-    if not isinstance(value, datetime):
-        if row.get(name) is None:
-            return None
-        problem = f"{name} is no time"
-        raise ConfigError(ORDERS_KEY, problem, remedy="select a timestamp, or leave it out")
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    try:
+        return None if value is None else instant_of(value)
+    except ValueError as error:
+        raise UnreadableError(name, str(error), order_id) from None
 
 
 def _price(value: Any) -> Decimal:  # noqa: ANN401 - as the driver gives it
     """Return a price exactly; of a floating-point number, its shortest form."""
-    try:
-        return value if isinstance(value, Decimal) else Decimal(str(value))
-    except InvalidOperation:
-        problem = "a unit_price is no number"
-        raise ConfigError(ITEMS_KEY, problem, remedy="select a number") from None
+    return value if isinstance(value, Decimal) else Decimal(str(value))

@@ -181,6 +181,51 @@ async def test_items_are_those_of_their_orders_however_each_statement_is_sorted(
     assert of_orders == [(ref, [(ref, 1, Decimal(2))]) for ref, _ in of_orders]
 
 
+UNREADABLE = [
+    ("postgresql", ORDERS, "placed", "timestamp 'infinity'", "created_at of order A-001"),
+    ("postgresql", ORDERS, "touched", "date 'infinity'", "updated_at of order A-001"),
+    ("sqlite", ORDERS, "touched", "'secret'", "updated_at of order A-001"),
+    ("sqlite", ORDERS, "mail", "CAST(x'73656372407365ff' AS TEXT)", "customer_email"),
+    ("sqlite", ITEMS, "price", "'secret'", "unit_price of order A-001"),
+    ("postgresql", ITEMS, "price", "'secret'::text", "unit_price of order A-001"),
+]
+
+
+@pytest.mark.parametrize("kind", ["text"])
+@pytest.mark.parametrize("case", UNREADABLE)
+async def test_what_cannot_be_read_is_one_line_that_names_the_statement(shop, case):
+    dialect, statement, column, value, where = case
+    if dialect not in shop.database.url.get_secret_value():
+        pytest.skip(f"only {dialect} gives it")
+    key = "orders" if statement is ORDERS else "items"
+    spoilt = {key: statement.replace(f"{column} AS", f"{value} AS", 1)}
+
+    async with SqlSource.open(shop, STATEMENTS.model_copy(update=spoilt)) as source:
+        with pytest.raises(ConfigError) as raised:
+            await pages_of(source, items=True, times=True)
+
+    said = str(raised.value)
+    assert said.startswith(f"orders.sql.{key}: {where} cannot be read: ")
+    assert "secr" not in said
+    assert "infinity" not in said
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize("kind", ["text"])
+async def test_what_the_database_cannot_convert_is_not_quoted(shop):
+    if "postgresql" not in shop.database.url.get_secret_value():
+        pytest.skip("SQLite converts everything")
+    converting = ORDERS.replace("login AS", "mail::integer::text AS")
+
+    async with SqlSource.open(shop, SqlSourceSettings(orders=converting)) as source:
+        with pytest.raises(
+            OrdersDownError, match="invalid input syntax for type integer"
+        ) as raised:
+            await pages_of(source)
+
+    assert "example.com" not in str(raised.value)
+
+
 async def test_a_statement_cannot_change_anything(shop):
     changing = "SELECT ref AS order_id FROM purchases); DELETE FROM purchases; SELECT (1"
     with pytest.raises((ConfigError, OrdersDownError)):
