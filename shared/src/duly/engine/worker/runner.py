@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from traceback import clear_frames
+from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR
 from typing import Any
 
 import structlog
@@ -27,6 +27,7 @@ from duly.runtime.returned import result_of
 from duly.runtime.supervision import Beat, unwatched
 from duly.task import Outside
 
+_SUSPENDABLE = CO_COROUTINE | CO_GENERATOR | CO_ASYNC_GENERATOR
 _STUCK_AFTER = 5.0
 """Seconds after its cancellation at which a handler that still runs counts as stuck."""
 _PRECISE_BELOW = 1.0
@@ -218,9 +219,7 @@ class Runner:
                 result = await result_of(result)
         except BaseException as error:  # noqa: BLE001 - a handler may raise anything
             self._outcomes.raised(running, error)
-            # Errors and the frames that raised them refer to each other. Until the next collection
-            # of cycles they would keep all that the handler had, and that may be all memory.
-            clear_frames(error.__traceback__)
+            _let_go(error)
         else:
             self._outcomes.succeeded(running, result)
         finally:
@@ -270,3 +269,22 @@ class Runner:
         except HardTimeoutError:
             running.timed_out = True
             raise
+
+
+def _let_go(error: BaseException) -> None:
+    """Clear the frames that an error has passed through on its way.
+
+    Errors and the frames that raised them refer to each other. Until the next collection of cycles
+    they would keep all that the handler had, and that may be all memory.
+
+    An error that is raised again, as a connection's is to all who use it, has passed through frames
+    of others, which have caught it and go on. Until Python 3.13, to clear one that is suspended
+    closes it, as if its task were over; nobody has called it, and by that it is known.
+    """
+    with contextlib.suppress(BaseException):  # its `__traceback__` may be foreign code
+        passed = error.__traceback__
+        while passed is not None:
+            frame, passed = passed.tb_frame, passed.tb_next
+            if frame.f_back is not None or not frame.f_code.co_flags & _SUSPENDABLE:
+                with contextlib.suppress(RuntimeError):  # it runs
+                    frame.clear()

@@ -279,3 +279,72 @@ async def test_what_a_handler_had_is_let_go_when_it_has_failed(
             await until(lambda: all(ref() is None for ref in kept))
     finally:
         gc.enable()
+
+
+class Reader(Job, kind="reader", policy=Policy(max_attempts=1)):
+    catches: bool = False
+
+
+@pytest.mark.parametrize("how", ["coroutine", "generator", "asynchronous generator"])
+async def test_an_error_that_others_have_caught_ends_none_of_them(
+    serving, client, inspector, until, how
+):
+    """A connection keeps its error and raises it for each who reads, as aiohttp's streams do."""
+    lost, caught, go_on, seen = ConnectionError("reset"), asyncio.Event(), asyncio.Event(), []
+
+    async def wait():
+        caught.set()
+        await go_on.wait()
+        seen.append("goes on")
+
+    async def coroutine():
+        try:
+            raise lost
+        except ConnectionError:
+            await wait()
+
+    def generator():
+        try:
+            raise lost
+        except ConnectionError:
+            yield
+            seen.append("goes on")
+
+    async def asynchronous():
+        try:
+            raise lost
+        except ConnectionError:
+            await wait()
+            yield
+
+    async def go_through():
+        if how == "coroutine":
+            await coroutine()
+        elif how == "generator":
+            rows = generator()
+            next(rows)
+            caught.set()
+            await go_on.wait()
+            list(rows)
+        else:
+            assert len([row async for row in asynchronous()]) == 1
+
+    async def work(job, context):
+        if job.catches:
+            return await go_through()
+        await caught.wait()
+        raise lost
+
+    async with serving({Reader: work}):
+        await client.enqueue(Reader(catches=True))
+        await asyncio.wait_for(caught.wait(), 60)
+        await client.enqueue(Reader())
+
+        async def ended(archived, processed):
+            report = await inspector.queues.get("default")
+            return (report.archived, report.processed) == (archived, processed)
+
+        await until(lambda: ended(1, 1))
+        go_on.set()
+        await until(lambda: ended(1, 2))
+    assert seen == ["goes on"]
