@@ -1,13 +1,26 @@
 """The section `settings` of the configuration: the application's own, read by its model."""
 
+from collections.abc import Iterator
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, create_model
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainValidator,
+    WrapValidator,
+    create_model,
+)
 
+from duly.runtime.durations import parse_duration
 from duly.runtime.loading import load
 from duly.runtime.settings import Settings
 
+_READERS: Final = (BeforeValidator, PlainValidator, WrapValidator)
 M = TypeVar("M", bound=BaseModel)
 S = TypeVar("S", bound=Settings)
 
@@ -39,5 +52,51 @@ def with_section(cls: type[S], model: type[BaseModel]) -> type[S]:
         )
         model.model_config = ConfigDict(**{**model.model_config, "extra": "forbid"})
         model.model_rebuild(force=True)
-    fields: dict[str, Any] = {"settings": (model, ...)}
+    reading = Annotated[model, BeforeValidator(partial(_durations_read, model))]
+    fields: dict[str, Any] = {"settings": (reading, ...)}
     return create_model(cls.__name__, __base__=cls, __module__=cls.__module__, **fields)
+
+
+def _durations_read(kind: Any, value: Any) -> Any:  # noqa: ANN401 - any type, and what is said of it
+    """Return a value in which durations, written as everywhere in the configuration, are read.
+
+    Only pydantic's own reading of a timedelta is replaced: a field whose model has a validator for
+    what was written gets that.
+    """
+    kind = _bare(kind)
+    inner = get_args(kind)
+    if kind is timedelta:
+        return parse_duration(value)
+    if isinstance(kind, type) and issubclass(kind, BaseModel) and isinstance(value, dict):
+        return {**value, **dict(_fields_read(kind, value))}
+    if get_origin(kind) in {list, tuple, set, frozenset} and inner and isinstance(value, list):
+        return [_durations_read(inner[0], each) for each in value]
+    if get_origin(kind) is dict and isinstance(value, dict):
+        return {name: _durations_read(inner[1], each) for name, each in value.items()}
+    return value
+
+
+def _fields_read(model: type[BaseModel], given: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    own = model.__pydantic_decorators__.field_validators.values()
+    validated = {name for each in own if each.info.mode != "after" for name in each.info.fields}
+    for name, field in model.model_fields.items():
+        if name in validated or "*" in validated:
+            continue
+        if any(isinstance(each, _READERS) for each in field.metadata):
+            continue
+        for key in {name, field.alias or name} & given.keys():
+            yield key, _durations_read(field.annotation, given[key])
+
+
+def _bare(kind: Any) -> Any:  # noqa: ANN401
+    """Return a type without `Annotated` and `None`; of a choice of several, the choice."""
+    if get_origin(kind) is Annotated:
+        return (
+            kind
+            if any(isinstance(it, _READERS) for it in get_args(kind))
+            else _bare(get_args(kind)[0])
+        )
+    if get_origin(kind) in {Union, UnionType}:
+        others = [each for each in get_args(kind) if each is not type(None)]
+        return _bare(others[0]) if len(others) == 1 else kind
+    return kind

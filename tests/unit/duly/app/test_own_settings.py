@@ -1,5 +1,8 @@
+from datetime import timedelta
+from typing import Annotated
+
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator, Field, field_validator
 
 import duly
 from duly.errors import ConfigError
@@ -55,3 +58,51 @@ def test_a_mistake_in_another_section_is_found_too(folder):
 
     with pytest.raises(ConfigError, match=r"did you mean redis\.port"):
         duly.load_settings(ShopSettings)
+
+
+class Limits(BaseModel):
+    most: timedelta | None = None
+    steps: list[timedelta] = []
+
+
+class Reminders(BaseModel):
+    every: timedelta = timedelta(minutes=10)
+    positive: Annotated[timedelta, Field(gt=timedelta(0), alias="at-least")] = timedelta(1)
+    limits: Limits = Limits()
+    by_name: dict[str, Annotated[timedelta, Field(gt=timedelta(0))]] = {}
+    either: timedelta | str = ""
+    own: Annotated[timedelta, BeforeValidator(lambda text: timedelta(weeks=int(text[0])))] = (
+        timedelta(0)
+    )
+    own_too: timedelta = timedelta(0)
+
+    @field_validator("own_too", mode="before")
+    @classmethod
+    def _weeks(cls, text):
+        return timedelta(weeks=int(text[0]))
+
+
+def test_durations_are_written_as_everywhere_in_the_configuration(folder, monkeypatch):
+    (folder / "duly.yaml").write_text(
+        "settings:\n  every: 250ms\n  at-least: 2h\n  limits: {steps: [1m, 90, PT2M]}\n"
+        "  by_name: {north: 7d}\n  either: 5s\n  own: 2w\n  own_too: 3w\n"
+    )
+    monkeypatch.setenv("DULY_SETTINGS__LIMITS__MOST", "60")
+
+    settings = duly.load_settings(Reminders)
+
+    assert settings.every == timedelta(milliseconds=250)
+    assert settings.positive == timedelta(hours=2)
+    assert settings.limits.most == timedelta(seconds=60)
+    assert settings.limits.steps == [timedelta(seconds=60 + 30 * n) for n in range(3)]
+    assert settings.by_name == {"north": timedelta(days=7)}
+    assert settings.either == "5s"
+    assert (settings.own, settings.own_too) == (timedelta(weeks=2), timedelta(weeks=3))
+
+
+@pytest.mark.parametrize("text", ["5 parsecs", "-5s", "[1]"])
+def test_what_is_no_duration_is_refused_as_everywhere(monkeypatch, text):
+    monkeypatch.setenv("DULY_SETTINGS__EVERY", text)
+
+    with pytest.raises(ConfigError, match=r"not a duration \(write it as 250ms, 5s, 2m, 1h or 7d"):
+        duly.load_settings(Reminders)
