@@ -166,6 +166,7 @@ BASES: dict[str, dict[str, Any]] = {
     r"^monitor\.oidc": {
         "monitor.access": "oidc",
         "monitor.oidc": {"issuer": "https://i", "clientId": "c", "existingSecret": "o"},
+        "monitor.defaultRole": "viewer",
     },
     r"^valkey\.auth\.defaultUser": {
         "valkey.auth.defaultUser": {"enabled": True, "password": "password"}

@@ -124,6 +124,13 @@ def test_a_password_may_have_every_special_character(rendered):
     assert make_url(told["postgresql"]["url"]).password == SPECIAL
 
 
+OIDC = {
+    "monitor.access": "oidc",
+    "monitor.oidc.issuer": "https://i",
+    "monitor.oidc.clientId": "c",
+    "monitor.oidc.existingSecret": "s",
+}
+
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "both brokers": (
         {"externalBroker.host": "b"},
@@ -176,6 +183,39 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"monitor.service.nodePort": 30_000},
         "monitor.service.nodePort: a Service of the type ClusterIP has none",
     ),
+    "a URL of the broker beside its host": (
+        {"settings": {"DULY_REDIS__URL": "redis://b"}},
+        "settings: the chart sets DULY_REDIS__URL itself; use externalBroker",
+    ),
+    "more pods than there are": (
+        {"worker.defaults.pdb.maxUnavailable": "200%"},
+        "/worker/defaults/pdb/maxUnavailable",
+    ),
+    "a change of an alert that it has not": (
+        {"metrics.prometheusRule.overrides": {"DulyBacklogOld": {"fro": "30m"}}},
+        "/metrics/prometheusRule/overrides/DulyBacklogOld",
+    ),
+    "a viewer who is the user of all roles": (
+        {**BROKER, "externalBroker.username": "admin", "monitor.role": "viewer"},
+        "monitor.role is viewer: set externalBroker.users.viewer",
+    ),
+    "a toolbox of that viewer": (
+        {**BROKER, "toolbox": {"enabled": True, "role": "viewer"}},
+        "toolbox.role is viewer: set externalBroker.users.viewer",
+    ),
+    "a log-in without users": ({"monitor.access": "basic"}, "monitor.access is basic: set monitor"),
+    "tokens without one": ({"monitor.access": "token"}, "set monitor.tokens"),
+    "a proxy without its address": ({"monitor.access": "proxy"}, "set monitor.proxies"),
+    "a provider without a role": (OIDC, "set monitor.roles or monitor.defaultRole"),
+    "a provider without a key": (
+        {**OIDC, "monitor.defaultRole": "viewer", "monitor.oidc.existingSecret": ""},
+        "set monitor.oidc.existingSecret or monitor.session.existingSecret",
+    ),
+    "a provider without encryption": (
+        {**OIDC, "monitor.defaultRole": "viewer", "monitor.oidc.issuer": "http://i"},
+        "monitor.oidc.issuer: http://i is no address with https",
+    ),
+    "a session of words": ({"monitor.session.age": "12 hours"}, "/monitor/session/age"),
     "two passwords of the monitor": (
         {"monitor.auth": {"password": "a", "existingSecret": "b"}},
         "monitor.auth.password and monitor.auth.existingSecret are both set",
@@ -240,6 +280,18 @@ def test_one_registry_serves_every_image(rendered):
         pod = spec if item["kind"] == "Pod" else spec.get("template", {}).get("spec", {})
         for container in [*pod.get("initContainers", []), *pod.get("containers", [])]:
             assert container["image"].startswith("r.example.com/"), container["name"]
+
+
+def test_a_registry_may_end_with_a_slash(rendered):
+    for key in ("image.registry", "global.imageRegistry", "worker.image.registry"):
+        assert "r.example.com//" not in str(checked(rendered({key: "r.example.com/"}))), key
+
+
+def test_keda_finds_a_broker_by_an_address_of_ipv6(rendered):
+    values = {**BROKER, "externalBroker.host": "fd00::1", "worker.queues.low.keda.enabled": True}
+    (scaled,) = (item for item in checked(rendered(values)) if item["kind"] == "ScaledObject")
+
+    assert scaled["spec"]["triggers"][0]["metadata"]["address"] == "[fd00::1]:6379"
 
 
 def test_uninstalling_keeps_the_data(rendered):

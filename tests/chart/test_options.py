@@ -263,6 +263,13 @@ def test_the_grace_period_follows_the_drain_budget(render):
     assert found["DULY_WORKER__DRAIN"] == "120s"
 
 
+def test_a_sleep_before_the_stop_takes_nothing_from_the_drain_budget(render):
+    values = {"defaults.lifecycle": {"preStop": {"sleep": {"seconds": 20}}}}
+    worker = render(values=values).one("Deployment", "-low")
+
+    assert worker["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 25 + 20 + 10
+
+
 def test_an_autoscaler_owns_the_replicas(render, everything):
     documents = render(values=everything)
 
@@ -314,11 +321,16 @@ def test_alerts_are_disabled_and_changed_one_by_one(render, everything):
         }
 
     first, *_ = rules({})
-    changed = rules({"overrides": {first: {"for": "99m"}}, "ruleLabels": {"team": "shop"}})
+    second = list(rules({}))[1]
+    own = {"labels": {"team": "mine"}}
+    changed = rules(
+        {"overrides": {first: {"for": "99m"}, second: own}, "ruleLabels": {"team": "shop"}}
+    )
 
     assert first not in rules({"disabled": {first: True}})
     assert changed[first]["for"] == "99m"
     assert changed[first]["labels"]["team"] == "shop"
+    assert changed[second]["labels"] == {**rules({})[second]["labels"], "team": "mine"}
     assert changed[first]["annotations"]["runbook_url"] == f"https://example.com/r#{first.lower()}"
 
 

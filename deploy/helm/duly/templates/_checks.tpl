@@ -52,6 +52,12 @@
 {{- fail (printf "externalBroker.users.%s: set its existingSecret, or externalBroker.existingSecret, to a Secret with its password" $role) -}}
 {{- end -}}
 {{- end -}}
+{{- range $component := list "monitor" "toolbox" -}}
+{{- $c := get $.Values $component -}}
+{{- if and $c.enabled (eq $c.role "viewer") (not $.Values.valkey.enabled) (not (get $broker.users "viewer")) -}}
+{{- fail (printf "%s.role is viewer: set externalBroker.users.viewer, since the user of all roles may change everything" $component) -}}
+{{- end -}}
+{{- end -}}
 {{- if and .Values.valkey.enabled .Values.valkey.auth.existingSecret -}}
 {{- if .Values.valkey.auth.passwords -}}
 {{- fail "valkey.auth.passwords and valkey.auth.existingSecret are both set: leave one of them out" -}}
@@ -73,32 +79,6 @@
 {{- $keys := .Values.postgresql.auth.secretKeys -}}
 {{- if eq $keys.password $keys.url -}}
 {{- fail (printf "postgresql.auth.secretKeys: password and url are both %s; name two keys" $keys.url) -}}
-{{- end -}}
-{{- end -}}
-
-{{- define "duly.check.monitor" -}}
-{{- if and .Values.monitor.ingress.enabled (not .Values.monitor.ingress.host) -}}
-{{- fail "monitor.ingress.enabled: set monitor.ingress.host" -}}
-{{- end -}}
-{{- if and .Values.monitor.httpRoute.enabled (not .Values.monitor.httpRoute.parentRefs) -}}
-{{- fail "monitor.httpRoute.enabled: set monitor.httpRoute.parentRefs to a Gateway" -}}
-{{- end -}}
-{{- if and .Values.monitor.auth.password .Values.monitor.auth.existingSecret -}}
-{{- fail "monitor.auth.password and monitor.auth.existingSecret are both set: leave one of them out" -}}
-{{- end -}}
-{{- $oidc := .Values.monitor.oidc -}}
-{{- if and (eq .Values.monitor.access "oidc") (not (and $oidc.issuer $oidc.clientId)) -}}
-{{- fail "monitor.access is oidc: set monitor.oidc.issuer and monitor.oidc.clientId" -}}
-{{- end -}}
-{{- $service := .Values.monitor.service -}}
-{{- if eq $service.type "ClusterIP" -}}
-{{- range $key := list "nodePort" "loadBalancerClass" "loadBalancerSourceRanges" "externalTrafficPolicy" -}}
-{{- if get $service $key -}}
-{{- fail (printf "monitor.service.%s: a Service of the type ClusterIP has none; set monitor.service.type" $key) -}}
-{{- end -}}
-{{- end -}}
-{{- else if and (eq $service.type "NodePort") (or $service.loadBalancerClass $service.loadBalancerSourceRanges) -}}
-{{- fail "monitor.service.loadBalancerClass and loadBalancerSourceRanges: set monitor.service.type=LoadBalancer" -}}
 {{- end -}}
 {{- end -}}
 

@@ -1,3 +1,8 @@
+{{/* Who gets in. */}}
+{{- define "duly.monitor.access" -}}
+{{- .Values.monitor.access | default (ternary "closed" "basic" (and (empty (include "duly.monitor.open" .)) (empty .Values.monitor.users))) -}}
+{{- end -}}
+
 {{- define "duly.monitor.env" -}}
 {{- $monitor := .Values.monitor -}}
 - {name: DULY_MONITOR__HOST, value: {{ .Values.listenAddress | quote }}}
@@ -11,7 +16,7 @@
 {{- if include "duly.monitor.open" . }}
 - {name: DULY_MONITOR__USERNAME, value: {{ $monitor.auth.username | quote }}}
 {{- end }}
-- {name: DULY_MONITOR__ACCESS, value: {{ $monitor.access | default (ternary "basic" "closed" (or (include "duly.monitor.open" . | empty | not) (not (empty $monitor.users)))) }}}
+- {name: DULY_MONITOR__ACCESS, value: {{ include "duly.monitor.access" . }}}
 {{- with $monitor.users }}
 - {name: DULY_MONITOR__USERS, value: {{ include "duly.monitor.users" . | fromYaml | toJson | quote }}}
 {{- end }}
@@ -24,7 +29,7 @@
 {{- with $monitor.defaultRole }}
 - {name: DULY_MONITOR__ROLE, value: {{ . }}}
 {{- end }}
-- {name: DULY_MONITOR__SESSION__AGE, value: {{ $monitor.session.age | quote }}}
+- {name: DULY_MONITOR__SESSION__AGE, value: {{ include "duly.text" $monitor.session.age }}}
 {{- if eq $monitor.access "oidc" }}
 {{- $oidc := $monitor.oidc }}
 - {name: DULY_MONITOR__OIDC__ISSUER, value: {{ $oidc.issuer | quote }}}

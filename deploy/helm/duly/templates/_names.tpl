@@ -76,7 +76,7 @@ annotations: {{- toYaml . | nindent 2 }}
 {{- $own := .root.Values.image -}}
 {{- $registry := .image.registry | default .root.Values.global.imageRegistry -}}
 {{- if and .store (eq .image.registry "docker.io") -}}{{- $registry = .root.Values.global.imageRegistry | default .image.registry -}}{{- end -}}
-{{- with $registry | default (ternary "" $own.registry (not (empty .store))) }}{{ . }}/{{ end -}}
+{{- with $registry | default (ternary "" $own.registry (not (empty .store))) | trimSuffix "/" }}{{ . }}/{{ end -}}
 {{- .image.repository -}}
 {{- if .image.digest }}@{{ .image.digest }}
 {{- else if .store }}:{{ .image.tag | required (printf "%s.image.tag is empty: set it, or %s.image.digest" .store .store) }}
