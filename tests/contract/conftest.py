@@ -41,6 +41,8 @@ class Lane:
     keys: QueueKeys = field(default_factory=lambda: queue_keys("lane"))
     now: int = NOON
     dead: list[str] = field(default_factory=list)
+    passed: int = 0
+    """How many groups the last claim leaves behind."""
     problem: bytes = b""
     """Why the last script left something where it was."""
     watched: bool = True
@@ -135,13 +137,14 @@ class Lane:
         return [answer if isinstance(answer, int) else answer.decode() for answer in answers]
 
     async def glean(self, *kinds, token="alice", hold_ms=60_000, **options):
-        """Claim what is due; return group → (times claimed, ids)."""
+        """Claim what is due; return group → (times claimed, ids). `passed` is told as well."""
         call = scripts.group_claim(
             self.keys, kinds or ("sms",), token=token, hold_ms=hold_ms, now_ms=self.now, **options
         )
+        self.passed, *found = await self.store.run(call)
         return {
             name.decode(): (times, [task_id.decode() for task_id in members[::2]])
-            for name, times, *members in await self.store.run(call)
+            for name, times, *members in found
         }
 
     async def merge(self, group, outcome="merge", members=(), token="alice", **options):

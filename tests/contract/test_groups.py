@@ -295,3 +295,35 @@ async def test_members_that_leave_are_no_failures_of_the_group(lane):
         assert times == 1
 
     assert await lane.glean() == {"sms:a": (1, ["7"])}
+
+
+@pytest.mark.parametrize("many", [1_500, 10_500])
+async def test_groups_that_nobody_merges_here_keep_back_no_others(lane, many):
+    for number in range(4):
+        await lane.gather(member(str(number), name=f"sms:{number}"))
+    lane.now += GRACE
+    foreign = [part for number in range(many) for part in (lane.now - 1_000_000, f"fax:{number}")]
+    await lane.command("ZADD", lane.keys.groups, *foreign)
+
+    claimed, passed = {}, []
+    for _ in range(3):
+        claimed |= await lane.glean(passed=lane.passed)
+        passed.append(lane.passed)
+
+    assert sorted(claimed) == [f"sms:{number}" for number in range(4)]
+    assert passed == ([1_500, 0, 0] if many < 10_000 else [10_000, 10_500, 0])
+    assert await lane.command("ZCARD", lane.keys.groups) == many + 4, "they wait for a merger"
+
+
+async def test_groups_that_go_while_others_are_looked_at_let_none_be_passed_over(lane):
+    for number in range(6):
+        await lane.gather(member(str(number), name=f"sms:{number}"))
+    await lane.command("DEL", lane.keys.aggregating)
+    for number in (1, 3, 5):
+        await lane.command("ZADD", lane.keys.aggregating, lane.now, str(number))
+    lane.now += GRACE
+
+    assert sorted(await lane.glean()) == ["sms:1", "sms:3", "sms:5"]
+    await lane.glean()
+
+    assert await lane.members("groups") == ["sms:1", "sms:3", "sms:5"]

@@ -95,7 +95,7 @@ class Aggregator:
         supervisor: Supervisor | None = None,
     ) -> None:
         self._store, self._queue, self._mergers = store, queue, mergers
-        self._server, self._every = server, every
+        self._server, self._every, self._passed = server, every, 0
         self._supervisor, self._name = supervisor, f"aggregator {queue}"
         self._outage = outage(self._name)
         self._log = structlog.get_logger("duly.engine")
@@ -119,8 +119,10 @@ class Aggregator:
             BrokerError: The first one, after the other groups were merged.
         """
         keys, token = queue_keys(self._queue), secrets.token_hex(8)
-        found = await self._store.run(
-            scripts.group_claim(keys, self._mergers, token=token, hold_ms=to_ms(_HOLD))
+        self._passed, *found = await self._store.run(
+            scripts.group_claim(
+                keys, self._mergers, token=token, hold_ms=to_ms(_HOLD), passed=self._passed
+            )
         )
         if not found:
             return self._every

@@ -162,7 +162,7 @@ async def test_a_server_does_not_merge_what_was_run_under_its_claim(
     await grouped("ada", 2)
     async with Store.open(broker_settings) as store:
         await store.connection.command("ZADD", KEYS.groups, 0, "note:ada")
-        ((_, _, *found),) = await store.run(
+        (_, (_, _, *found)) = await store.run(
             scripts.group_claim(KEYS, ["note"], token="t", hold_ms=60_000)
         )
         group = await inspector.groups.get("default", "note", "ada")

@@ -327,3 +327,15 @@ async def test_the_group_of_a_server_that_died_is_merged_within_ten_seconds(
 
     async with merging():
         await until(lambda: mails == [("ada", [1])])
+
+
+async def test_groups_of_kinds_that_nobody_merges_keep_back_no_others(
+    client, merging, mails, store, until
+):
+    keys = queue_keys("default")
+    foreign = [part for number in range(10_500) for part in (number, f"fax:{number}")]
+    await store.connection.command("ZADD", keys.groups, *foreign)
+    await client.enqueue(Mention(post=1), group="ada")
+
+    async with merging():
+        await until(lambda: mails == [("ada", [1])])

@@ -49,6 +49,7 @@ class _Claim(NamedTuple):
     hold_ms: int
     most_groups: int
     most_members: int
+    passed: int
 
 
 class _Mergeable(NamedTuple):
@@ -71,10 +72,15 @@ def group_claim(
     hold_ms: int,
     most_groups: int = 3,
     most_members: int = 1_000,
+    passed: int = 0,
     now_ms: int = 0,
 ) -> Call:
-    """Claim groups that are due. Answers [name, times claimed, id, data, id, data, …] of each."""
-    arguments = _Claim(now_ms, token, hold_ms, most_groups, most_members)
+    """Claim groups that are due.
+
+    Answers how many due groups the next call is to pass over, then of each that was claimed
+    [name, times claimed, id, data, id, data, …].
+    """
+    arguments = _Claim(now_ms, token, hold_ms, most_groups, most_members, passed)
     return call(_GROUP_CLAIM, keys, arguments, rows=map(_Mergeable, kinds))
 
 
