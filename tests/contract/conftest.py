@@ -348,7 +348,7 @@ class Lane:
     async def pending(self):
         """Return entry → server."""
         rows = await self.command("XPENDING", self.keys.stream, GROUP, "-", "+", 10_000)
-        return {row[0]: row[1].decode() for row in rows}
+        return {row[0]: row[1].decode(errors="replace") for row in rows}
 
     async def counts(self):
         """Return the totals, as whole numbers."""

@@ -3,6 +3,7 @@
 import pytest
 
 from duly.engine.storage.delivery import tries_text
+from duly.engine.storage.keys import GROUP
 from duly.engine.storage.scripts import Limit, NewTask
 
 REST = 15_000
@@ -322,3 +323,50 @@ async def test_as_many_tasks_are_woken_as_permits_are_released(lane, count):
     assert {
         task_id for task_id, state in (await lane.places()).items() if state == "waiting"
     } == woken
+
+
+@pytest.mark.parametrize("rate", ["abc", "", "nan", "-nan", "inf", "-inf", "1e300", b"\xff"])
+@pytest.mark.parametrize("far_future", [False, True])
+async def test_a_foreign_rate_neither_stops_a_kind_nor_lifts_its_limit(lane, rate, far_future):
+    held = await taken(lane, "a", "b", "c")
+    await lane.command("HSET", lane.keys.limits, "greet:rate", rate)
+    if far_future:
+        await lane.command("HSET", lane.keys.index, "x", "scheduled")
+        await lane.command("ZADD", lane.keys.scheduled, "+inf", "x")
+
+    assert await lane.permit(held, Limit(0, TEN_A_SECOND, 2)) == [0, 0, 100]
+
+    assert float((await lane.map("limits"))["greet:rate"]) == lane.now + 300
+
+
+async def test_foreign_permits_are_nobodys(lane):
+    junk = [b"\xff", "zz", "", "1", "1-", "-", "9" * 30 + "-1", "1-1-1"]
+    pairs = [part for name in junk for part in (1, name)]
+    await lane.command("ZADD", lane.keys.permits("greet"), *pairs)
+    held = await taken(lane, "one", "two")
+
+    assert await lane.permit(held, Limit(1)) == [0, REST]
+
+    await lane.command("ZADD", lane.keys.permits("greet"), *pairs)
+    await lane.finish((held["one"], "one"))
+    assert await lane.wake(1, held["one"]) == 1
+    assert await lane.command("ZCARD", lane.keys.permits("greet")) == 0
+
+
+async def test_a_group_that_is_gone_is_no_foreign_permit(lane):
+    await lane.permit(await taken(lane, "one"), Limit(1))
+    await lane.command("XGROUP", "DESTROY", lane.keys.stream, GROUP)
+
+    assert await lane.permit({"two": b"1-1"}, Limit(1)) == [-1]
+
+    assert await lane.pending() == {}, "the store learned that it is gone, and made it again"
+
+
+@pytest.mark.parametrize("most", ["abc", "nan", "inf", b"\xff"])
+async def test_a_foreign_limit_lets_parked_tasks_ask_again(lane, most):
+    held = await taken(lane, "one", "two")
+    await lane.permit(held, Limit(1))
+    await lane.finish((held["one"], "one"))
+    await lane.command("HSET", lane.keys.limits, "greet:running", most)
+
+    assert await lane.wake(1, held["one"]) == 1

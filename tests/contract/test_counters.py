@@ -4,6 +4,7 @@ import pytest
 
 from duly.clock import from_unix_ms
 from duly.engine.inspection.inspector import Inspector
+from duly.engine.storage import scripts
 from duly.engine.storage.store import Store
 from duly.runtime.settings import RedisSettings
 from duly.testing.clock import FrozenClock
@@ -120,3 +121,18 @@ async def test_memory_is_unknown_to_a_user_who_may_not_ask(valkey_server, broker
     finally:
         with valkey_server.client() as raw:
             raw.execute_command("ACL", "DELUSER", "shy")
+
+
+@pytest.mark.parametrize("foreign", ["abc", "", "nan", "inf", b"\xff", "1.5", "9" * 30])
+async def test_a_foreign_count_changes_no_metric(lane, foreign):
+    await lane.add("one")
+    await lane.finish(((await lane.claim())[0].stream_id, "one"))
+    await lane.command("HSET", lane.keys.totals, "odd:processed", foreign)
+    await lane.command("SET", lane.keys.paused, foreign)
+
+    call = scripts.queue_figures(lane.keys, at_ms=lane.now, now_ms=lane.now)
+    misfits, figures, *_ = await lane.store.run(call)
+
+    assert misfits == []
+    assert figures[4] == -1, "it is not paused since a time that can be told"
+    assert figures[-1] == [b"processed", 1]

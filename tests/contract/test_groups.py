@@ -327,3 +327,21 @@ async def test_groups_that_go_while_others_are_looked_at_let_none_be_passed_over
     await lane.glean()
 
     assert await lane.members("groups") == ["sms:1", "sms:3", "sms:5"]
+
+
+@pytest.mark.parametrize("claim", ["junk", "", b"\xff", "token 5 1"])
+async def test_a_foreign_claim_keeps_no_group_from_being_due(lane, claim):
+    await lane.command("HSET", lane.keys.claims, "sms:a", claim)
+    await lane.gather(member("1"))
+    lane.now += GRACE
+
+    assert list(await lane.glean()) == ["sms:a"]
+
+
+@pytest.mark.parametrize("name", ["sms:a\n", "sms:a\nq", "sms:a\n\xff", "sms:a\n00 0\nq"])
+async def test_a_foreign_member_keeps_nobody_from_joining(lane, name):
+    await lane.command("ZADD", lane.keys.members, 0, name)
+
+    assert await lane.gather(member("1")) == [3]
+    lane.now += GRACE
+    assert "1" in (await lane.glean())["sms:a"][1]

@@ -259,3 +259,25 @@ async def test_a_task_that_holds_its_lock_keeps_it_when_it_runs_now(lane):
 
     assert await lane.operate("run", lock="digest", lock_ttl_ms=500) == "ok"
     assert await lane.map("locks") == {"digest": f"{lane.now + 70} one".encode()}
+
+
+@pytest.mark.parametrize("operation", ["run", "archive", "delete"])
+@pytest.mark.parametrize("record", [b"null", b"5", b'"x"', b"[]", b"zz", b'{"labels":7}'])
+async def test_a_member_whose_record_is_no_message_can_be_operated_on(lane, operation, record):
+    await bring(lane, TaskState.AGGREGATING)
+    await lane.command("HSET", lane.keys.records, "one", record)
+
+    assert await lane.operate(operation, lock="digest") == "ok"
+
+    assert (await lane.map("index")).get("one") != b"aggregating"
+
+
+@pytest.mark.parametrize("place", [b"zz", b"\xff", b"1-", b"a-b", b"", b"9" * 30 + b"-1"])
+async def test_a_task_whose_place_is_none_can_be_deleted_and_is_not_active(lane, place):
+    await lane.add("other")
+    await lane.command("HSET", lane.keys.index, "one", place)
+    cancel = await lane.store.cancel("lane", task_id="one", outcome="archived")
+
+    assert cancel != "ok"
+    assert await lane.operate("delete") == "ok"
+    assert await lane.places() == {"other": "waiting"}

@@ -164,3 +164,17 @@ async def test_a_foreign_join_ends_and_is_cancelled_at_once(lane):
     assert await lane.deliver(("q/1", arrive(0, "odd")), ("q/2", task())) == 0
 
     assert await lane.places() == {"one": "waiting"}
+
+
+@pytest.mark.parametrize("count", ["abc", "", "1.5", "nan", "9" * 30, b"\xff"])
+async def test_a_foreign_count_of_a_join_is_counted_anew(lane, count):
+    await lane.deliver(("q/1", join(3)))
+    await lane.deliver(("a/1", arrive(0)))
+    await lane.command("HSET", lane.keys.awaited, "j", count)
+
+    await lane.deliver(("b/1", arrive(2)))
+    assert (await lane.map("awaited"))["j"] == b"1"
+    await lane.deliver(("c/1", arrive(1)), ("q/2", task("other")))
+
+    assert await lane.places() == {"last": "waiting", "other": "waiting"}
+    assert await lane.map("awaited") == {}

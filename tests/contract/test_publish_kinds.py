@@ -147,3 +147,13 @@ async def test_queues_of_published_kinds_are_kept_for_as_long_as_kinds_are(lane,
 
     assert set(await lane.command("SMEMBERS", KIND_KEYS.queues)) == {b"default", b"low"}
     assert 0 < await lane.command("PTTL", KIND_KEYS.queues) <= KEPT_MS
+
+
+@pytest.mark.parametrize("total", ["abc", "", "nan", "9" * 30, b"\xff"])
+async def test_a_foreign_total_keeps_nobody_from_publishing(lane, publish, total):
+    await lane.command("HSET", KIND_KEYS.editions, "", total)
+
+    assert (await publish(said()))[0] == ["ok"]
+    await lane.command("HSET", KIND_KEYS.editions, "", total)
+    gone = scripts.forget_kinds(["bill"], now_ms=lane.now + KEPT_MS)
+    assert await lane.store.run(gone) == 1

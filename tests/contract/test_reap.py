@@ -1,13 +1,16 @@
 """beat, suspects, reap and leave: who lives keeps its tasks, who is dead loses them, once."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 
+from duly.engine.maintenance.reaper import Reaper
 from duly.engine.storage import scripts
 from duly.engine.storage.attempts import attempts_of
 from duly.engine.storage.heartbeat_reply import heartbeat_reply_of
 from duly.task import AttemptOutcome
+from duly.testing.waiting import until
 
 LEASE = 10_000
 
@@ -369,3 +372,18 @@ async def test_a_heartbeat_that_arrives_late_begins_no_lease(lane):
     assert await lane.members("leases") == []
     assert (await lane.beat("alice", begins=True))[1] == 0
     assert (await lane.beat("alice", begins=False))[1] == 1
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe", b"\xc3\x28\x00", b"caf\xc3\xa9"])
+async def test_the_tasks_of_a_foreign_consumer_wait_again(lane, name):
+    await lane.add("one")
+    await lane.claim(name)
+    reaper = Reaper(lane.store, lane.keys.name, lease=timedelta(milliseconds=1))
+
+    async def reaped():
+        await reaper.run_once()
+        return await lane.places() == {"one": "waiting"}
+
+    await until(reaped)
+    (attempt,) = attempts_of((await lane.map("history"))["one"])
+    assert attempt.server.isascii()

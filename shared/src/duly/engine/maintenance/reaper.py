@@ -53,7 +53,7 @@ class Reaper:
         await take_each(partial(self._reap, server) for server in expired)
         return self._every
 
-    async def _reap(self, server: str) -> None:
+    async def _reap(self, server: bytes) -> None:
         requeued, dead, problem = await self._store.reap(
             self._queue, server=server, lease_ms=to_ms(self._lease)
         )
@@ -61,7 +61,7 @@ class Reaper:
             self._log.warning(
                 "Tasks of a dead server recovered",
                 queue=self._queue,
-                server=server[:200],
+                server=server[:200].decode(errors="replace"),
                 waiting=requeued,
                 quarantined=len(dead),
             )

@@ -240,17 +240,19 @@ class Store:
             if end is not None and float(end) > now_ms
         }
 
-    async def expired_leases(self, queue: str, *, lease_ms: int) -> list[str]:
+    async def expired_leases(self, queue: str, *, lease_ms: int) -> list[bytes]:
         """Return servers whose lease has expired, and consumers that never had one.
+
+        Their names are bytes, because a foreign one need not be a text.
 
         After a silence of the broker longer than half a lease there are none for one lease:
         whoever lived before it is given the time to renew theirs.
         """
-        names = await self.run(scripts.expired_leases(queue_keys(queue), lease_ms=lease_ms))
-        return [name.decode(errors="replace") for name in names]
+        call = scripts.expired_leases(queue_keys(queue), lease_ms=lease_ms)
+        return [bytes(name) for name in await self.run(call)]
 
     async def reap(
-        self, queue: str, *, server: str, lease_ms: int
+        self, queue: str, *, server: bytes | str, lease_ms: int
     ) -> tuple[int, list[DeadLetter], str]:
         """Take a dead server's tasks. A server that lives loses nothing.
 
@@ -298,14 +300,14 @@ class Store:
             queue_keys(queue), operation, task_id=task_id, lock=lock, lock_ttl_ms=lock_ttl_ms,
             seen_state=seen.state if seen else "", seen_ms=seen.ended_score_ms if seen else -1,
         )  # fmt: skip
-        return bytes(await self.run(call)).decode()
+        return bytes(await self.run(call)).decode(errors="replace")
 
     async def cancel(
         self, queue: str, *, task_id: str, outcome: Literal["archived", "dropped", "retry"]
     ) -> str:
         """Ask for an active task to be stopped; return "ok", "missing" or its state."""
         call = scripts.cancel(queue_keys(queue), task_id=task_id, outcome=outcome)
-        return bytes(await self.run(call)).decode()
+        return bytes(await self.run(call)).decode(errors="replace")
 
     async def poke(self, keys: QueueKeys) -> None:
         """Make the queue's servers look at once for what has changed."""

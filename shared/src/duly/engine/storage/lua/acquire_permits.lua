@@ -36,7 +36,9 @@ if every > 0 then
   -- Where one is, a clock was ahead or its task is gone: nobody waits for it.
   local last = redis.call('ZRANGE', scheduled, -1, -1, 'WITHSCORES')
   local reserved_until = math.max(now, tonumber(last[2] or 0))
-  full_at = tonumber(redis.call('HGET', limits, kind .. ':rate') or 0)
+  full_at = tonumber(redis.call('HGET', limits, kind .. ':rate') or 0) or 0
+  -- Somebody may have put anything there: no number, and no time that ever comes.
+  if not (math.abs(full_at) < 2 ^ 53) then full_at = 0 end
   full_at = math.min(full_at, reserved_until + burst * every)
 end
 

@@ -4,9 +4,9 @@
 -- ROWS  gone: kind
 -- Returns  how many were forgotten
 -- Invariant  a kind that was published within kept_ms stays, whoever asks
--- Uses  clock
+-- Uses  clock whole_number
 local now = clock(now_ms)
-local total = tonumber(redis.call('HGET', editions, '') or 0)
+local total = whole_number(redis.call('HGET', editions, '') or '') or 0
 local forgotten = 0
 for at = FIRST, #ARGV, GONE_SIZE do
   local kind = ARGV[at + GONE_KIND]

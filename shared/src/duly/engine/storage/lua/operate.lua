@@ -36,15 +36,15 @@ local wrong = wrong_type(hashes, sorted_sets, { [stream] = true })
 if wrong then return wrong end
 
 if state == 'waiting' then
-  local _, found, tries_text = read_entry(stream, place)
+  local entry, found, tries_text = read_entry(stream, place)
   data = found
   if tries_text then redis.call('HSET', tries, id, tries_text) end
-  redis.call('XDEL', stream, place)
+  if entry then redis.call('XDEL', stream, place) end
 else
   data = redis.call('HGET', records, id)
   if state == 'aggregating' then
     local ok, message = pcall(cjson.decode, data or '')
-    local group_label = ok and type(message.labels) == 'table' and message.labels.group
+    local group_label = ok and type(message) == 'table' and type(message.labels) == 'table' and message.labels.group
     local joined = string.format('%013.0f', redis.call('ZSCORE', aggregating, id) or 0)
     if type(group_label) == 'table' then
       redis.call('ZREM', members, tostring(group_label[1]) .. '\n' .. joined .. '\n' .. id)

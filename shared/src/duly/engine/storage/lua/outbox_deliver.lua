@@ -8,7 +8,7 @@
 --          clock has jumped since, and nothing was done; without items: the time, to be given as read_ms of what is read after it
 -- Invariant  a delivery id is obeyed once, for as long as it is remembered, which is longer than
 --            anybody may take to deliver what they have read
--- Uses  clock add_one require_stream forget_join wrong_type
+-- Uses  clock add_one require_stream forget_join whole_number wrong_type
 local now = clock(now_ms)
 local missing = require_stream(stream)
 if missing then return missing end
@@ -42,13 +42,20 @@ end
 -- What a join keeps: when it was made, how many members, and the task's fields.
 local function arrive(join, number)
   if redis.call('HDEL', awaited, join .. '\n' .. number) == 0 then return end
+  local ok, task = pcall(cmsgpack.unpack, redis.call('HGET', joins, join) or '')
+  if not ok or type(task) ~= 'table' or #task ~= 8 then task = nil end
+  if not whole_number(redis.call('HGET', awaited, join) or '0') then
+    -- Somebody has put something else in its place: those that it awaits are counted anew.
+    local left = 1
+    for i = 0, math.min(task and whole_number(task[2]) or 0, 1000) - 1 do
+      left = left + redis.call('HEXISTS', awaited, join .. '\n' .. i)
+    end
+    redis.call('HSET', awaited, join, left)
+  end
   if redis.call('HINCRBY', awaited, join, -1) > 0 then return end
   redis.call('HDEL', awaited, join)
-  local kept = redis.call('HGET', joins, join)
   redis.call('HDEL', joins, join)
-  local ok, task = pcall(cmsgpack.unpack, kept or '')
-  if not ok or type(task) ~= 'table' or #task ~= 8 then return end
-  admit(unpack(task, 3))
+  if task then admit(unpack(task, 3)) end
 end
 
 for at = FIRST, #ARGV, ITEM_SIZE do

@@ -9,9 +9,9 @@
 -- Invariant  of several live processes the one that started last has its record stored; an edition
 --            is the ms of its last publication, the process' start, its digest and its app; the
 --            queue of each that is not refused is among the queues, for kept_ms
--- Uses  clock
+-- Uses  clock whole_number
 local now = clock(now_ms)
-local total = tonumber(redis.call('HGET', editions, '') or 0)
+local total = whole_number(redis.call('HGET', editions, '') or '') or 0
 local answers = {}
 for at = FIRST, #ARGV, SAID_SIZE do
   local kind, digest, app = ARGV[at + SAID_KIND], ARGV[at + SAID_DIGEST], ARGV[at + SAID_APP]

@@ -12,7 +12,7 @@
 --          not), live servers, what they may run at once, entries of the outbox, joins, a list of the sizes
 --          of scheduled to aggregating, a list of outcomes each followed by its count
 -- Invariant  nothing is changed
--- Uses  clock
+-- Uses  clock whole_number
 local now = clock(now_ms)
 
 local misfits = {}
@@ -56,7 +56,7 @@ local function figures()
 
   local sums, counts = {}, redis.call('HGETALL', totals)
   for k = 1, #counts, 2 do
-    local outcome, count = string.match(counts[k], ':([^:]*)$'), tonumber(counts[k + 1])
+    local outcome, count = string.match(counts[k], ':([^:]*)$'), whole_number(counts[k + 1])
     if outcome and count then sums[outcome] = (sums[outcome] or 0) + count end
   end
   local outcomes = {}
@@ -68,7 +68,7 @@ local function figures()
   for place, set in ipairs({ scheduled, retry, archived, completed, quarantined, aggregating }) do
     sizes[place] = redis.call('ZCARD', set)
   end
-  local since = tonumber(redis.call('GET', paused) or '')
+  local since = whole_number(redis.call('GET', paused) or '')
   return { redis.call('XLEN', stream), pending, unowned, oldest, since and math.max(0, now - since) or -1,
     #alive, concurrency, redis.call('XLEN', outbox), redis.call('HLEN', joins), sizes, outcomes }
 end

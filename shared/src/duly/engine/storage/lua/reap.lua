@@ -44,7 +44,7 @@ for i = 1, #held do
       end
     end
     local line = cjson.encode({ number = attempts + 1, outcome = 'crashed', at = now, duration = 0,
-      server = server, error = 'its server died', traceback = '' })
+      server = string.gsub(server, '[^ -~]', '?'), error = 'its server died', traceback = '' })
     local old = redis.pcall('HGET', history, id)
     if type(old) == 'string' then line = line .. '\n' .. string.sub(old, 1, 262144) end
     if gives_up then

@@ -4,7 +4,7 @@
 -- ROWS  released: stream_id (of the entry whose permit is released)
 -- Returns  how many wait again
 -- Invariant  what was moved, run or deleted since it was parked stays as it is
--- Uses  is_pending append reindex wrong_type
+-- Uses  is_pending append reindex whole_number wrong_type
 local wrong = wrong_type({ [index] = true, [records] = true, [tries] = true },
   { [scheduled] = true }, { [stream] = true })
 if wrong then return wrong end
@@ -12,7 +12,7 @@ for at = FIRST, #ARGV, RELEASED_SIZE do
   redis.call('ZREM', permits, ARGV[at + RELEASED_STREAM_ID])
 end
 if redis.call('EXISTS', parked) == 0 then return 0 end
-local limit = tonumber(redis.call('HGET', limits, kind .. ':running') or 0)
+local limit = whole_number(redis.call('HGET', limits, kind .. ':running') or '0') or most
 for _, stream_id in ipairs(redis.call('ZRANGE', permits, 0, -1)) do
   if not is_pending(stream, group, stream_id) then redis.call('ZREM', permits, stream_id) end
 end

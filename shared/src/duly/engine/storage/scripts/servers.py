@@ -49,7 +49,7 @@ def heartbeat(
 class _Reap(NamedTuple):
     now_ms: int
     group: str
-    server: str
+    server: bytes | str
     lease_ms: int
     max_crashes: int
     minute: int
@@ -69,7 +69,7 @@ _REAP = Script(
 def reap(
     keys: QueueKeys,
     *,
-    server: str,
+    server: bytes | str,
     lease_ms: int,
     now_ms: int,
     max_crashes: int = 3,

@@ -6,12 +6,15 @@
 local function enter_group(keys, now, id, group, grace, delay, size)
   redis.call('ZADD', keys.aggregating, string.format('%.0f', now), id)
   redis.call('ZADD', keys.members, 0, group .. '\n' .. string.format('%013.0f', now) .. '\n' .. id)
-  if redis.call('HEXISTS', keys.claims, group) == 1 then return end
+  -- A claim without a time at which it ends is nobody's.
+  if redis.call('HEXISTS', keys.claims, group) == 1 and redis.call('ZSCORE', keys.groups, group) then
+    return
+  end
   local low, high, due = '[' .. group .. '\n', '[' .. group .. '\n\255', now + grace
   if redis.call('ZLEXCOUNT', keys.members, low, high) >= size then due = now end
   if delay > 0 then
     local first = redis.call('ZRANGEBYLEX', keys.members, low, high, 'LIMIT', 0, 1)[1]
-    due = math.min(due, tonumber(string.sub(first, #group + 2, #group + 14)) + delay)
+    due = math.min(due, (tonumber(string.sub(first, #group + 2, #group + 14)) or now) + delay)
   end
   redis.call('ZADD', keys.groups, string.format('%.0f', due), group)
 end
