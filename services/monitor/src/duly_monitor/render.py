@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
-from duly import __version__
+from duly import __version__, quantities
 from duly.clock import Clock, from_unix_ms
 from duly.engine.storage.reports import MinuteReport
 from duly.plurals import plural
@@ -69,15 +69,15 @@ class Renderer:
             live=False,
         )
         self._environment.filters.update(
-            bytes=wording.size,
+            bytes=quantities.size,
             capitalize_first=wording.sentence,
             catch_up=wording.catch_up,
             count=wording.count,
-            duration=wording.duration,
+            duration=quantities.duration,
             duration_ms=wording.duration_ms,
             instant=from_unix_ms,
             iso_duration=wording.iso_duration,
-            milliseconds=wording.milliseconds,
+            milliseconds=quantities.milliseconds,
             overlap=wording.overlap,
             pretty=pretty,
             segment=segment,
@@ -150,7 +150,7 @@ class _When:
 
     def __call__(self, at: datetime | None) -> Markup | str:
         if at is None:
-            return wording.NOTHING
+            return quantities.NOTHING
         exact = wording.iso(at)
         shown = f"{at:%Y-%m-%d %H:%M:%S} UTC"
         words = wording.relative(at, self.now)
@@ -159,8 +159,8 @@ class _When:
     def since(self, at: datetime | None) -> Markup | str:
         """Say for how long, without `ago`."""
         if at is None:
-            return wording.NOTHING
-        words = wording.duration(max(self.now - at, timedelta(0)))
+            return quantities.NOTHING
+        words = quantities.duration(max(self.now - at, timedelta(0)))
         exact = wording.iso(at)
         return _age(exact, f"since {exact}", words)
 

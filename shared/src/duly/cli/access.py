@@ -78,7 +78,7 @@ class Access:
         connect = self.client or Client.connect
 
         async def session() -> _Answer:
-            settings = self._settings()
+            settings = self.settings()
             redis, queues = self._broker(settings), settings.queues
             async with connect(redis, queues, create_queues=create_queues) as client:
                 return await act(client)
@@ -87,13 +87,18 @@ class Access:
 
     def redis(self) -> "RedisSettings":
         """Return the broker to connect to."""
-        return self._broker(self._settings())
+        return self._broker(self.settings())
 
     def queues(self) -> set[str]:
         """Return the names of the queues that the settings declare."""
-        return set(self._settings().queues)
+        return set(self.settings().queues)
 
-    def _settings(self) -> "Settings":
+    def settings(self) -> "Settings":
+        """Return the configuration; the options of the command line choose the broker alone.
+
+        Raises:
+            ConfigError: It is wrong.
+        """
         from duly.runtime.loading import load
         from duly.runtime.settings import Settings
 

@@ -32,6 +32,14 @@ COMMANDS: Final = {
     "worker": Source("duly.cli.services", "Run a worker, as python -m duly_worker does."),
     "scheduler": Source("duly.cli.services", "Run a scheduler, as python -m duly_scheduler does."),
     "monitor": Source("duly.cli.services", "Run the monitor, as python -m duly_monitor does."),
+    "new": Source(
+        "duly.cli.new",
+        "Write a small repository: jobs, a timetable, settings, tests, an image and chart values.",
+    ),
+    "doctor": Source(
+        "duly.cli.doctor",
+        "Check the configuration, the application, the broker and all that uses it; change nothing.",
+    ),
     "stats": Source(
         "duly.cli.stats", "Show tasks by state and by queue, the workers and the broker."
     ),

@@ -8,13 +8,13 @@ from starlette.requests import Request
 
 from duly.clock import Clock
 from duly.engine.inspection.inspector import Inspector
+from duly.engine.inspection.node_health import of_node
 from duly.engine.inspection.node_info import NodeReport
 from duly_monitor.api.described import described
 from duly_monitor.api.models import NEXT, Answer, HealthAnswer
 from duly_monitor.api.paging import part_of
 from duly_monitor.api.tables import Table
 from duly_monitor.bounds import PartQuery, asked
-from duly_monitor.node_health import of_node
 
 _COLUMNS = ("address", "version", "memory_bytes", "memory_limit_bytes", "clients", "queues")
 

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Final, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from typing_extensions import override
 
+from duly.engine.inspection.health import Level
 from duly.task import Attempt, AttemptOutcome, Task, TaskState
-from duly_monitor.health import Level
 from duly_monitor.operations import ALLOWED, Operation
 from duly_monitor.redaction import mask, mask_text
 

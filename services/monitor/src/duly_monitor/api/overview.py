@@ -6,8 +6,8 @@ from pydantic import Field
 from starlette.requests import Request
 
 from duly.clock import Clock
+from duly.engine.inspection import health
 from duly.engine.inspection.inspector import Inspector
-from duly_monitor import health
 from duly_monitor.api.described import described
 from duly_monitor.api.models import Answer, HealthAnswer
 from duly_monitor.api.queues import MinuteAnswer

@@ -8,17 +8,17 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from duly.clock import Clock
+from duly.engine.inspection import health
+from duly.engine.inspection.health import Health, Level
 from duly.engine.inspection.inspector import Inspector
 from duly.engine.inspection.removal import QueueInUseError
 from duly.engine.storage.reports import MinuteReport, QueueReport
-from duly_monitor import health
 from duly_monitor.api.described import described, read_body
 from duly_monitor.api.models import NEXT, Answer, Body, ReasonedBody, ReceiptAnswer
 from duly_monitor.api.paging import part_of
 from duly_monitor.api.tables import Table
 from duly_monitor.audit import act_of
 from duly_monitor.bounds import MinutesQuery, PartQuery, QueuePath, addressed, asked
-from duly_monitor.health import Health, Level
 from duly_monitor.permissions import identity_of
 
 _COLUMNS = (

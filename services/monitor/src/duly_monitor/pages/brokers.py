@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.responses import Response
 
+from duly.engine.inspection.health import Health, Level
 from duly.engine.inspection.inspector import Inspector
+from duly.engine.inspection.node_health import of_node
 from duly.engine.inspection.node_info import NodeReport
-from duly_monitor.health import Health, Level
-from duly_monitor.node_health import of_node
 from duly_monitor.render import Renderer
 
 _SAID = 400

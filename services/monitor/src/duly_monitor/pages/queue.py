@@ -11,12 +11,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from duly.engine.inspection import health
 from duly.engine.inspection.inspector import Inspector
 from duly.engine.inspection.removal import QueueInUseError
 from duly.engine.inspection.shared_reading import SharedReading
 from duly.engine.storage.reports import QueueReport
 from duly.task import Task, TaskState
-from duly_monitor import health
 from duly_monitor.audit import act_of
 from duly_monitor.bounds import QueuePath, addressed, asked
 from duly_monitor.forms import address_of, form_of, returning

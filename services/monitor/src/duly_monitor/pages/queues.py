@@ -9,10 +9,10 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from duly.engine.inspection import health
 from duly.engine.inspection.inspector import Inspector
 from duly.engine.inspection.overview import Snapshot
 from duly.engine.storage.reports import MinuteReport, QueueReport
-from duly_monitor import health
 from duly_monitor.bounds import asked
 from duly_monitor.pages.flash import flash
 from duly_monitor.pages.queries import SHOWN_QUEUES, OverviewQuery

@@ -7,12 +7,12 @@ from datetime import datetime
 from starlette.requests import Request
 from starlette.responses import Response
 
+from duly.engine.inspection import health
 from duly.engine.inspection.inspector import Inspector
 from duly.engine.inspection.shared_reading import SharedReading
 from duly.engine.storage.reports import EntryReport, TickOutcome, TickReport
 from duly.errors import NotFoundError
 from duly.task import TaskState
-from duly_monitor import health
 from duly_monitor.audit import act_of
 from duly_monitor.bounds import EntryPath, addressed
 from duly_monitor.pages.flash import flash, redirect

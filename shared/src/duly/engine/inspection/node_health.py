@@ -4,13 +4,16 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
+from duly.clock import from_unix_ms
+from duly.engine.inspection.health import FULL_SHARE, NEARLY_FULL_SHARE, Health, Level
 from duly.engine.inspection.node_info import NodeReport
 from duly.plurals import plural
-from duly_monitor.health import FULL_SHARE, NEARLY_FULL_SHARE, Health, Level
-from duly_monitor.wording import duration, size
+from duly.quantities import duration, size
 
 SLOW: Final = timedelta(milliseconds=100)
 """A node that takes longer to answer slows every worker down."""
+APART: Final = timedelta(seconds=5)
+"""Ages and logs mislead when clocks are further apart than this."""
 LAGGING: Final = timedelta(seconds=10)
 OLD_SNAPSHOT: Final = timedelta(hours=1)
 SPARSE: Final = 1.5
@@ -18,17 +21,20 @@ SPARSE: Final = 1.5
 _WORTH_MENDING = 256 << 20
 """… and it matters, with so many bytes."""
 _KEEPS = "noeviction"
+_DIGITS = 16
+"""Of µs since 1970: enough until the year 2286."""
 
 
 def of_node(node: NodeReport, now: datetime) -> list[Health]:
     """Return all that is wrong with a node, worst first; nothing when all is well."""
     if not node.raw:
         words = (
-            "says nothing of itself: it does not answer, or the user of the monitor may not run "
-            "INFO (grant +info)"
+            "says nothing of itself: it does not answer, or this user may not run INFO "
+            "(grant +info)"
         )
         return [Health(Level.WARN, words)]
-    found = [*_memory(node), *_clients(node), *_disk(node, now), *_replication(node), *_speed(node)]
+    found = [*_memory(node), *_clients(node), *_disk(node, now), *_replication(node)]
+    found += [*_speed(node), *_clock(node, now)]
     return sorted(found, key=lambda health: health.level.rank)
 
 
@@ -125,5 +131,19 @@ def _speed(node: NodeReport) -> Iterable[Health]:
     if node.answered_in is not None and node.answered_in > SLOW:
         words = (
             f"took {duration(node.answered_in)} to answer: look at SLOWLOG GET, and at the network"
+        )
+        yield Health(Level.WARN, words)
+
+
+def _clock(node: NodeReport, now: datetime) -> Iterable[Health]:
+    told = node.raw.get("server_time_usec", "")
+    if not told.isdecimal() or len(told) > _DIGITS:
+        return
+    ahead = from_unix_ms(int(told) // 1000) - now
+    if abs(ahead) > APART:
+        side = "ahead of" if ahead > timedelta(0) else "behind"
+        words = (
+            f"has a clock {duration(abs(ahead))} {side} that of this machine: tasks and ticks are "
+            "due by the broker's clock; look at NTP on both"
         )
         yield Health(Level.WARN, words)

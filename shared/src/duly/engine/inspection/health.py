@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Literal
 
 from duly.engine.storage.reports import (
     BrokerReport,
@@ -13,7 +14,7 @@ from duly.engine.storage.reports import (
     ServerStatus,
 )
 from duly.plurals import plural
-from duly_monitor.wording import about, sentence, size
+from duly.quantities import about, size
 
 PATIENCE = timedelta(minutes=1)
 """A task that has waited longer than this means the queue is behind."""
@@ -54,8 +55,8 @@ class Fact:
     """Something that needs attention and is not of one queue."""
 
     health: Health
-    address: str
-    """Page below the prefix that shows more."""
+    topic: Literal["schedules", "servers", "broker"]
+    """What shows more of it."""
 
 
 def of_queue(queue: QueueReport, now: datetime) -> Health:
@@ -118,11 +119,11 @@ def _schedulers(entries: Sequence[EntryReport], now: datetime) -> Iterable[Fact]
     if len(overdue) == sum(not _is_paused(entry) for entry in entries):
         entries_are = "entry is" if len(overdue) == 1 else "entries are"
         words = f"no scheduler is running: {len(overdue)} {entries_are} overdue, by up to {longest}"
-        yield Fact(Health(Level.BAD, words), "/schedules")
+        yield Fact(Health(Level.BAD, words), "schedules")
         return
     names = _named([entry.id for entry in overdue])
     words = f"overdue for up to {longest}: {names}"
-    yield Fact(Health(Level.WARN, words), "/schedules")
+    yield Fact(Health(Level.WARN, words), "schedules")
 
 
 def _workers(servers: Sequence[ServerReport], now: datetime) -> Iterable[Fact]:
@@ -131,11 +132,11 @@ def _workers(servers: Sequence[ServerReport], now: datetime) -> Iterable[Fact]:
         since = about(now - max(server.beat_at for server in lost))
         hosts = _named([server.host for server in lost])
         words = f"{plural(len(lost), 'worker')} lost, no heartbeat for {since}: {hosts}"
-        yield Fact(Health(Level.WARN, words), "/servers")
+        yield Fact(Health(Level.WARN, words), "servers")
     quiet = [server.host for server in servers if server.status is ServerStatus.QUIET]
     if quiet:
         words = f"told to take no tasks: {_named(quiet)}"
-        yield Fact(Health(Level.NOTE, words), "/servers")
+        yield Fact(Health(Level.NOTE, words), "servers")
 
 
 def _stuck(servers: Sequence[ServerReport], now: datetime) -> Iterable[Fact]:
@@ -147,7 +148,7 @@ def _stuck(servers: Sequence[ServerReport], now: datetime) -> Iterable[Fact]:
             f"{plural(len(stuck), 'task')} {ignore} cancellation, for up to {longest}: "
             f"{_named(sorted({run.kind for run in stuck}))}"
         )
-        yield Fact(Health(Level.WARN, words), "/servers")
+        yield Fact(Health(Level.WARN, words), "servers")
 
 
 def _memory(broker: BrokerReport) -> Iterable[Fact]:
@@ -156,7 +157,7 @@ def _memory(broker: BrokerReport) -> Iterable[Fact]:
         return
     level = Level.BAD if used >= limit * FULL_SHARE else Level.WARN
     words = f"broker {broker.address} uses {size(used)} of {size(limit)}; full, it refuses tasks"
-    yield Fact(Health(level, words), "/broker")
+    yield Fact(Health(level, words), "broker")
 
 
 def _named(names: Sequence[str]) -> str:
@@ -169,7 +170,9 @@ def with_facts(queues: Health, facts: Sequence[Fact]) -> Health:
     if not facts or facts[0].health.level.rank >= min(queues.level.rank, Level.NOTE.rank):
         return queues
     worst = facts[0].health
-    return Health(worst.level, f"{sentence(worst.sentence)}. {queues.sentence}")
+    return Health(
+        worst.level, f"{worst.sentence[:1].upper()}{worst.sentence[1:]}. {queues.sentence}"
+    )
 
 
 def _stopped(queue: QueueReport, now: datetime) -> Health | None:

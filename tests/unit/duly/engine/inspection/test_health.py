@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from duly.engine.inspection.health import Fact, Health, Level, around, of_queue, overall, with_facts
 from duly.engine.storage.reports import (
     BrokerReport,
     EntryReport,
@@ -12,7 +13,6 @@ from duly.engine.storage.reports import (
     ServerReport,
     ServerStatus,
 )
-from duly_monitor.health import Fact, Health, Level, around, of_queue, overall, with_facts
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 MINUTES = timedelta(minutes=1)
