@@ -54,10 +54,11 @@ async def test_seven_hundred_of_one_cause_are_retried_and_the_others_are_not(par
     failures = (await browser.get("failures")).text
     link = html.unescape(re.search(r'href="/monitoring/([^"]+operation=run)"', failures)[1])
     question = (await browser.get(link)).text
-    words = html.unescape(re.search(r'name="q" value="([^"]*until:[^"]*)"', question)[1])
+    hidden = re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', question)
+    form = {name: html.unescape(value) for name, value in hidden}
     late = await client.enqueue(Mail(number=2_000))
     await inspector.tasks.archive("default", late.id)
-    answer = await browser.post("bulk", data={"operation": "run", "q": words, "pace": "0"})
+    answer = await browser.post("bulk", data=form | {"pace": "0"})
     run_id = answer.headers["Location"].rpartition("/")[2]
 
     async def ended():
@@ -147,7 +148,7 @@ async def test_every_page_of_a_list_is_reached_from_both_ends(parts):
         while address:
             text = (await browser.get(f"queues/default{address}")).text
             seen.append(re.search(r'class="quiet">(\S+ of 25)<', text)[1])
-            seen += re.findall(r'value="default/([^"]+)"', text)
+            seen += re.findall(r'value="waiting/-1/default/([^"]+)"', text)
             link = re.search(rf'href="([^"]+)">{name} page', text)
             address = html.unescape(link[1]) if link else ""
         return seen
