@@ -38,7 +38,8 @@ COMMANDS: Final = {
     ),
     "doctor": Source(
         "duly.cli.doctor",
-        "Check the configuration, the application, the broker and all that uses it; change nothing.",
+        "Check the configuration, the application, the broker and all that uses it; change "
+        "nothing.",
     ),
     "stats": Source(
         "duly.cli.stats", "Show tasks by state and by queue, the workers and the broker."
