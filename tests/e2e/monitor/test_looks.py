@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from duly.engine.storage.reports import AuditRecord
 from duly.task import TaskState
 from duly.testing.environment import in_ci
 from duly.testing.waiting import wait_until
@@ -92,6 +93,26 @@ def test_every_page_is_free_of_errors_and_fits_its_width(browse, address, size):
         assert page.locator("img").count() == 0
 
     assert _without_answers(page.wrong) == []
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+def test_a_long_word_makes_no_page_wider(browse, address, inspector, width):
+    inspector.audited.append(
+        AuditRecord(
+            user="ada", action="delete_tasks", result="started", target="t" * 256,
+            filter="f" * 200, reason="r" * 300, count=1, tasks=("default/" + "i" * 256,),
+            id="1-0", at=inspector.at,
+        )
+    )  # fmt: skip
+    page = browse(viewport={"width": width, "height": 700})
+    for path in ("/audit", "/queues/default?state=archived&columns=data"):
+        page.goto(f"{address}{path}")
+        page.evaluate("document.querySelectorAll('details').forEach((each) => each.open = true)")
+        wide = page.evaluate(
+            "Math.max(document.documentElement.scrollWidth - innerWidth,"
+            "...[...document.querySelectorAll('.sheet')].map((e) => e.scrollWidth - e.clientWidth))"
+        )
+        assert wide <= 0, f"{path} is {wide} px too wide"
 
 
 def _without_answers(wrong):
