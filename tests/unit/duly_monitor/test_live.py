@@ -308,6 +308,30 @@ async def test_a_defect_in_one_reading_does_not_end_the_feed(build, inspector, h
 
 
 @pytest.mark.fault("monitor")
+async def test_a_reading_that_waited_in_vain_is_tried_again_at_once():
+    feed, calls = Feed(broken=str, period=FAST), []
+
+    async def read():
+        calls.append(asyncio.get_running_loop().time())
+        if len(calls) == 1:
+            async with asyncio.timeout(0.5):
+                await asyncio.Event().wait()
+        return View({"it": "is back"})
+
+    stream = feed._stream(ASKED, Followed("queues", read))
+    polling = asyncio.create_task(feed.run())
+    try:
+        async with asyncio.timeout(60):
+            async for message in stream.body_iterator:
+                if "is back" in message:
+                    break
+    finally:
+        polling.cancel()
+
+    assert calls[1] - calls[0] < 3, "ten times as long as the first took"
+
+
+@pytest.mark.fault("monitor")
 async def test_too_many_pages_are_told_to_reload(build):
     app = build()
     app.state.feed._max_clients = 1

@@ -145,16 +145,19 @@ class Feed:
             for page in [*self._pages.values()]:
                 if page.listeners and page.due <= loop.time():
                     begun = loop.time()
-                    await self._read(page)
-                    took = loop.time() - begun
-                    page.due = begun + min(took * _SHARE, LONGEST_PAUSE.total_seconds())
+                    if await self._read(page):
+                        took = loop.time() - begun
+                        page.due = begun + min(took * _SHARE, LONGEST_PAUSE.total_seconds())
             await asyncio.sleep(self._period)
             self._pages = {name: page for name, page in self._pages.items() if page.listeners}
             if not self._pages:
                 self._wanted.clear()
 
-    async def _read(self, page: _Page) -> None:
-        """Read a page, or what is wrong; the next round tries again."""
+    async def _read(self, page: _Page) -> bool:
+        """Read a page, or what is wrong: False, and the next round tries again.
+
+        A reading that fails says nothing of what the next one costs: most have waited in vain.
+        """
         try:
             view = await page.followed.read()
         except NotFoundError as error:
@@ -164,6 +167,8 @@ class Feed:
             await page.fail(self._broken(error))
         else:
             await page.publish(view)
+            return True
+        return False
 
     async def close(self) -> None:
         """End every stream, so that a server that stops need not wait for them."""
