@@ -207,6 +207,15 @@ async def test_a_user_whose_password_is_in_a_file_gets_a_new_one_at_once(connect
         assert (await client.get("/monitoring/", headers=first)).status_code == 401
 
 
+async def test_names_of_a_proxy_are_utf_8(connect, inspector):
+    settings = {**PROXY, "roles": {"admin": ["Ärzte"]}}
+    headers = {"X-Forwarded-User": "zoë".encode(), "X-Forwarded-Groups": "Ärzte".encode()}
+    async with connect(peer="10.0.0.9", **settings, headers=headers) as client:
+        assert (await client.post("/monitoring/queues/default/pause")).status_code == 303
+
+    assert (inspector.audited[0].user, inspector.audited[0].role) == ("zoë", "admin")
+
+
 async def test_a_proxy_names_user_and_groups(connect, inspector):
     headers = {"X-Forwarded-User": "ada", "X-Forwarded-Groups": "staff, ops"}
     async with connect(peer="10.0.0.9", **PROXY, headers=headers) as client:

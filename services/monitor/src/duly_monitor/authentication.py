@@ -141,12 +141,12 @@ class Authentication:
 
     def _by_proxy(self, request: Request) -> Identity | Refusal:
         proxy = self._settings.proxy
-        user = request.headers.get(proxy.user_header, "").strip()[:_LONGEST_NAME]
+        user = _header(request, proxy.user_header).strip()[:_LONGEST_NAME]
         if not request.scope.get("duly.through_proxy"):
             return Refusal(403, "This monitor is reached through its proxy only.")
         if not user:
             return Refusal(401, "The proxy does not say who you are; log in there.")
-        groups = request.headers.get(proxy.groups_header, "").split(",")
+        groups = _header(request, proxy.groups_header).split(",")
         return self.of_groups(user, (group.strip() for group in groups))
 
     def _by_groups(self, request: Request) -> Identity | Refusal:
@@ -192,6 +192,15 @@ def _roles(settings: MonitorSettings) -> dict[str, str]:
 
 def _digest(password: str) -> bytes:
     return hashlib.sha256(password.encode("utf-8", "surrogatepass")).digest()
+
+
+def _header(request: Request, name: str) -> str:
+    """Return a header of a proxy, which is UTF-8; the server has read it as Latin-1."""
+    text = request.headers.get(name, "")
+    try:
+        return text.encode("latin-1").decode()
+    except UnicodeError:
+        return text
 
 
 def _is_browser(request: Request) -> bool:
