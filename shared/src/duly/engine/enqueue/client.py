@@ -85,7 +85,8 @@ class Client:
         Args:
             job: What is to be done. The handler gets it as it is here, or it is refused.
             queue: Where it waits.
-            task_id: 1 to 256 printable characters; another task with the same id is refused.
+            task_id: 1 to 256 printable characters, not ending with `/message`; another task with
+                the same id is refused.
             delay: How long it waits before it may run; zero: not at all. Not together with `due`.
             due: When it may run, with a time zone.
             max_attempts: Runs in all, 1 to 1,000.

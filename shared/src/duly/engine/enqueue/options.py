@@ -44,6 +44,9 @@ def identifier(option: str, value: object, limit: int = ID_LIMIT) -> str:
     if value in (".", ".."):
         problem = "means a folder in an address, so that no browser could ask for it"
         raise InvalidOptionError(option, value, problem, "use another")
+    if value.endswith("/message"):
+        problem = "is the address of the message of another task at the monitor"
+        raise InvalidOptionError(option, value, problem, "use another ending than /message")
     return value
 
 

@@ -182,3 +182,10 @@ def test_a_name_is_refused_everywhere(name):
 
 def test_an_identifier_is_returned():
     assert identifier("flow_id", "mine") == "mine"
+
+
+def test_no_task_has_the_address_of_the_message_of_another():
+    with pytest.raises(InvalidOptionError, match="message of another task"):
+        identifier("task_id", "x/message")
+    assert identifier("task_id", "message") == "message"
+    assert identifier("task_id", "x/messages") == "x/messages"
