@@ -27,7 +27,7 @@ SearchCursor = Annotated[
 
 
 class Query(BaseModel):
-    """The base of every set of parameters; unknown ones are ignored."""
+    """The base of every set of parameters; pages ignore unknown ones, the API refuses them."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -141,6 +141,8 @@ def asked(model: type[Asked], request: Request) -> Asked:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
+        if name == "cursor":
+            raise invalid_cursor() from error
         raise HTTPException(400, f"{name}: {first['msg']}") from error
 
 

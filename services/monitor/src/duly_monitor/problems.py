@@ -1,6 +1,7 @@
 """Every error as an answer: a page for people, problem+json (RFC 9457) for programs."""
 
 import json
+import re
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlencode
@@ -40,6 +41,7 @@ _TITLES = {
     502: "Broker error",
     503: "Broker unreachable",
 }
+_KEY: Final = re.compile(r"[a-z][a-z0-9_.]*: ")
 _WAIT = "No tasks are lost; this page works again once the broker responds."
 
 _ERRORS: Final[tuple[tuple[type[Exception], int, str], ...]] = (
@@ -185,6 +187,6 @@ def other_methods(request: Request) -> list[str]:
 
 
 def _sentence(error: Exception) -> str:
-    """Return an error's text as a sentence."""
+    """Return an error's text as a sentence; a key that it begins with stays as it is written."""
     text = str(error)
-    return f"{text[:1].upper()}{text[1:]}."
+    return f"{text}." if _KEY.match(text) else f"{text[:1].upper()}{text[1:]}."

@@ -80,6 +80,7 @@ async def test_a_task_is_enqueued_by_kind_payload_and_options(client, producer):
         ({"kind": "send_invoice", "delay_seconds": -1}, 400, "delay_seconds: "),
         ({"kind": "send_invoice", "delay_seconds": False}, 400, "delay_seconds: "),
         ({"kind": "send_invoice", "deadline": 0}, 400, "deadline: "),
+        ({"kind": "send_invoice", "due": "2026-01-01T00:00:00"}, 400, "due: Input should have tim"),
     ],
 )
 async def test_what_does_not_fit_is_refused_by_name(client, producer, body, status, told):
@@ -166,3 +167,10 @@ async def test_an_idempotency_key_names_the_task(client, producer):
     long = {"Idempotency-Key": "x" * 300}
     answer = await client.post("/monitoring/api/v1/queues/low/tasks", json=body, headers=long)
     assert answer.status_code == 400
+
+
+async def test_a_refused_option_keeps_its_name_as_it_is_written(client, producer):
+    producer.refuses = InvalidOptionError("task_id", "a\nb", "has a line break", "use others")
+    answer = await client.post(TASKS, json={"kind": "send_invoice", "payload": {"order_id": 7}})
+
+    assert answer.json()["detail"].startswith("task_id: ")

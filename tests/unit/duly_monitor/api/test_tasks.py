@@ -18,6 +18,31 @@ async def test_tasks_are_paged_to_the_end_without_repeats(client):
     assert len(seen) == len(set(seen)) == 40
 
 
+async def test_a_cursor_of_nothing_says_what_one_must_be(client):
+    answer = await client.get(f"{API}/queues/default/tasks", params={"cursor": "nonsense"})
+
+    assert answer.status_code == 400
+    assert answer.json()["detail"] == "cursor: must be the next_cursor of a page of the same list"
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/queues/default/tasks?status=archived", "known: state, limit, cursor, order"),
+        ("/queues/default/tasks.csv?status=archived", "known: state, limit, cursor, order"),
+        ("/search?query=x", "known: "),
+        ("/queues/default?state=archived", "this address takes none"),
+    ],
+)
+async def test_a_parameter_that_an_address_does_not_have_is_refused(client, path, told):
+    answer = await client.get(f"{API}{path}")
+
+    name = path.partition("?")[2].partition("=")[0]
+    assert answer.status_code == 400
+    assert answer.json()["detail"].startswith(f"{name}: unknown parameter (")
+    assert told in answer.json()["detail"]
+
+
 @pytest.mark.parametrize("state", list(TaskState))
 async def test_tasks_of_every_state_can_be_listed(client, state):
     answer = await client.get(f"{API}/queues/default/tasks?state={state.value}")

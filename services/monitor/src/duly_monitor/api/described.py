@@ -72,6 +72,7 @@ def told(handler: Shown) -> Endpoint:
     """Return an endpoint that tells what a handler has done."""
 
     async def answered(request: Request) -> Response:
+        _check_keys(request, handler)
         return _encoded(await handler(request))
 
     return _unwrapped(answered, handler)
@@ -81,6 +82,7 @@ def tagged(handler: Shown) -> Endpoint:
     """Return an endpoint that shows something with a tag: 304 to who has it already."""
 
     async def answered(request: Request) -> Response:
+        _check_keys(request, handler)
         return with_tag(request, _encoded(await handler(request)))
 
     return _unwrapped(answered, handler)
@@ -90,6 +92,7 @@ def tabled(handler: Shown, table: Table) -> Endpoint:
     """Return an endpoint that shows a list as CSV; where it goes on is the header `Link`."""
 
     async def answered(request: Request) -> Response:
+        _check_keys(request, handler)
         answer = await handler(request)
         rows = getattr(answer, table.rows)
         cells = ([getattr(row, column) for column in table.columns] for row in rows)
@@ -101,6 +104,22 @@ def tabled(handler: Shown, table: Table) -> Endpoint:
         return response
 
     return _unwrapped(answered, handler)
+
+
+def _check_keys(request: Request, handler: Shown) -> None:
+    """Refuse parameters that an address does not have: what they ask for would not be answered.
+
+    Raises:
+        HTTPException: 400, naming the first, and those that are known.
+    """
+    found = description_of(handler)
+    model = found.query if found else None
+    fields = model.model_fields.items() if model else ()
+    known = [field.alias or name for name, field in fields]
+    for name in request.query_params:
+        if name not in known:
+            hint = f"known: {', '.join(known)}" if known else "this address takes none"
+            raise HTTPException(400, f"{name[:64]}: unknown parameter ({hint}).")
 
 
 def _unwrapped(endpoint: Endpoint, handler: Shown) -> Endpoint:

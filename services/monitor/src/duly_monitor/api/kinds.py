@@ -4,7 +4,7 @@ import hashlib
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Self
 
-from pydantic import Field, ValidationError
+from pydantic import AwareDatetime, Field, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from typing_extensions import override
@@ -81,10 +81,12 @@ class NewTask(Body):
     payload: dict[str, Any] = Field(default_factory=dict, description="fields of the kind")
     task_id: str | None = Field(None, description="null: one is made")
     delay_seconds: Seconds | None = None
-    due: datetime | None = Field(None, description="with a time zone; not together with a delay")
+    due: AwareDatetime | None = Field(
+        None, description="with a time zone; not together with a delay"
+    )
     max_attempts: Whole | None = None
     timeout_seconds: Seconds | None = None
-    deadline: datetime | None = None
+    deadline: AwareDatetime | None = Field(None, description="with a time zone")
     unique_for_seconds: Seconds | None = None
     retention_seconds: Seconds | None = None
     headers: dict[str, str] | None = None

@@ -111,7 +111,7 @@ def _own() -> dict[str, Any]:
 
 def _operation(route: Route, method: str, description: Description) -> dict[str, Any]:
     csv = route.path_format.endswith(".csv")
-    stated = {*description.errors, *((400, 414) if description.query else ())}
+    stated = {400, *description.errors, *((414,) if description.query else ())}
     return {
         "operationId": route.name,
         "summary": f"{description.summary}, as CSV" if csv else description.summary,
