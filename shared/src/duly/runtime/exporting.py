@@ -63,7 +63,8 @@ async def exporting(
         yield
     else:
         export, provider = _opened(settings, registry, url, service, variables)
-        log.info("Traces on", endpoint=url, sample_ratio=ratio(settings, variables))
+        shown = urlunsplit(urlsplit(url)._replace(query=""))  # which may hold a key
+        log.info("Traces on", endpoint=shown, sample_ratio=ratio(settings, variables))
         if supervisor is not None:
             supervisor.ask("spans", export.ended)
         try:

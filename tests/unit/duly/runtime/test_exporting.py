@@ -156,13 +156,16 @@ def test_without_a_collector_nothing_is_imported():
 
 
 def test_spans_of_the_application_arrive_with_those_of_duly(collector):
-    said = run(endpoint=collector.url, sample_ratio=1.0)
+    said = run(endpoint=f"{collector.url}/?api-key=secret-17", sample_ratio=1.0)
 
     (span,) = collector.spans()
     assert (span.name, span.scope) == ("order placed", "shop")
     assert span.resource["service.name"] == "duly-worker"
     assert said[-1] == "True 1"
     assert "Traces on" in said[0]
+    assert f"endpoint={collector.url}/v1/traces " in said[0]
+    assert "secret-17" not in "".join(said)
+    assert collector.paths[0].endswith("?api-key=secret-17")
 
 
 def test_the_variables_alone_switch_traces_on(collector):
