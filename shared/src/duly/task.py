@@ -207,6 +207,8 @@ class Outside:
     """Called when the context has a new `reported`; from any thread."""
     partial_result_written: Callable[["TaskContext"], None] = lambda _: None
     """Called when the context has a new `partial_result`; from any thread."""
+    over: Callable[[], bool] = lambda: False
+    """Whether the process has ended its work, and waits for no handler any longer."""
 
 
 class Replacement(msgspec.Struct, kw_only=True):

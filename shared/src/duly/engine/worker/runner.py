@@ -66,8 +66,11 @@ class Runner:
         self._run = self._wrapped if hooks.wraps else self._call
         self.partial_results = PartialResults(jobs.store, self.running)
         self._outside = Outside(
-            jobs.store.now_ms, partial_result_written=self.partial_results.noticed
+            jobs.store.now_ms,
+            partial_result_written=self.partial_results.noticed,
+            over=lambda: self._over,
         )
+        self._over = False
         self._processes = Processes(jobs.store.now_ms, clock=clock, broker=jobs.told_to_processes)
         self._log = structlog.get_logger("duly.engine")
         self._running: dict[RunningAttempt, None] = {}
@@ -163,22 +166,28 @@ class Runner:
 
     async def watch(self, beat: Beat = unwatched) -> None:
         """Cancel what has run too long: one look at all is cheaper than a timer for each."""
-        while True:
-            beat()
-            await asyncio.sleep(_PRECISE_BELOW / 4)
-            now = self._clock.monotonic()
-            for running in self.running():
-                if running.timeout and now - running.started >= running.timeout:
-                    self._time_out(running)
-                since = running.cancelled_at
-                if since and not running.stuck and now - since > _STUCK_AFTER:
-                    running.stuck = True
-                    self._log.error(
-                        "Handler ignores cancellation",
-                        task_id=running.context.id,
-                        kind=running.context.kind,
-                        queue=running.queue,
-                    )
+        try:
+            while True:
+                beat()
+                await asyncio.sleep(_PRECISE_BELOW / 4)
+                self._look_at_running(self._clock.monotonic())
+        except asyncio.CancelledError:
+            self._over = True
+            raise
+
+    def _look_at_running(self, now: float) -> None:
+        for running in self.running():
+            if running.timeout and now - running.started >= running.timeout:
+                self._time_out(running)
+            since = running.cancelled_at
+            if since and not running.stuck and now - since > _STUCK_AFTER:
+                running.stuck = True
+                self._log.error(
+                    "Handler ignores cancellation",
+                    task_id=running.context.id,
+                    kind=running.context.kind,
+                    queue=running.queue,
+                )
 
     async def _ask(self, running: RunningAttempt, spec: HandlerSpec) -> None:
         """Run a task of a limited kind if its limit allows that now; else it is not ours."""

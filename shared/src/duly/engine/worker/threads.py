@@ -6,12 +6,16 @@ that the slot is free while the handler still runs; and at exit it waits for it 
 
 import asyncio
 import concurrent.futures
+import contextlib
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from duly.errors import describe
 from duly.runtime import threads
+from duly.runtime.attemptlog import ATTEMPT
 
+_LOOK_SECONDS = 0.25
+"""How often a function that was cancelled is asked whether its worker has ended."""
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -42,7 +46,15 @@ async def run(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     try:
         done = await asyncio.shield(ended)
     except asyncio.CancelledError:
-        if not ended.done():
-            await asyncio.wait({ended})
+        # However often it is cancelled, by its timeout, an operator and the end of the drain: the
+        # slot is the function's. Only a worker that has ended leaves it.
+        while not (ended.done() or _is_over()):
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait({ended}, timeout=_LOOK_SECONDS)
         raise  # whatever the function ended with, the cancellation is what counts
     return done.result()
+
+
+def _is_over() -> bool:
+    attempt = ATTEMPT.get()
+    return attempt is not None and attempt.outside.over()

@@ -99,6 +99,34 @@ async def test_a_handler_that_ignores_its_timeout_keeps_its_slot_and_is_reported
         await until(lambda: server.stuck("default") == 0)
 
 
+async def test_a_thread_keeps_its_slot_until_its_end_or_that_of_the_worker(
+    serving, client, inspector, until
+):
+    begun, release = threading.Event(), threading.Event()
+
+    def work(job, context):
+        begun.set()
+        release.wait(90)
+
+    try:
+        async with serving({Stubborn: work}, drain=timedelta(milliseconds=10)) as server:
+            task = await client.enqueue(Stubborn())
+            await asyncio.to_thread(begun.wait, 90)
+            (running,) = server.receiver.running()
+            await until(lambda: running.timed_out)
+            await inspector.tasks.cancel("default", task.id, outcome="retry")
+            await until(lambda: running.interrupted)
+
+            attempt = running.task
+            done, _ = await asyncio.wait({attempt}, timeout=0.1)
+            assert not done
+            assert server.receiver.running() == [running]
+        await asyncio.wait_for(attempt, 60)
+        assert not release.is_set()
+    finally:
+        release.set()
+
+
 @pytest.mark.parametrize("in_thread", [False, True])
 @pytest.mark.parametrize(
     ("payload", "kept"),
@@ -285,66 +313,69 @@ class Reader(Job, kind="reader", policy=Policy(max_attempts=1)):
     catches: bool = False
 
 
-@pytest.mark.parametrize("how", ["coroutine", "generator", "asynchronous generator"])
-async def test_an_error_that_others_have_caught_ends_none_of_them(
-    serving, client, inspector, until, how
-):
-    """A connection keeps its error and raises it for each who reads, as aiohttp's streams do."""
-    lost, caught, go_on, seen = ConnectionError("reset"), asyncio.Event(), asyncio.Event(), []
+LOST = ConnectionError("reset")
+"""A connection keeps its error and raises it for each who reads, as aiohttp's streams do."""
 
-    async def wait():
+
+async def caught_in_a_coroutine(hold):
+    try:
+        raise LOST
+    except ConnectionError:
+        await hold()
+
+
+async def caught_in_a_generator(hold):
+    def rows():
+        try:
+            raise LOST
+        except ConnectionError:
+            yield 1
+            yield 2
+
+    held = rows()
+    next(held)
+    await hold()
+    assert list(held) == [2]
+
+
+async def caught_in_an_asynchronous_generator(hold):
+    async def rows():
+        try:
+            raise LOST
+        except ConnectionError:
+            await hold()
+            yield 1
+
+    assert [row async for row in rows()] == [1]
+
+
+@pytest.mark.parametrize(
+    "catch", [caught_in_a_coroutine, caught_in_a_generator, caught_in_an_asynchronous_generator]
+)
+async def test_an_error_that_others_have_caught_ends_none_of_them(
+    serving, client, inspector, until, catch
+):
+    caught, go_on, seen = asyncio.Event(), asyncio.Event(), []
+
+    async def hold():
         caught.set()
         await go_on.wait()
-        seen.append("goes on")
-
-    async def coroutine():
-        try:
-            raise lost
-        except ConnectionError:
-            await wait()
-
-    def generator():
-        try:
-            raise lost
-        except ConnectionError:
-            yield
-            seen.append("goes on")
-
-    async def asynchronous():
-        try:
-            raise lost
-        except ConnectionError:
-            await wait()
-            yield
-
-    async def go_through():
-        if how == "coroutine":
-            await coroutine()
-        elif how == "generator":
-            rows = generator()
-            next(rows)
-            caught.set()
-            await go_on.wait()
-            list(rows)
-        else:
-            assert len([row async for row in asynchronous()]) == 1
 
     async def work(job, context):
-        if job.catches:
-            return await go_through()
-        await caught.wait()
-        raise lost
+        if not job.catches:
+            raise LOST
+        await catch(hold)
+        seen.append("went on")
+
+    async def ended(archived, processed):
+        report = await inspector.queues.get("default")
+        return (report.archived, report.processed) == (archived, processed)
 
     async with serving({Reader: work}):
         await client.enqueue(Reader(catches=True))
         await asyncio.wait_for(caught.wait(), 60)
         await client.enqueue(Reader())
-
-        async def ended(archived, processed):
-            report = await inspector.queues.get("default")
-            return (report.archived, report.processed) == (archived, processed)
-
         await until(lambda: ended(1, 1))
         go_on.set()
         await until(lambda: ended(1, 2))
-    assert seen == ["goes on"]
+    assert seen == ["went on"]
