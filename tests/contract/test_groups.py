@@ -345,3 +345,17 @@ async def test_a_foreign_member_keeps_nobody_from_joining(lane, name):
     assert await lane.gather(member("1")) == [3]
     lane.now += GRACE
     assert "1" in (await lane.glean())["sms:a"][1]
+
+
+async def test_a_member_is_quarantined_while_the_claim_of_the_others_goes_on(lane):
+    await lane.gather(member("1", lock="red", lock_ttl_ms=9_000), member("2"))
+    lane.now += GRACE
+    await lane.glean()
+
+    odd = [("1", "red")]
+    assert await lane.merge("sms:a", "quarantine", odd, attempt=b"{}") == "ok"
+    assert await lane.places() == {"1": "quarantined", "2": "aggregating"}
+    assert await lane.map("locks") == {}
+    assert await lane.merge("sms:a", members=["2"], merged=merged()) == "ok"
+
+    assert await lane.places() == {"1": "quarantined", "all": "waiting"}

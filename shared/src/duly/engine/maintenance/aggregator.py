@@ -24,7 +24,7 @@ from duly.engine.storage.codec import (
 )
 from duly.engine.storage.keys import QueueKeys, queue_keys
 from duly.engine.storage.store import Store
-from duly.errors import BrokerError, describe
+from duly.errors import BrokerError, MalformedTaskError, describe
 from duly.job import Job
 from duly.runtime import threads
 from duly.runtime.logs import masked
@@ -69,6 +69,7 @@ class Aggregator:
     Any number of servers may do so: a group is claimed for ten seconds, which are renewed while its
     function runs, so it is due again soon after its server has died. One step adds the merged task
     and removes its members, so nothing is doubled.
+    Members that cannot be read are quarantined, and the others merged.
     A function that fails, whatever it raises, is retried with growing pauses; after five tries the
     members are archived. A server that stops does not wait for a function: it gives the group back
     for another server, and abandons the function's thread.
@@ -164,8 +165,12 @@ class Aggregator:
         if self._supervisor is not None:
             self._supervisor.beat(self._name, rest=_LONGEST_RUN)
         try:
-            messages = {task_id: decode(data) for task_id, data in claim.members.items()}
-            jobs = list(map(payload_reader(merger.job), messages.values()))
+            locks, jobs, unreadable = _read(claim, merger.job)
+            for reason, members in unreadable.items():
+                await self._quarantine(keys, token, claim, members, reason)
+            if not jobs:
+                held.discard(claim.group)
+                return
             async with asyncio.timeout(_LONGEST_RUN.total_seconds()):
                 job = await _call(merger.function, jobs, name)
             new = prepare(Request(job=job, queue=self._queue), self._store.now_ms(), {}).new
@@ -178,16 +183,41 @@ class Aggregator:
             await self._failed(keys, token, claim, error)
             return
         held.discard(claim.group)
-        members = [(task_id, lock_of(message)) for task_id, message in messages.items()]
         in_ms = to_ms(merger.job.policy.aggregate.grace)
         answer = await self._store.run(
             scripts.group_complete(
                 keys, claim.group, "merge",
-                token=token, in_ms=in_ms, members=members, merged=new,
+                token=token, in_ms=in_ms, members=locks, merged=new,
             )
         )  # fmt: skip
         if answer not in {b"ok", b"lost", b"changed"}:
             await self._failed(keys, token, claim, RuntimeError("its unique lock is taken"))
+
+    async def _quarantine(
+        self, keys: QueueKeys, token: str, claim: _Claim, members: list[str], reason: str
+    ) -> None:
+        """Take members out of a claimed group that cannot be read, all for the same reason."""
+        for task_id in members:
+            self._log.error(
+                "Task quarantined", queue=self._queue, task_id=task_id[:256], reason=reason
+            )
+        attempt = self._attempt(claim, AttemptOutcome.QUARANTINED, reason)
+        locks = [(task_id, lock_in(claim.members[task_id])) for task_id in members]
+        await self._store.run(
+            scripts.group_complete(
+                keys, claim.group, "quarantine",
+                token=token, in_ms=0, members=locks, attempt=encode_attempt(attempt),
+            )
+        )  # fmt: skip
+
+    def _attempt(self, claim: _Claim, outcome: AttemptOutcome, error: str) -> Attempt:
+        return Attempt(
+            number=claim.tries,
+            outcome=outcome,
+            at=from_unix_ms(self._store.now_ms()),
+            server=self._server,
+            error=error,
+        )
 
     async def _release(self, keys: QueueKeys, token: str, claim: _Claim) -> None:
         """Make a claimed group due at once: this server stops."""
@@ -215,13 +245,8 @@ class Aggregator:
     async def _give_up(
         self, keys: QueueKeys, token: str, claim: _Claim, error: BaseException
     ) -> None:
-        attempt = Attempt(
-            number=claim.tries,
-            outcome=AttemptOutcome.FAILED,
-            at=from_unix_ms(self._store.now_ms()),
-            server=self._server,
-            error=masked(f"group {claim.group} was not merged: {describe(error)}"),
-        )
+        text = masked(f"group {claim.group} was not merged: {describe(error)}")
+        attempt = self._attempt(claim, AttemptOutcome.FAILED, text)
         members = [(task_id, lock_in(data)) for task_id, data in claim.members.items()]
         self._log.error(
             "Group not merged, members archived",
@@ -236,6 +261,28 @@ class Aggregator:
                 token=token, in_ms=0, members=members, attempt=encode_attempt(attempt),
             )
         )  # fmt: skip
+
+
+def _read(
+    claim: _Claim, job: type[Job]
+) -> tuple[list[tuple[str, str]], list[Job], dict[str, list[str]]]:
+    """Read the members of a group.
+
+    Returns:
+        The ids and lock digests of those that can be read, their payloads in the same order, and
+        reason → the ids of those that cannot.
+    """
+    read = payload_reader(job)
+    locks, jobs, unreadable = list[tuple[str, str]](), list[Job](), dict[str, list[str]]()
+    for task_id, data in claim.members.items():
+        try:
+            message = decode(data)
+            jobs.append(read(message))
+        except MalformedTaskError as error:
+            unreadable.setdefault(error.reason, []).append(task_id)
+        else:
+            locks.append((task_id, lock_of(message)))
+    return locks, jobs, unreadable
 
 
 async def _call(function: Merge, jobs: list[Any], group: str) -> Job:

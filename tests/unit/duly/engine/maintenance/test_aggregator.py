@@ -13,7 +13,8 @@ from duly.engine.storage.keys import queue_keys
 from duly.engine.storage.store import Store
 from duly.errors import DuplicateTaskError, TaskIdConflictError
 from duly.job import Aggregate, Job, Policy
-from duly.task import TaskState
+from duly.task import AttemptOutcome, TaskState
+from duly.testing.waiting import until as come
 
 
 class Mention(
@@ -339,3 +340,50 @@ async def test_groups_of_kinds_that_nobody_merges_keep_back_no_others(
 
     async with merging():
         await until(lambda: mails == [("ada", [1])])
+
+
+@pytest.fixture
+def spoil(client, store):
+    """Enqueue a mention, and put something else in the place of its record; return its id."""
+
+    async def spoiling(change, group):
+        odd = await client.enqueue(Mention(post=1), group=group)
+        records = queue_keys("default").records
+        data = await store.connection.command("HGET", records, odd.id)
+        await store.connection.command("HSET", records, odd.id, change(data))
+        return odd.id
+
+    return spoiling
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(
+            lambda data: data.replace(b'"post":1', b'"post":1,"old":2'), id="a field more"
+        ),
+        pytest.param(lambda data: data.replace(b'"post":1', b'"post":"x"'), id="another type"),
+        pytest.param(lambda _: b"null", id="null"),
+        pytest.param(lambda _: b"\xff", id="no JSON"),
+    ],
+)
+async def test_members_that_cannot_be_read_are_quarantined_and_the_others_are_merged(
+    spoil, merging, mails, inspector, change
+):
+    odd = await spoil(change, "ada")
+    await spoil(lambda data: data.replace(b'"post":1', b'"post":2'), "ada")
+    await spoil(change, "alone")
+
+    async with merging():
+        await come(lambda: mails == [("ada", [2])])
+        await come(lambda: merged(inspector))
+
+    task = await inspector.tasks.get("default", odd)
+    assert task.state is TaskState.QUARANTINED
+    assert task.history[0].outcome is AttemptOutcome.QUARANTINED
+    assert await inspector.groups.list("default") == []
+
+
+async def merged(inspector):
+    report = await inspector.queues.get("default")
+    return (report.aggregating, report.archived, report.quarantined) == (0, 0, 2)

@@ -1,8 +1,10 @@
--- End the claim of a group: one task in its members' place, or the members archived, or neither.
+-- End the claim of a group: one task in its members' place, or the members archived, or neither. Or
+-- quarantine members that cannot be read: the claim of the others goes on.
 -- KEYS  stream index locks records aggregating groups members claims archived history totals
--- ARGV  now_ms (0: the broker's clock), token, group, outcome (merge archive back),
+--       quarantined
+-- ARGV  now_ms (0: the broker's clock), token, group, outcome (merge archive quarantine back),
 --       in_ms (when the rest of the group is due), id (of the merged task), data,
---       lock (digest; "": none), lock_ttl_ms, attempt (JSON, when archived)
+--       lock (digest; "": none), lock_ttl_ms, attempt (JSON, when archived or quarantined)
 -- ROWS  member: id, lock (digest; "": none)
 -- Returns  "ok"; "lost": another server has claimed it; "changed": a member has left, look again;
 --          or the id of the task that holds the merged one's id or lock
@@ -17,10 +19,12 @@ if outcome == 'back' then
   return 'ok'
 end
 
-local archives = outcome == 'archive' or nil
-local wrong = wrong_type({ [index] = true, [records] = true, [history] = archives },
-  { [aggregating] = true, [members] = true, [groups] = true, [archived] = archives },
-  { [stream] = true })
+local ends_as = ({ archive = 'archived', quarantine = 'quarantined' })[outcome]
+local ended = ({ archive = archived, quarantine = quarantined })[outcome]
+local hashes, sorted_sets = { [index] = true, [records] = true },
+  { [aggregating] = true, [members] = true, [groups] = true }
+if ended then hashes[history], sorted_sets[ended] = true, true end
+local wrong = wrong_type(hashes, sorted_sets, { [stream] = true })
 if wrong then return wrong end
 
 local function name(time, member)
@@ -63,8 +67,8 @@ for at = FIRST, #ARGV, MEMBER_SIZE do
     if outcome == 'merge' then
       forget({ index, records }, member)
     else
-      redis.call('ZADD', archived, string.format('%.0f', now), member)
-      redis.call('HSET', index, member, 'archived')
+      redis.call('ZADD', ended, string.format('%.0f', now), member)
+      redis.call('HSET', index, member, ends_as)
       redis.call('HSET', history, member, attempt)
     end
   end
@@ -75,8 +79,10 @@ if outcome == 'merge' then
   local merged = (#ARGV - FIRST + 1) / MEMBER_SIZE
   redis.pcall('HINCRBY', totals, string.match(group, '^[^:]*') .. ':aggregated', merged)
 end
+local left = redis.call('ZLEXCOUNT', members, '[' .. group .. '\n', '[' .. group .. '\n\255')
+if outcome == 'quarantine' and left > 0 then return 'ok' end
 redis.call('HDEL', claims, group)
-if redis.call('ZLEXCOUNT', members, '[' .. group .. '\n', '[' .. group .. '\n\255') > 0 then
+if left > 0 then
   redis.call('ZADD', groups, string.format('%.0f', now + in_ms), group)
 else
   redis.call('ZREM', groups, group)

@@ -88,7 +88,7 @@ class _Complete(NamedTuple):
     now_ms: int
     token: str
     group: str
-    outcome: Literal["merge", "archive", "back"]
+    outcome: Literal["merge", "archive", "quarantine", "back"]
     in_ms: int
     id: str
     data: bytes
@@ -105,7 +105,7 @@ class _Member(NamedTuple):
 _GROUP_COMPLETE = Script(
     "group_complete",
     ("stream", "index", "locks", "records", "aggregating", "groups", "members", "claims",
-     "archived", "history", "totals"),
+     "archived", "history", "totals", "quarantined"),
     _Complete,
     rows={"member": _Member},
 )  # fmt: skip
@@ -114,7 +114,7 @@ _GROUP_COMPLETE = Script(
 def group_complete(
     keys: QueueKeys,
     group: str,
-    outcome: Literal["merge", "archive", "back"],
+    outcome: Literal["merge", "archive", "quarantine", "back"],
     *,
     token: str,
     in_ms: int,
@@ -123,7 +123,10 @@ def group_complete(
     attempt: bytes = b"",
     now_ms: int = 0,
 ) -> Call:
-    """End a claim; members are (id, lock digest). Answers "ok", or why nothing was done."""
+    """End a claim, or take members out of it; these are (id, lock digest).
+
+    Answers "ok", or why nothing was done.
+    """
     new = merged or NewTask(id="", data=b"")
     arguments = _Complete(
         now_ms, token, group, outcome, in_ms, new.id, new.data, new.lock, new.lock_ttl_ms, attempt
