@@ -16,6 +16,7 @@ def quantile(share: float, histogram: str, by: str, more: str = "queue") -> str:
 
 
 DUE = 'duly_ticks_total{,outcome!="paused"}'
+LATE = 'duly_ticks_total{,outcome=~"skipped|missed|caught_up"}'
 OVERVIEW = Dashboard(
     uid="duly-overview",
     title="duly: overview",
@@ -29,8 +30,9 @@ OVERVIEW = Dashboard(
                     "Share of the due slots whose task succeeded before the next one began, in the "
                     "time that is shown. Skipped and missed slots count against it.",
                     "percentunit",
-                    [((f"sum(increase(duly_ticks_met_total{{}}[$__range])) / "
-                      f"sum(increase({DUE}[$__range]))"), "met")],
+                    [((f"1 - (sum(increase({LATE}[$__range])) + "
+                       f"sum(increase(duly_ticks_unmet_total{{}}[$__range]))) / "
+                       f"sum(increase({DUE}[$__range]))"), "met")],
                     "stat", 6, most=1,
                     thresholds=(0.95, 0.99), colors=("red", "yellow", "green"),
                 ),
@@ -212,8 +214,9 @@ SCHEDULER = Dashboard(
             (
                 Panel("Slots met", "Share of the due slots whose task succeeded in time, by entry.",
                       "percentunit",
-                      [(("sum by (entry) (rate(duly_ticks_met_total{}[$__rate_interval])) / "
-                        'sum by (entry) (rate(duly_ticks_total{,outcome!="paused"}[$__rate_interval]))'),
+                      [((f"1 - (sum by (entry) (rate({LATE}[$__rate_interval])) + "
+                         f"sum by (entry) (rate(duly_ticks_unmet_total{{}}[$__rate_interval]))) / "
+                         f"sum by (entry) (rate({DUE}[$__rate_interval]))"),
                         "{{entry}}")], most=1),
                 Panel("How late they succeed", "How long after the slot began 19 of 20 had succeeded.", "s",
                       [(quantile(0.95, "duly_tick_completion_seconds", "entry", ""), "{{entry}}")]),

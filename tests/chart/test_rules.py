@@ -19,7 +19,7 @@ HEALTHY = [
     ("duly_ticks_total", 'entry="check", outcome="enqueued"', "0+12…"),
     ("duly_ticks_total", 'entry="check", outcome="skipped"', "0…"),
     ("duly_ticks_total", 'entry="check", outcome="paused"', "0…"),
-    ("duly_ticks_met_total", 'entry="check"', "0+12…"),
+    ("duly_ticks_unmet_total", 'entry="check"', "0…"),
     ("duly_queue_servers", 'queue="default"', "2…"),
     ("duly_queue_tasks", 'queue="default", state="waiting"', "3…"),
     ("duly_queue_max_length", 'queue="default"', "100…"),
@@ -91,6 +91,16 @@ class Scenario:
         }
 
 
+def rare(name, firing, at, enqueued, unmet):
+    """A scenario of an entry that is due less often than the windows of its alerts are long."""
+    outcomes = {"enqueued": enqueued, "skipped": "0…", "missed": "0…", "caught_up": "0…"}
+    series = [
+        ("duly_ticks_total", f'entry="rare", outcome="{outcome}"', values)
+        for outcome, values in outcomes.items()
+    ]
+    return Scenario(name, firing, at, [*series, ("duly_ticks_unmet_total", 'entry="rare"', unmet)])
+
+
 SCENARIOS = [
     Scenario(
         "A healthy system is silent",
@@ -140,9 +150,8 @@ SCENARIOS = [
         420,
         [
             ("duly_ticks_total", 'entry="check", outcome="enqueued"', "0+12x400 4800x30"),
-            ("duly_ticks_met_total", 'entry="check"', "0+12x400 4800x30"),
         ],
-        without=[("duly_ticks_total", 'entry="check", outcome="enqueued"'), "duly_ticks_met_total"],
+        without=[("duly_ticks_total", 'entry="check", outcome="enqueued"')],
     ),
     Scenario(
         "Ticks stop because every entry is paused, or come rarely",
@@ -151,9 +160,8 @@ SCENARIOS = [
         [
             ("duly_ticks_total", 'entry="check", outcome="enqueued"', "0+12x400 4800x30"),
             ("duly_ticks_total", 'entry="check", outcome="paused"', "0x400 0+12x30"),
-            ("duly_ticks_met_total", 'entry="check"', "0+12x400 4800x30"),
         ],
-        without=["duly_ticks_total", "duly_ticks_met_total"],
+        without=["duly_ticks_total"],
     ),
     Scenario(
         "A fifth of the ticks is skipped",
@@ -209,15 +217,25 @@ SCENARIOS = [
         "One tick of an hour is not met, which the budget allows",
         [],
         120,
-        [("duly_ticks_met_total", 'entry="check"', "0+12x30 371+12x100")],
-        without=["duly_ticks_met_total"],
+        [("duly_ticks_unmet_total", 'entry="check"', "0x30 1…")],
+        without=["duly_ticks_unmet_total"],
     ),
     Scenario(
-        "Nothing that is due succeeds, in no worker's memory",
+        "Nothing that is due succeeds",
         ["DulyTicksUnmetFast", "DulyTicksUnmetSlow"],
         60,
-        [],
-        without=["duly_ticks_met_total"],
+        [("duly_ticks_unmet_total", 'entry="check"', "0+12…")],
+        without=["duly_ticks_unmet_total"],
+    ),
+    rare("What is due rarely has just become due", [], 104, "0x100 1…", "0…"),
+    rare("What is due every hour has become due", [], 125, "0x60 1x59 2…", "0…"),
+    rare("A new scheduler claims what is due rarely", [], 110, "_x100 0x5 1…", "_x100 0…"),
+    rare(
+        "What is due every hour had not succeeded an hour later",
+        ["DulyTicksUnmetFast"],
+        125,
+        "0x60 1x59 2…",
+        "0x120 1…",
     ),
     Scenario(
         "Ticks are late",

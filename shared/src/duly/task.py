@@ -237,8 +237,8 @@ def tick_id(entry: str, slot_ms: int) -> str:
     return f"{entry}@{from_unix_ms(slot_ms):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def slot_of(task_id: str, header: str) -> tuple[str, int, int] | None:
-    """Return entry, slot and next slot, in ms, of a tick's task; None: it is none, or a rerun.
+def slot_of(task_id: str, header: str) -> tuple[str, int] | None:
+    """Return entry and slot, in ms, of a tick's task; None: it is none, or a rerun.
 
     Args:
         task_id: Its id.
@@ -250,7 +250,7 @@ def slot_of(task_id: str, header: str) -> tuple[str, int, int] | None:
     if max(len(slot), len(after)) > _MOST_DIGITS:
         return None
     entry, slot_ms = task_id.partition("@")[0], int(slot)
-    return (entry, slot_ms, int(after)) if task_id == tick_id(entry, slot_ms) else None
+    return (entry, slot_ms) if task_id == tick_id(entry, slot_ms) else None
 
 
 class TaskContext(msgspec.Struct, kw_only=True, eq=False):

@@ -27,7 +27,7 @@ class FakeTicks:
     def __init__(self, *outcomes):
         self.outcomes = list(outcomes)
         self.asked = []
-        self.missed = 0
+        self.missed, self.unmet = 0, False
         self.slot = SLOT - ENTRY.interval
 
     async def tick(self, entry):
@@ -47,7 +47,7 @@ class FakeTicks:
             task_id="t1",
             at=self.slot + timedelta(milliseconds=20),
         )
-        return TickResult(wait=LEFT, reports=(report,))
+        return TickResult(wait=LEFT, reports=(report,), unmet=self.unmet)
 
 
 @pytest.fixture
@@ -172,3 +172,15 @@ async def test_a_broker_error_is_raised_to_the_loop(log):
 
     with pytest.raises(BrokerDownError):
         await one.run_once()
+
+
+async def test_a_tick_that_was_not_met_is_counted_from_zero_on():
+    one, client, metrics = ticker(TickOutcome.ENQUEUED, TickOutcome.ENQUEUED)
+    unmet = metrics.unmet.labels("check")._value
+
+    await one.run_once()
+    assert unmet.get() == 0
+    client.unmet = True
+    await one.run_once()
+
+    assert unmet.get() == 1

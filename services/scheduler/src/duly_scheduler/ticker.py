@@ -53,6 +53,8 @@ class Ticker:
         if result.missed:
             self._metrics.count_ticks(self._entry.id, TickOutcome.MISSED.value, result.missed)
             self._log.warning("Ticks missed", entry=self._entry.id, count=result.missed)
+        if result.unmet:
+            self._metrics.count_unmet(self._entry.id)
         for report in result.reports:
             self._seen, self._lost = report.slot, 0
             self._note(report)

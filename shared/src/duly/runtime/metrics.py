@@ -204,6 +204,12 @@ class SchedulerMetrics(_ServiceMetrics):
             ("entry", "outcome"),
             registry=registry,
         )
+        self.unmet = Counter(
+            "duly_ticks_unmet",
+            "Ticks whose task had not succeeded when the next one of their entry was claimed",
+            ("entry",),
+            registry=registry,
+        )
         self.skipped_in_a_row = Gauge(
             "duly_ticks_skipped_in_a_row",
             "Ticks of an entry that this scheduler claimed and skipped since the last other one; "
@@ -238,11 +244,16 @@ class SchedulerMetrics(_ServiceMetrics):
         label = self._entry(entry)
         for outcome in _TICKS:
             self.ticks.labels(label, outcome)
+        self.unmet.labels(label)
         self.lag.labels(label)
 
     def count_ticks(self, entry: str, outcome: str, count: int = 1) -> None:
         """Count what became of ticks of an entry."""
         self.ticks.labels(self._entry(entry), outcome).inc(count)
+
+    def count_unmet(self, entry: str) -> None:
+        """Count a tick whose task had not succeeded in time."""
+        self.unmet.labels(self._entry(entry)).inc()
 
     def set_skipped_in_a_row(self, entry: str, count: int) -> None:
         """Set how many ticks of an entry were skipped one after the other."""

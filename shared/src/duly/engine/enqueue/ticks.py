@@ -23,7 +23,7 @@ from duly.engine.storage.store import Store
 from duly.payload import encode as encode_payload
 from duly.runtime.settings import RedisSettings
 from duly.schedule import Entry
-from duly.task import SLOT_HEADER, tick_id
+from duly.task import SLOT_HEADER, TaskState, tick_id
 
 _MOST_GUESSES = 5
 _MOST_RECORDED = 100
@@ -44,6 +44,8 @@ class TickResult:
     """Slots that nobody claimed in time and that are not made up for."""
     taken: datetime | None = None
     """The slot, if it had been claimed before, by this replica or by another."""
+    unmet: bool = False
+    """Whether the slot claimed before got a task which had not succeeded when this was claimed."""
 
 
 class Ticks:
@@ -110,6 +112,7 @@ class Ticks:
             wait = timedelta(milliseconds=max(1, min(next_ms - now_ms, _LONGEST_WAIT_MS)))
             if answer == b"taken":
                 return TickResult(wait=wait, taken=from_unix_ms(slot_ms))
+            unmet = await self._is_unmet(keys, entry)
             with root(f"tick {entry.id}", _named(entry, slot_ms)) as span:
                 with sending(entry.target, entry.job.kind):
                     call = self._call(keys, entry, slot_ms, next_ms, elsewhere)
@@ -127,8 +130,19 @@ class Ticks:
                 reports=_reports(entry.id, recorded, now_ms),
                 missed=missed,
                 taken=None if recorded else from_unix_ms(slot_ms),
+                unmet=unmet and answer == b"claimed",
             )
         return TickResult(wait=timedelta(milliseconds=1))
+
+    async def _is_unmet(self, keys: QueueKeys, entry: Entry) -> bool:
+        """Tell whether the slot claimed last has a task that has not succeeded.
+
+        A success is in the index no more, or kept. A slot that was skipped or paused has no task.
+        """
+        claim_ms = self._claims.get((keys.name, entry.id), _NEVER)
+        task_id = tick_id(entry.id, claim_ms)
+        place = await self._store.connection.command("HGET", keys.index, task_id)
+        return place not in {None, TaskState.COMPLETED.value.encode()}
 
     def _call(
         self, keys: QueueKeys, entry: Entry, slot_ms: int, next_ms: int, elsewhere: Sequence[bytes]

@@ -97,16 +97,6 @@ class _Tally:
         self.durations = _Timings(DURATION_BUCKETS)
 
 
-class _Entry:
-    """What is counted of the ticks of one schedule entry."""
-
-    __slots__ = ("late", "met")
-
-    def __init__(self) -> None:
-        self.met = 0
-        self.late = _Timings(LATE_BUCKETS)
-
-
 class CountTasks(Middleware, Collector):
     """Counts attempts by outcome, and times how long tasks waited and ran.
 
@@ -121,7 +111,7 @@ class CountTasks(Middleware, Collector):
     def __init__(self, registry: CollectorRegistry, quarantined: Counter | None = None) -> None:
         self._tallies: dict[tuple[str, str], _Tally] = {}
         self._labels: dict[tuple[str, str], _Tally] = {}
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, _Timings] = {}
         self._kind, self._entry = Bounded(), Bounded()
         self._quarantined = quarantined or quarantined_counter(registry)
         registry.register(self)
@@ -165,19 +155,18 @@ class CountTasks(Middleware, Collector):
         ):
             durations.remember(place, end)
         if headers and SLOT_HEADER in headers:
-            self._count_tick(end)
+            self._time_tick(end)
 
-    def _count_tick(self, end: Ended) -> None:
-        """Count the end of a tick's task."""
+    def _time_tick(self, end: Ended) -> None:
+        """Time the success of a tick's task."""
         context = end.context
         tick = slot_of(context.id, context.headers[SLOT_HEADER])
         if tick is None or end.outcome is not Outcome.SUCCEEDED:
             return
-        name, slot_ms, next_ms = tick
+        name, slot_ms = tick
         ended_ms = context.started_ms + round(end.seconds * 1000)
-        entry = self._entries.setdefault(self._entry(name), _Entry())
-        entry.late.observe(max(0, ended_ms - slot_ms) / 1000)
-        entry.met += ended_ms <= next_ms
+        timings = self._entries.setdefault(self._entry(name), _Timings(LATE_BUCKETS))
+        timings.observe(max(0, ended_ms - slot_ms) / 1000)
 
     @override
     def quarantined(self, queue: str, task_id: str, reason: str) -> None:
@@ -228,18 +217,12 @@ def _by_kind(tallies: dict[tuple[str, str], _Tally]) -> Iterator[Metric]:
     yield from (tasks, duration, wait, running)
 
 
-def _by_entry(entries: dict[str, _Entry]) -> Iterator[Metric]:
-    met = CounterMetricFamily(
-        "duly_ticks_met",
-        "Ticks whose task succeeded before the next slot of their entry began.",
-        labels=("entry",),
-    )
+def _by_entry(entries: dict[str, _Timings]) -> Iterator[Metric]:
     late = HistogramMetricFamily(
         "duly_tick_completion_seconds",
         "How long after the beginning of its slot the task of a tick succeeded.",
         labels=("entry",),
     )
     for entry, found in entries.items():
-        met.add_metric((entry,), found.met)
-        late.add_metric((entry,), found.late.buckets(), found.late.total)
-    yield from (met, late)
+        late.add_metric((entry,), found.buckets(), found.total)
+    yield late

@@ -297,3 +297,44 @@ async def test_an_entry_that_cannot_be_announced_hides_no_other(replicas, inspec
         await replicas[0].announce([bad, entry(id="good")])
 
     assert [one.id for one in await inspector.schedules.list()] == ["good"]
+
+
+@pytest.mark.parametrize(
+    ("place", "unmet"),
+    [(None, False), ("completed", False), ("archived", True), ("retry", True), ("1-0", True)],
+)
+async def test_a_slot_whose_task_has_not_succeeded_is_told_with_the_next(
+    broker_settings, store, place, unmet
+):
+    one = entry(interval=timedelta(seconds=1))
+    async with Ticks.connect(broker_settings) as ticks:
+
+        async def next_tick():
+            result = await ticks.tick(one)
+            return result if result.reports else None
+
+        first = await until(next_tick)
+        (report,) = first.reports
+        if place is None:
+            await store.connection.command("HDEL", KEYS.index, report.task_id)
+        else:
+            await store.connection.command("HSET", KEYS.index, report.task_id, place)
+        second = await until(next_tick)
+
+    assert first.unmet is False
+    assert second.unmet is unmet
+
+
+async def test_of_several_replicas_one_tells_that_a_slot_was_not_met(replicas, store):
+    one = entry(interval=timedelta(seconds=2))
+    told = []
+
+    async def next_slot():
+        found = await all_at_once(replicas, one)
+        told.extend(result.unmet for result in found)
+        return [report for result in found for report in result.reports]
+
+    for _ in range(3):
+        await until(next_slot)
+
+    assert sum(told) == 2
