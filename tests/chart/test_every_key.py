@@ -28,6 +28,10 @@ OBJECTS = (
 )
 
 
+NAMES = {"overrides": "DulyBacklogOld"}
+"""Maps in which a key has to be a name that exists."""
+
+
 def resolved(node: dict[str, Any]) -> dict[str, Any]:
     """Give a node of the schema with what its references add."""
     found: dict[str, Any] = {}
@@ -58,7 +62,7 @@ def keys(node: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str
     elif isinstance(node.get("additionalProperties"), dict) and resolved(
         node["additionalProperties"]
     ).get("properties"):
-        name = names["enum"][1] if "enum" in names else "low"
+        name = names["enum"][1] if "enum" in names else NAMES.get(path[-1], "low")
         yield from keys(node["additionalProperties"], (*path, name))
     else:
         yield ".".join(path), node
