@@ -130,8 +130,12 @@ class Aggregator:
         claims = []
         for name, tries, *members in found:
             pairs = dict(zip(members[::2], members[1::2], strict=True))
-            data = {task_id.decode(): data for task_id, data in pairs.items()}
-            claims.append(_Claim(name.decode(), tries, data))
+            try:
+                data = {task_id.decode(): data for task_id, data in pairs.items()}
+                claims.append(_Claim(name.decode(), tries, data))
+            except UnicodeDecodeError:
+                # Foreign: we have no way to name it. It comes again, and keeps back no others.
+                self._log.error("Group has a name that is no text", queue=self._queue)
         held = {claim.group for claim in claims}
         renewing = asyncio.create_task(self._renew(keys, token, held))
         try:

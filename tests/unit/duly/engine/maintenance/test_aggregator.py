@@ -387,3 +387,16 @@ async def test_members_that_cannot_be_read_are_quarantined_and_the_others_are_me
 async def merged(inspector):
     report = await inspector.queues.get("default")
     return (report.aggregating, report.archived, report.quarantined) == (0, 0, 2)
+
+
+async def test_a_group_whose_name_is_no_text_keeps_back_no_others(
+    client, merging, mails, store, until
+):
+    keys, name, now = queue_keys("default"), b"mention:\xff", b"0000000000001"
+    await store.connection.command("ZADD", keys.groups, 1, name)
+    await store.connection.command("ZADD", keys.members, 0, name + b"\n" + now + b"\nodd")
+    await store.connection.command("ZADD", keys.aggregating, 1, "odd")
+    await client.enqueue(Mention(post=1), group="ada")
+
+    async with merging():
+        await until(lambda: mails == [("ada", [1])])
