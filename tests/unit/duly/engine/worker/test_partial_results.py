@@ -2,6 +2,7 @@
 
 import asyncio
 
+from duly.engine.storage.codec import Message
 from duly.engine.storage.keys import queue_keys
 from duly.engine.worker import partial_results
 from duly.engine.worker.attempt import RunningAttempt
@@ -20,7 +21,7 @@ async def active(store, queue):
     (delivery,) = await reader.read(server="server", count=1, block_ms=1_000)
     await reader.close()
     context = TaskContext(id="one", queue=queue, kind="import")
-    return RunningAttempt(delivery, queue, None, None, context, 0, 0, 0)
+    return RunningAttempt(delivery, queue, Message("one", "import"), None, context, 0, 0, 0)
 
 
 async def test_entries_of_two_queues_with_one_id_are_written_once_each(
