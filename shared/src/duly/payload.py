@@ -170,7 +170,16 @@ class PayloadForm:
 
 @lru_cache(maxsize=4096)
 def form_of(job_class: type[Job]) -> PayloadForm:
-    """Return how the payloads of a class of jobs travel."""
+    """Return how the payloads of a class of jobs travel.
+
+    Raises:
+        TypeError: It is no class of jobs.
+    """
+    if not issubclass(job_class, Job):
+        raise TypeError(
+            f"a {job_class.__name__} is no job: make one, such as send_invoice.job(7) of a task or "
+            "SendInvoice(order_id=7) of a class"
+        )
     return PayloadForm(job_class)
 
 

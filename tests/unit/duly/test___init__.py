@@ -274,3 +274,84 @@ def test_every_service_and_the_library_are_typed():
     packages = [folder for folder in sources if (folder / "__init__.py").exists()]
     assert len(packages) == 4
     assert [folder.name for folder in packages if not (folder / "py.typed").exists()] == []
+
+
+@pytest.mark.slow
+def test_a_type_checker_finds_a_wrong_declaration(tmp_path):
+    found = complaints(
+        tmp_path,
+        """
+        from collections.abc import AsyncGenerator, Generator
+        from contextlib import suppress
+        from datetime import timedelta
+
+        from duly import App, DeadLetter, Depends, Ended, Entry, Job, TaskContext
+
+        app = App("shop")
+
+
+        class A(Job, kind="a"):
+            n: int
+
+
+        class B(Job, kind="b"):
+            n: int
+
+
+        @app.handler(A)
+        async def right(job: A, context: TaskContext = Depends()) -> None: ...
+
+        @app.handler(A, run_in="process")
+        def right_too(job: A) -> int: return job.n
+
+        @app.merge(A)
+        def merges(jobs: list[A], group: str) -> Job: return jobs[0]
+
+        @app.merge(A)
+        async def merges_too(jobs: list[A], group: str) -> B: return B(n=1)
+
+        @app.lifespan
+        async def opens() -> AsyncGenerator[int, None]: yield 1
+
+        @app.lifespan
+        def opens_too() -> Generator[int, None, None]: yield 1
+
+        @app.timetable
+        def table(n: int = Depends(opens)) -> list[Entry]: return []
+
+        @app.entry_provider
+        async def rows() -> tuple[Entry, ...]: return ()
+
+        @app.on_failure
+        def told(end: Ended) -> None: ...
+
+
+        with suppress(Exception):
+            @app.handler(A)
+            async def wrong_1(job: B) -> None: ...
+
+            @app.handler(A)
+            def wrong_2(x: int, y: int) -> None: ...
+
+            @app.merge(A)
+            def wrong_3() -> int: return 3
+
+            @app.on_failure
+            async def wrong_4(end: Ended) -> None: ...
+
+            @app.on_dead_letter
+            async def wrong_5(letter: DeadLetter) -> None: ...
+
+            @app.lifespan
+            def wrong_6() -> int: return 3
+
+            @app.timetable
+            def wrong_7() -> int: return 3
+
+            @app.entry_provider
+            async def wrong_8() -> int: return 3
+        """,
+    )
+
+    wrong = [line for line in found if "incompatible type" in line or "Value of type" in line]
+    assert (len(found), len(wrong)) == (8, 8), found

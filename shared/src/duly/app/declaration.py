@@ -2,17 +2,16 @@
 
 import inspect
 from collections.abc import (
-    AsyncGenerator,
+    AsyncIterator,
     Awaitable,
     Callable,
-    Generator,
     Iterable,
+    Iterator,
     Mapping,
-    Sequence,
 )
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
 from pydantic import BaseModel
 from typing_extensions import Unpack, override
@@ -27,6 +26,8 @@ from duly.app.registration import (
     Where,
     checked_callable,
     checked_handler,
+    checked_job,
+    checked_merge,
     kind_of,
     policy_of,
 )
@@ -46,8 +47,10 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-F = TypeVar("F", bound=Callable[..., Any])
-Lifespan = Callable[..., AsyncGenerator[Any, None]] | Callable[..., Generator[Any, None, None]]
+J = TypeVar("J", bound=Job)
+M = TypeVar("M", bound=Callable[[list[Any], str], Job | Awaitable[Job]])
+T = TypeVar("T", bound=Callable[..., Iterable[Entry] | Awaitable[Iterable[Entry]]])
+L = TypeVar("L", bound=Callable[..., AsyncIterator[Any] | Iterator[Any]])
 
 
 class App:
@@ -84,8 +87,8 @@ class App:
         self.taskiq: DulyBroker | None = None
         """Whose tasks are run too: `app` has named a taskiq broker instead of an application."""
         self.fixed_entries: list[Entry] = []
-        self.timetables: list[Callable[..., Iterable[Entry]]] = []
-        self.entry_providers: list[Callable[..., Awaitable[Sequence[Entry]]]] = []
+        self.timetables: list[Callable[..., Any]] = []
+        self.entry_providers: list[Callable[..., Any]] = []
         self.clients = AppClients(name)
         """The clients by which its tasks are enqueued."""
 
@@ -131,7 +134,8 @@ class App:
             policy: How its tasks are run: the fields of `Policy`.
 
         Raises:
-            ConfigError: The kind is declared twice, or its policy is wrong.
+            ConfigError: The kind is declared twice, its policy is wrong, `run_in` is no place, or
+                `hard_timeout` is given without a process, or is less than the `timeout` given.
             TypeError: The function cannot be a task: a parameter has no type, for example.
         """
 
@@ -150,8 +154,8 @@ class App:
         return declare if function is None else declare(function)
 
     def handler(
-        self, job: type[Job], *, run_in: Where = "here", hard_timeout: timedelta | None = None
-    ) -> Callable[[F], F]:
+        self, job: type[J], *, run_in: Where = "here", hard_timeout: timedelta | None = None
+    ) -> Callable[[Callable[Concatenate[J, P], R]], Callable[Concatenate[J, P], R]]:
         """Declare what runs the tasks of a class of jobs.
 
         The function, or the object that is called like one, gets the job as its first argument;
@@ -163,18 +167,19 @@ class App:
             hard_timeout: As of `task`.
 
         Raises:
-            ConfigError: The kind is declared twice.
-            TypeError: The function takes something that nobody provides, or it yields.
+            ConfigError: The kind is declared twice; `run_in` and `hard_timeout` as of `task`.
+            TypeError: `job` is no class of jobs; the function takes something that nobody provides,
+                or yields.
         """
 
-        def declare(function: F) -> F:
+        def declare(function: Callable[Concatenate[J, P], R]) -> Callable[Concatenate[J, P], R]:
             if others := read_signature(checked_handler(function), after_job=True).payload:
                 raise TypeError(
                     f"{name_of(function)}: a handler takes the job, and what the worker provides; "
                     f"this one takes {', '.join(others)}: give it a default of Depends(), or use "
                     "App.task"
                 )
-            declared = Declared(function, job, spread=False)
+            declared = Declared(function, checked_job(job), spread=False)
             in_process = None
             if run_in == "process":
                 in_process = InProcess(declared, self)
@@ -235,7 +240,7 @@ class App:
         self.fixed_entries.append(entry)
         return entry
 
-    def timetable(self, function: F) -> F:
+    def timetable(self, function: T) -> T:
         """Declare a function that returns entries, read once when a scheduler starts.
 
         For entries that depend on settings: its parameters are dependencies.
@@ -243,7 +248,7 @@ class App:
         self.timetables.append(checked_callable(function))
         return function
 
-    def entry_provider(self, function: F) -> F:
+    def entry_provider(self, function: T) -> T:
         """Declare a coroutine function that returns entries, from a database for example.
 
         Schedulers call it every `scheduler.entries_interval`. If it raises, the entries that it
@@ -252,7 +257,7 @@ class App:
         self.entry_providers.append(checked_callable(function))
         return function
 
-    def lifespan(self, function: F) -> F:
+    def lifespan(self, function: L) -> L:
         """Declare what a worker opens when it starts, and closes after its last task.
 
         The function yields once; a task gets what it yields by `Depends(function)`. Its own
@@ -271,29 +276,43 @@ class App:
                 check_in_process(made.declared, self.lifespans)
         return function
 
-    def merge(self, job: type[Job] | TaskFunction[..., Any]) -> Callable[[F], F]:
+    def merge(self, job: type[Job] | TaskFunction[..., Any]) -> Callable[[M], M]:
         """Declare what merges the groups of a class of jobs, or of a task.
 
         Args:
             job: The kind of the members. The function gets their payloads, oldest first, and the
                 name of the group, and returns the job that takes their place.
-        """
 
-        def declare(function: F) -> F:
-            self.mergers[job.payload if isinstance(job, TaskFunction) else job] = function
+        Raises:
+            TypeError: It is no class of jobs, or the function does not take these two.
+        """
+        members = job.payload if isinstance(job, TaskFunction) else job
+
+        def declare(function: M) -> M:
+            self.mergers[members] = checked_merge(members, function)
             return function
 
         return declare
 
     def add_middleware(self, middleware: "Middleware") -> None:
-        """Put a middleware around every attempt, inside those that were added before."""
+        """Put a middleware around every attempt, inside those that were added before.
+
+        Raises:
+            TypeError: It is no object of a `Middleware`, or a hook of it would have to be awaited.
+        """
+        from duly.engine.middleware import check_hooks
+
+        check_hooks(middleware)
         self.middlewares.append(middleware)
 
-    def on_failure(self, function: "Callable[[Ended], object]") -> "Callable[[Ended], object]":
+    def on_failure(self, function: "Callable[[Ended], None]") -> "Callable[[Ended], None]":
         """Declare what is told of each attempt that failed.
 
         Args:
             function: Called with the end of the attempt. It must not wait.
+
+        Raises:
+            TypeError: It would have to be awaited.
         """
         from duly.app.hooks import OnFailure
 
@@ -301,12 +320,15 @@ class App:
         return function
 
     def on_dead_letter(
-        self, function: "Callable[[DeadLetter], object]"
-    ) -> "Callable[[DeadLetter], object]":
+        self, function: "Callable[[DeadLetter], None]"
+    ) -> "Callable[[DeadLetter], None]":
         """Declare what is told of each task that is given up.
 
         Args:
             function: Called with the task and why. It must not wait.
+
+        Raises:
+            TypeError: It would have to be awaited.
         """
         from duly.app.hooks import OnDeadLetter
 
@@ -356,6 +378,7 @@ class App:
         in_process: InProcess | None,
     ) -> None:
         made = Registration(declared, run_in, hard_timeout, in_process)
+        made.check()
         if in_process is not None:
             check_in_process(declared, self.lifespans)
         kind = declared.job.kind

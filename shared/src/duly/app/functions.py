@@ -13,7 +13,7 @@ from duly.app.processes import InProcess
 from duly.app.signatures import Signature, name_of
 from duly.errors import InvalidPayloadError
 from duly.flow import Step, step
-from duly.job import Job
+from duly.job import Job, Policy
 from duly.task import Task
 
 if TYPE_CHECKING:
@@ -78,6 +78,11 @@ class TaskFunction(Generic[P, R]):
     def kind(self) -> str:
         """The stable name of the task, which every message of it bears."""
         return self.payload.kind
+
+    @property
+    def policy(self) -> Policy:
+        """How its tasks are run."""
+        return self.payload.policy
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function itself, with its dependencies as arguments."""

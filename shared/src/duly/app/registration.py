@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NoReturn, TypedDict, get_args
 
 from pydantic import ValidationError
 
@@ -12,7 +12,7 @@ from duly.app.calls import Declared
 from duly.app.processes import InProcess
 from duly.app.signatures import name_of
 from duly.errors import ConfigError
-from duly.job import Aggregate, Backoff, Policy, Rate, is_name
+from duly.job import Aggregate, Backoff, Job, Policy, Rate, is_name
 from duly.runtime.returned import is_generator
 
 Where = Literal["here", "process"]
@@ -47,6 +47,30 @@ class Registration:
     in_process: InProcess | None
     """The handler as a child process finds it; None: it runs in the worker."""
 
+    def check(self) -> None:
+        """Return if it says something that can be done.
+
+        Raises:
+            ConfigError: It does not.
+        """
+        if self.run_in not in get_args(Where):
+            self._refuse(f"run_in: {self.run_in!r} is no place", "known: here, process")
+        if self.hard_timeout is None:
+            return
+        hard: object = self.hard_timeout
+        if not isinstance(hard, timedelta) or hard <= timedelta(0):
+            problem = f"hard_timeout: {hard!r} is no timedelta above 0"
+            self._refuse(problem, "such as timedelta(seconds=5)")
+        if self.run_in != "process":
+            self._refuse("hard_timeout: only a process can be ended", 'say run_in="process" too')
+        policy = self.declared.job.policy
+        if "timeout" in policy.model_fields_set and self.hard_timeout < policy.timeout:
+            problem = f"hard_timeout: {self.hard_timeout} comes before timeout, {policy.timeout}"
+            self._refuse(problem, "leave one of them out")
+
+    def _refuse(self, problem: str, remedy: str) -> NoReturn:
+        raise ConfigError(f"task {name_of(self.declared.function)}", problem, remedy=remedy)
+
     @property
     def place(self) -> str:
         """Where it was declared: `shop/jobs.py:12`."""
@@ -66,6 +90,26 @@ def checked_handler(function: Any) -> Any:  # noqa: ANN401
     """Return what was decorated, if calling it can run a task."""
     if is_generator(checked_callable(function)):
         raise TypeError(f"{name_of(function)}: a task returns its result, it cannot yield")
+    return function
+
+
+def checked_job(job: Any) -> Any:  # noqa: ANN401
+    """Return what was given as a class of jobs, if it is one with a kind."""
+    if not (isinstance(job, type) and issubclass(job, Job) and job.kind):
+        raise TypeError(f"{job!r} is no class of jobs: derive it from Job and give it a kind")
+    return job
+
+
+def checked_merge(job: Any, function: Any) -> Any:  # noqa: ANN401
+    """Return what merges the groups of a class of jobs, if it can be called so."""
+    checked_job(job)
+    try:
+        inspect.signature(checked_handler(function)).bind([], "")
+    except TypeError as error:
+        raise TypeError(
+            f"{name_of(function)}: it merges the payloads of a group, a list, and gets the "
+            f"group's name: {error}"
+        ) from None
     return function
 
 

@@ -6,7 +6,9 @@ import pytest
 from pydantic import BaseModel
 
 from duly.app.declaration import App
+from duly.engine.middleware import Middleware
 from duly.errors import ConfigError
+from duly.flow import chain
 from duly.job import Job, Policy
 
 
@@ -82,6 +84,37 @@ def test_a_wrong_policy_is_refused(app, options, expected):
         app.task(**options)(nothing)
 
     assert "test_declaration.nothing: " + expected in str(caught.value)
+
+
+SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"run_in": "proces"}, "run_in: 'proces' is no place (known: here, process)"),
+        ({"run_in": "process", "hard_timeout": 5}, "hard_timeout: 5 is no timedelta above 0"),
+        ({"run_in": "process", "hard_timeout": timedelta(0)}, "is no timedelta above 0"),
+        ({"hard_timeout": SECOND}, 'only a process can be ended (say run_in="process" too)'),
+        (
+            {"run_in": "process", "hard_timeout": SECOND, "timeout": MINUTE},
+            "hard_timeout: 0:00:01 comes before timeout, 0:01:00 (leave one of them out)",
+        ),
+    ],
+)
+def test_what_would_mean_nothing_is_refused(app, options, expected):
+    with pytest.raises(ConfigError) as caught:
+        app.task(**options)(nothing)
+
+    assert "test_declaration.nothing: " in str(caught.value)
+    assert expected in str(caught.value)
+    assert app.kinds == {}
+
+
+def test_a_hard_timeout_needs_no_timeout(app):
+    app.task(run_in="process", hard_timeout=SECOND)(nothing)
+
+    assert list(app.kinds) == ["nothing"]
 
 
 def generates():
@@ -179,3 +212,76 @@ def test_the_settings_of_an_app_are_a_model():
         currency: str = "EUR"
 
     assert App("shop", settings=ShopSettings).settings_model is ShopSettings
+
+
+async def hook(told): ...
+
+
+class Awaited:
+    async def __call__(self, told): ...
+
+
+def yields(told):
+    yield
+
+
+@pytest.mark.parametrize("function", [hook, Awaited(), yields])
+def test_a_hook_that_would_never_run_is_refused(app, function):
+    for declare in (app.on_failure, app.on_dead_letter):
+        with pytest.raises(TypeError, match="a hook is a plain function"):
+            declare(function)
+
+
+@pytest.mark.parametrize("name", ["began", "ended", "wants", "settled", "quarantined"])
+def test_a_middleware_whose_hook_would_never_run_is_refused(app, name):
+    middleware = type("Noted", (Middleware,), {name: hook})()
+
+    with pytest.raises(TypeError, match=rf"Noted\.{name}: a hook is a plain function"):
+        app.add_middleware(middleware)
+
+
+@pytest.mark.parametrize(
+    ("middleware", "expected"),
+    [
+        (Middleware, r"Middleware is a class: add an object of it, such as Middleware\(\)"),
+        (5, "5 is no middleware"),
+        (type("Noted", (Middleware,), {"around": hook})(), "decorate it by @asynccontextmanager"),
+    ],
+)
+def test_what_is_no_middleware_is_refused(app, middleware, expected):
+    with pytest.raises(TypeError, match=expected):
+        app.add_middleware(middleware)
+    assert app.middlewares == []
+
+
+def test_what_merges_takes_members_of_a_class_of_jobs_and_a_name(app):
+    with pytest.raises(TypeError, match="int'> is no class of jobs"):
+        app.merge(int)(lambda jobs, group: None)
+    with pytest.raises(TypeError, match="it merges the payloads of a group"):
+        app.merge(SendInvoice)(lambda: None)
+    assert app.mergers == {}
+
+
+def test_a_handler_is_for_a_class_of_jobs(app):
+    for job in (int, Job):
+        with pytest.raises(TypeError, match="is no class of jobs"):
+            app.handler(job)(nothing_of)
+
+
+def nothing_of(job): ...
+
+
+async def test_a_task_is_not_a_job(app, broker_settings):
+    @app.task
+    async def send(order_id: int = 1): ...
+
+    with pytest.raises(ConfigError, match=r"is not a job \(such as send_invoice.job\(7\)"):
+        app.schedule("x", send, every=SECOND)
+    async with app.connect(broker_settings) as client:
+        for call in (app.enqueue(send), client.enqueue_many([send]), client.start(chain(send))):
+            with pytest.raises(TypeError, match="a TaskFunction is no job: make one, such as"):
+                await call
+    with app.connect_blocking(broker_settings):
+        for job in (send, SendInvoice):
+            with pytest.raises(TypeError, match="is no job: make one, such as"):
+                app.enqueue_blocking(job)

@@ -424,6 +424,20 @@ async def test_middlewares_and_hooks_belong_to_the_app(app, run, seen):
     assert ("dead", "send") in seen
 
 
+async def test_a_hook_that_returns_a_coroutine_is_logged(app, run, capsys):
+    @app.on_failure
+    @traced
+    async def failed(end): ...
+
+    @app.task(max_attempts=1)
+    async def send():
+        raise Skip("no")
+
+    await run(send.job())
+
+    assert "it returned a coroutine, which nothing awaits" in capsys.readouterr().out
+
+
 @pytest.fixture
 def rendering(monkeypatch):
     """An app in a module that child processes can import."""

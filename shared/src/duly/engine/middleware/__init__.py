@@ -9,14 +9,20 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from datetime import timedelta
 from enum import StrEnum
-from typing import ClassVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import msgspec
 import structlog
 
 from duly.engine.middleware.barrier import log_failure
 from duly.engine.storage.reports import DeadLetter
+from duly.runtime.returned import is_generator
+from duly.runtime.threads import is_async
 from duly.task import TaskContext
+
+H = TypeVar("H", bound=Callable[..., Any])
+_HOOKS: Final = ("began", "ended", "wants", "settled", "quarantined", "dead_lettered")
+"""Which are called, and neither awaited nor entered."""
 
 
 class Outcome(StrEnum):
@@ -111,6 +117,36 @@ class Middleware:
         """
 
 
+def checked(hook: H, name: str) -> H:
+    """Return a hook if calling it runs it.
+
+    Raises:
+        TypeError: It would have to be awaited, or yields.
+    """
+    if is_async(hook) or is_generator(hook):
+        raise TypeError(f"{name}: a hook is a plain function that does not wait: it never runs")
+    return hook
+
+
+def check_hooks(middleware: Middleware) -> None:
+    """Return if every hook of a middleware can be called as what it is.
+
+    Raises:
+        TypeError: It is no middleware, or one of its hooks would have to be awaited, or yields.
+    """
+    if isinstance(middleware, type):
+        name = middleware.__name__
+        raise TypeError(f"{name} is a class: add an object of it, such as {name}()")
+    if not isinstance(middleware, Middleware):
+        raise TypeError(f"{middleware!r} is no middleware: derive its class from Middleware")
+    for name in _HOOKS:
+        checked(getattr(middleware, name), f"{type(middleware).__name__}.{name}")
+    around = middleware.around
+    if is_async(around) or is_generator(around):
+        place = f"{type(middleware).__name__}.around"
+        raise TypeError(f"{place} returns no context manager: decorate it by @asynccontextmanager")
+
+
 class Hooks:
     """Calls the hooks of several middlewares, in their order, but for those that enclose others.
 
@@ -120,6 +156,8 @@ class Hooks:
 
     def __init__(self, middlewares: Iterable[Middleware]) -> None:
         given = tuple(middlewares)
+        for each in given:
+            check_hooks(each)
         inside = [m for m in given if not m.encloses]
         outside = [m for m in given if m.encloses]
         began = [*outside, *inside]

@@ -20,6 +20,7 @@ from duly.engine.storage.codec import ERROR_LIMIT, TRACEBACK_LIMIT, encode_attem
 from duly.engine.storage.delivery import tries_text
 from duly.engine.storage.scripts import Settlement
 from duly.engine.worker.attempt import RunningAttempt
+from duly.engine.worker.processes.pool import HardTimeoutError
 from duly.engine.worker.processes.remote_errors import traceback_of
 from duly.engine.worker.settlements import attempted, record_of, replacement_of
 from duly.errors import OutcomeSignal, Retry, Revoke, Skip, describe, shortened
@@ -295,6 +296,8 @@ def instant(unix_ms: int) -> str:
 
 
 def _described(running: RunningAttempt, error: BaseException) -> str:
+    if issubclass(type(error), HardTimeoutError):  # it may come before the timeout
+        return f"TimeoutError: {error}"
     if running.timed_out and running.ends_with_task:
         return f"TimeoutError: not done by its deadline {instant(running.expires_ms)}"
     if running.timed_out:

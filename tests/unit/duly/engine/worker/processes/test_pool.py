@@ -216,6 +216,7 @@ async def test_a_hard_timeout_may_come_before_the_timeout(server_with, crunch, e
         (attempt,) = (await ended(await crunch("deaf"))).history
 
     assert attempt.outcome is AttemptOutcome.TIMED_OUT
+    assert attempt.error == "TimeoutError: not done within 1 s: its process was ended"
 
 
 async def test_a_cancelled_task_is_over_at_once_with_all_it_started(
