@@ -1,7 +1,7 @@
 """Configures logging: one event, one line, in one format for all loggers.
 
 Our own code uses `structlog.get_logger()`; records of the standard `logging` module, from WARNING
-on, are written in the same format. A traceback is escaped into the last field of its line, so that
+on, are written in the same format, and so are errors that nobody awaits. A traceback is escaped into the last field of its line, so that
 every collector gets whole lines. Only unexpected errors are logged with a traceback.
 """
 
@@ -21,6 +21,7 @@ from duly.runtime.attemptlog import with_attempt
 from duly.runtime.loglevels import OURS, LogLevels
 from duly.runtime.output import Output
 from duly.runtime.settings import LogSettings
+from duly.runtime.strayerrors import log_stray_errors
 
 _LONGEST_TRACEBACK: Final = 16_384
 _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
@@ -60,6 +61,7 @@ def configure(
     )
     logging.basicConfig(handlers=[_Handler(output)], level=logging.WARNING, force=True)
     logging.captureWarnings(capture=True)
+    log_stray_errors()
     if settings.levels_file:
         output.levels.look()
         output.levels.watch(lambda: current() is output)

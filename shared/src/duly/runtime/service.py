@@ -15,6 +15,7 @@ import structlog
 from duly.clock import Clock, SystemClock
 from duly.errors import BrokerDownError, BrokerError, BrokerWriteError, DulyError
 from duly.runtime.loopfailures import LoopFailures
+from duly.runtime.strayerrors import ContextThreads, log_in_context
 from duly.runtime.supervision import Supervisor, ends_the_loop
 
 _COLLECT_AFTER: Final = (20_000, 20, 50)
@@ -50,7 +51,10 @@ def run(main: Callable[[asyncio.Event], Awaitable[int]]) -> int:
     _calm_the_collector()
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return _run_through(runner.get_loop(), _until_signalled(main))
+            loop = runner.get_loop()
+            loop.set_exception_handler(log_in_context)
+            loop.set_default_executor(ContextThreads(thread_name_prefix="asyncio"))
+            return _run_through(loop, _until_signalled(main))
     except DulyError:
         raise
     except Exception as error:  # noqa: BLE001 - the process's edge, and it logs
