@@ -1,9 +1,11 @@
 """The collector of spans: an OTLP endpoint, asked over HTTP/1.1 on one connection at a time."""
 
 import http.client
+import socket
 import ssl
-from collections.abc import Mapping
-from contextlib import suppress
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -81,11 +83,12 @@ class Collector:
         """Return the status of the answer."""
         headers = {**self._headers(), "Content-Type": "application/x-protobuf"}
         used = self._http = self._http or self._opened()
-        used.request("POST", self._path, body=body, headers=headers)
-        response = used.getresponse()
-        if len(response.read(_MOST_ANSWER + 1)) > _MOST_ANSWER or response.will_close:
-            self.close()
-        return response.status
+        with _within(self._seconds, used):
+            used.request("POST", self._path, body=body, headers=headers)
+            response = used.getresponse()
+            if len(response.read(_MOST_ANSWER + 1)) > _MOST_ANSWER or response.will_close:
+                self.close()
+            return response.status
 
     def close(self) -> None:
         """Close the connection; the next request opens another. Idempotent."""
@@ -105,6 +108,35 @@ class Collector:
                 self._host or "", self._port, timeout=self._seconds, context=self._context
             )
         return http.client.HTTPConnection(self._host or "", self._port, timeout=self._seconds)
+
+
+@contextmanager
+def _within(seconds: float, used: http.client.HTTPConnection) -> Iterator[None]:
+    """Bound a whole request: the timeout of a socket bounds each read, and starts anew with it.
+
+    Raises:
+        TimeoutError: The time is over.
+    """
+    over = threading.Event()
+
+    def cut() -> None:
+        over.set()
+        with suppress(OSError, AttributeError):  # not connected yet, or closed already
+            used.sock.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except (OSError, http.client.HTTPException, ValueError):
+        if not over.is_set():
+            raise
+    finally:
+        timer.cancel()
+    if over.is_set():
+        message = f"no answer within {seconds:g} s"
+        raise TimeoutError(message)
 
 
 def headers_of(text: str) -> dict[str, str]:

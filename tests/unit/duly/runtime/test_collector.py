@@ -1,3 +1,6 @@
+import contextlib
+import socket
+import threading
 from datetime import timedelta
 
 import pytest
@@ -50,6 +53,32 @@ def test_a_collector_that_is_away_is_worth_another_try():
 def test_a_collector_that_says_nothing_is_left(collector):
     collector.hold.clear()
     known = Collector(collector.url, timeout=timedelta(milliseconds=50))
+
+    with pytest.raises(CollectorError, match="no answer in time"):
+        known.send(b"")
+
+
+@pytest.fixture
+def dripping():
+    """A collector that answers for ever, a byte after the other."""
+    over = threading.Event()
+
+    def serve() -> None:
+        with listener.accept()[0] as client, contextlib.suppress(OSError):
+            client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n")
+            while not over.wait(0.01):
+                client.sendall(b"x")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        over.set()
+        thread.join()
+
+
+def test_a_collector_that_drips_is_left_in_the_time_of_one_request(dripping):
+    known = Collector(dripping, timeout=timedelta(milliseconds=200))
 
     with pytest.raises(CollectorError, match="no answer in time"):
         known.send(b"")
