@@ -1,8 +1,9 @@
 """Configures logging: one event, one line, in one format for all loggers.
 
 Our own code uses `structlog.get_logger()`; records of the standard `logging` module, from WARNING
-on, are written in the same format, and so are errors that nobody awaits. A traceback is escaped into
-the last field of its line, so that every collector gets whole lines. Only unexpected errors are logged with a traceback.
+on, are written in the same format, and so are errors that nobody awaits. A traceback is escaped
+into the last field of its line, so that every collector gets whole lines. Only unexpected errors
+are logged with a traceback.
 """
 
 import logging
