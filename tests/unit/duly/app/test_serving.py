@@ -4,6 +4,7 @@ import asyncio
 import functools
 import os
 import threading
+import time
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -32,6 +33,12 @@ from duly.testing.waiting import until
 
 class SendInvoice(Job, kind="send_invoice", policy=Policy(max_attempts=1)):
     order_id: int
+
+
+def until_in_thread(condition):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
 
 
 @pytest.fixture
@@ -422,6 +429,56 @@ async def test_middlewares_and_hooks_belong_to_the_app(app, run, seen):
     assert seen.count(("began", "send")) == 2
     assert ("failed", Outcome.ARCHIVED) in seen
     assert ("dead", "send") in seen
+
+
+@pytest.mark.parametrize("in_thread", [False, True])
+async def test_a_timeout_is_told_as_one_to_all(app, run, seen, in_thread):
+    @app.on_failure
+    def failed(end):
+        seen.append(end.error)
+
+    @app.on_dead_letter
+    def dead(letter):
+        seen.append(letter.reason)
+
+    def judge(error):
+        seen.append(error)
+        return True
+
+    options = {"max_attempts": 1, "timeout": timedelta(milliseconds=50), "is_failure": judge}
+
+    @app.task(**options)
+    async def hang():
+        await asyncio.Event().wait()
+
+    @app.task(**options)
+    def block(context: TaskContext):
+        until_in_thread(lambda: context.cancelled)
+
+    (ran,) = await run((block if in_thread else hang).job())
+
+    text = "not done within 0.05 s"
+    errors = [one for one in (ran.error, *seen) if isinstance(one, BaseException)]
+    assert [(type(one), str(one)) for one in errors] == [(TimeoutError, text)] * 3
+    assert all(isinstance(one.__cause__, asyncio.CancelledError) for one in errors)
+    assert f"TimeoutError: {text}" in seen
+
+
+async def test_a_dead_letter_of_a_known_kind_names_it(app, client, broker_settings, seen):
+    class Other(Job, kind="send"):
+        order: str
+
+    @app.on_dead_letter
+    def dead(letter):
+        seen.append((letter.kind, letter.state))
+
+    @app.task
+    async def send(order_id: int): ...
+
+    await client.enqueue(Other(order="x"))
+    await run_until_idle(broker_settings, app)
+
+    assert seen == [("send", TaskState.QUARANTINED)]
 
 
 async def test_a_hook_that_returns_a_coroutine_is_logged(app, run, capsys):

@@ -226,8 +226,8 @@ class Outcomes:
             queue=task.queue,
         )
 
-    def quarantined(self, task: Received, reason: str) -> None:
-        """Quarantine what cannot be run."""
+    def quarantined(self, task: Received, reason: str, *, known: bool = False) -> None:
+        """Quarantine what cannot be run; `known`: its kind is registered here."""
         self._settlers[task.queue].settle(
             settlements.unrun(
                 task,
@@ -236,6 +236,7 @@ class Outcomes:
                 reason,
                 now_ms=self._now_ms(),
                 server=self._server,
+                known=known,
             )
         )
         self._hooks.quarantined(task.queue, task.task_id, reason)

@@ -90,11 +90,11 @@ def failure(
     running: RunningAttempt, error: BaseException, *, now_ms: int, seconds: float, server: str
 ) -> tuple[Settlement, Ended]:
     """Return how to settle a task whose attempt raised `error`, and how the attempt ended."""
-    context, delivery, text = running.context, running.delivery, _described(running, error)
+    context, delivery, told = running.context, running.delivery, _as_told(running, error)
     replacement = replacement_of(running)
     decision = decide(
         Failed(
-            error=TimeoutError(text) if running.timed_out else error,
+            error=told,
             policy=running.job.policy,
             attempts=delivery.attempts + 1,
             max_attempts=context.max_attempts,
@@ -113,7 +113,7 @@ def failure(
         now_ms=now_ms,
         seconds=seconds,
         server=server,
-        error=_noted(text, decision.note),
+        error=_noted(describe(told, ERROR_LIMIT), decision.note),
         traceback=traceback_text(error),
     )
     revoked = decision.outcome is Outcome.REVOKED
@@ -140,7 +140,7 @@ def failure(
         else attempted(running),
         reason=record.error[:ERROR_LIMIT] if decision.outcome is Outcome.ARCHIVED else "",
     )
-    return settlement, Ended(context, decision.outcome, seconds, error, decision.retry_in)
+    return settlement, Ended(context, decision.outcome, seconds, told, decision.retry_in)
 
 
 def cancelled(running: RunningAttempt, *, now_ms: int, seconds: float, server: str) -> Settlement:
@@ -295,14 +295,22 @@ def instant(unix_ms: int) -> str:
     return f"{from_unix_ms(unix_ms):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def _described(running: RunningAttempt, error: BaseException) -> str:
+def _as_told(running: RunningAttempt, error: BaseException) -> BaseException:
+    """Return the error as policies, hooks and the history are told of it.
+
+    What a timeout has made a handler raise is caused by it, and no outcome of its own.
+    """
+    if not running.timed_out:
+        return error
     if issubclass(type(error), HardTimeoutError):  # it may come before the timeout
-        return f"TimeoutError: {error}"
-    if running.timed_out and running.ends_with_task:
-        return f"TimeoutError: not done by its deadline {instant(running.expires_ms)}"
-    if running.timed_out:
-        return f"TimeoutError: not done within {running.timeout:g} s"
-    return describe(error, ERROR_LIMIT)
+        text = str(error)
+    elif running.ends_with_task:
+        text = f"not done by its deadline {instant(running.expires_ms)}"
+    else:
+        text = f"not done within {running.timeout:g} s"
+    told = TimeoutError(text)
+    told.__cause__ = error
+    return told
 
 
 def _noted(error: str, note: str) -> str:

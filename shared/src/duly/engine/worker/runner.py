@@ -131,11 +131,13 @@ class Runner:
                     received, message, spec, now_ms=now_ms, started=self._outcomes.instant
                 )
             except MalformedTaskError as error:
-                self._outcomes.quarantined(received, error.reason)
+                self._outcomes.quarantined(received, error.reason, known=True)
             except BaseException as error:  # noqa: BLE001 - a message is foreign data
                 name = describe(error).partition(":")[0]
                 log_failure(self._log, "Task could not be prepared", error, queue=received.queue)
-                self._outcomes.quarantined(received, f"it could not be prepared: {name}")
+                self._outcomes.quarantined(
+                    received, f"it could not be prepared: {name}", known=True
+                )
             else:
                 if not running.expires_ms or now_ms < running.expires_ms:
                     return running, spec

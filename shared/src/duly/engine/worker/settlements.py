@@ -185,10 +185,22 @@ def unrun(
     *,
     now_ms: int,
     server: str,
+    known: bool = True,
     trace_id: str = "",
 ) -> Settlement:
-    """Return how to settle a task that ends without having run here, with the reason."""
-    quarantined, delivery = destination == "quarantined", task.delivery
+    """Return how to settle a task that ends without having run here, with the reason.
+
+    Args:
+        task: It.
+        destination: Where it goes.
+        outcome: For its history.
+        reason: Likewise.
+        now_ms: The broker's time.
+        server: Who settles it.
+        known: Whether its kind is registered here.
+        trace_id: Of the attempt.
+    """
+    delivery, message = task.delivery, task.message
     # It is to run again: the token that was kept for it is still there for its start.
     keeps_token = destination == "retry" and delivery.has_token
     record = Attempt(
@@ -202,7 +214,7 @@ def unrun(
     return Settlement(
         stream_id=delivery.stream_id,
         id=task.task_id,
-        kind=_NO_KIND if quarantined or task.message is None else task.message.task_name,
+        kind=message.task_name if known and message is not None else _NO_KIND,
         destination=destination,
         tries=delivery.tries_with_token if keeps_token else delivery.tries,
         attempt=encode_attempt(record),
