@@ -285,7 +285,10 @@ def test_a_type_checker_finds_a_wrong_declaration(tmp_path):
         from contextlib import suppress
         from datetime import timedelta
 
+        from sqlalchemy.orm import Session
+
         from duly import App, DeadLetter, Depends, Ended, Entry, Job, TaskContext
+        from duly.integrations.outbox import Outbox
 
         app = App("shop")
 
@@ -350,8 +353,17 @@ def test_a_type_checker_finds_a_wrong_declaration(tmp_path):
 
             @app.entry_provider
             async def wrong_8() -> int: return 3
+
+
+        def add(session: Session) -> None:
+            Outbox().add(session, A(n=1), delay=timedelta(1))
+            Outbox().add(session, A(n=1), dely=timedelta(1))
+            Outbox().add(session, A(n=1), delay=5)
         """,
     )
 
-    wrong = [line for line in found if "incompatible type" in line or "Value of type" in line]
-    assert (len(found), len(wrong)) == (8, 8), found
+    *declared, unknown, wrong = found
+    assert all("incompatible type" in line or "Value of type" in line for line in declared), found
+    assert len(declared) == 8, found
+    assert 'Unexpected keyword argument "dely"' in unknown
+    assert 'Argument "delay" to "add" of "Outbox" has incompatible type' in wrong

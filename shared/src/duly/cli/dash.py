@@ -26,7 +26,7 @@ def dash(
 
     Arrows or hjkl move, Enter opens, Esc goes back, ? shows every key.
     """
-    seconds = duration_of(refresh).total_seconds()
+    seconds = duration_of("--refresh", refresh).total_seconds()
     if seconds < _LEAST_SECONDS:
         raise MisuseError(f"--refresh: {refresh!r} is too short; use 200ms or more")
     if not (sys.stdin.isatty() and sys.stdout.isatty()):

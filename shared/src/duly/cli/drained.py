@@ -51,7 +51,7 @@ def check_drained(
     """
     if bool(names) == (declared_before is not None):
         raise MisuseError("give either names of queues or --declared-before")
-    patience = duration_of(wait)
+    patience = duration_of("--wait", wait)
     access = access_of(context)
     if declared_before is not None:
         names = sorted(_declared(declared_before) - access.queues())

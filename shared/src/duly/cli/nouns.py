@@ -71,15 +71,16 @@ def state_of(text: str) -> "TaskState":
         ) from None
 
 
-def duration_of(text: str) -> timedelta:
-    """Return a duration from its text: `90`, `90s`, `5m`, `2h`, `7d`.
+def duration_of(option: str, text: str) -> timedelta:
+    """Return the duration that an option is given: `90`, `90s`, `5m`, `2h`, `7d`.
 
     Raises:
         MisuseError: The text is not a duration.
     """
     value = parse_duration(text)
     if not isinstance(value, timedelta):
-        raise MisuseError(f"invalid duration {text!r}: use a form such as 90s, 5m, 2h or 7d")
+        problem = f"{option}: invalid duration {text!r}"
+        raise MisuseError(f"{problem}: use a form such as 90s, 5m, 2h or 7d")
     return value
 
 

@@ -172,7 +172,11 @@ def _operate(
 def _many(context: typer.Context, order: Order, chosen: Selection) -> None:
     """Plan, ask for consent, execute."""
     access = access_of(context)
-    query = chosen.query(ALLOWED[order.operation])
+    allowed = ALLOWED[order.operation]
+    query = chosen.query(allowed)
+    if not set(query.states) & set(allowed):
+        named, known = ", ".join(query.states), ", ".join(sorted(allowed))
+        raise MisuseError(f"--state: {order.operation} is for tasks that are {known}, not {named}")
     planned = access.inspect(
         lambda inspector: inspector.bulk.plan(
             order.operation, query, cap=order.options.limit, window=chosen.window

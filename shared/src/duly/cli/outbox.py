@@ -24,44 +24,61 @@ app = noun(
     "OUTBOX_DATABASE_URL=postgresql://shop@db/shop duly outbox relay",
 )
 _Dialect = Annotated[str, typer.Option(help="postgresql or sqlite, or another of SQLAlchemy.")]
-_Table = Annotated[str, typer.Option(help="Name of the table; schema.name for one elsewhere.")]
+_Table = Annotated[
+    str | None,
+    typer.Option(help="Name of the table, or schema.name; default: the setting outbox.table."),
+]
 _Database = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--database",
         envvar="OUTBOX_DATABASE_URL",
         show_envvar=True,
-        help="Address of the database, as SQLAlchemy writes it. A password belongs into the "
-        "variable, not on the command line.",
+        help="Address of the database, as SQLAlchemy writes it; default: the setting outbox.url. A "
+        "password belongs into the variable, not on the command line.",
         metavar="URL",
     ),
 ]
 
 
 @app.command("ddl")
-def print_ddl(dialect: _Dialect = "postgresql", table: _Table = "duly_outbox") -> None:
+def print_ddl(
+    context: typer.Context, dialect: _Dialect = "postgresql", table: _Table = None
+) -> None:
     """Print the statements that create the table. Nothing is created."""
-    for statement in _ddl(dialect, table):
+    for statement in _ddl(dialect, _table(context, table)):
         typer.echo(f"{statement};")
 
 
 @app.command("migration")
-def print_migration(dialect: _Dialect = "postgresql", table: _Table = "duly_outbox") -> None:
+def print_migration(
+    context: typer.Context, dialect: _Dialect = "postgresql", table: _Table = None
+) -> None:
     """Print the body of an Alembic revision that creates the table. Nothing is created."""
-    _ddl(dialect, table)
-    typer.echo(outbox_named(table).migration(dialect), nl=False)
+    named = _table(context, table)
+    _ddl(dialect, named)
+    typer.echo(outbox_named(named).migration(dialect), nl=False)
 
 
 @app.command("relay")
 def relay(
     context: typer.Context,
     *,
-    database: _Database,
-    table: _Table = "duly_outbox",
-    batch: Annotated[int, typer.Option(min=1, max=10_000, help="Rows enqueued at once.")] = 500,
+    database: _Database = None,
+    table: _Table = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=10_000, help="Rows enqueued at once; default: the setting outbox.batch."
+        ),
+    ] = None,
     retention: Annotated[
-        str, typer.Option(help="How long rows are kept that have been enqueued, such as 1h; 0s.")
-    ] = "1h",
+        str | None,
+        typer.Option(
+            help="How long rows are kept that have been enqueued, such as 1h; 0s; default: the "
+            "setting outbox.retention."
+        ),
+    ] = None,
     metrics_port: Annotated[
         int, typer.Option(min=0, max=65_535, help="Port of the metrics; 0: none.")
     ] = 0,
@@ -73,15 +90,20 @@ def relay(
     from duly.runtime.metrics import new_registry
 
     access = access_of(context)
-    options = RelayOptions(batch=batch, retention=duration_of(retention))
+    found = access.settings().outbox
+    options = RelayOptions(
+        batch=found.batch if batch is None else batch,
+        every=found.every,
+        retention=(found.retention if retention is None else duration_of("--retention", retention)),
+    )
     registry = new_registry("outbox")
     if metrics_port:
         start_http_server(metrics_port, registry=registry)
     with (
-        _engine(database) as engine,
+        _engine(_url(context, database)) as engine,
         _stopped() as stop,
         Relay(
-            outbox_named(table),
+            outbox_named(_table(context, table)),
             engine,
             access.redis(),
             options=options,
@@ -92,18 +114,43 @@ def relay(
 
 
 @app.command("status")
-def status(database: _Database, table: _Table = "duly_outbox", as_json: Json = False) -> None:
+def status(
+    context: typer.Context,
+    database: _Database = None,
+    table: _Table = None,
+    as_json: Json = False,
+) -> None:
     """Show how many rows wait and were refused, and the age of the oldest that waits.
 
     JSON: {"waiting", "refused", "lag"}
     """
-    with _engine(database) as engine:
-        found = outbox_named(table).report(engine)
+    with _engine(_url(context, database)) as engine:
+        found = outbox_named(_table(context, table)).report(engine)
     if as_json:
         render.as_json(found)
         return
     lag = f", the oldest for {render.duration(found.lag)}" if found.waiting else ""
     typer.echo(f"{found.waiting} waiting{lag}; {found.refused} refused")
+
+
+def _url(context: typer.Context, given: str | None) -> str:
+    """Return the address of the database.
+
+    Raises:
+        MisuseError: Neither the options nor the configuration have one.
+    """
+    if given is not None:
+        return given
+    found = access_of(context).settings().outbox.url
+    if found is None:
+        raise MisuseError(
+            "no database is named: give --database, OUTBOX_DATABASE_URL or the setting outbox.url"
+        )
+    return found.get_secret_value()
+
+
+def _table(context: typer.Context, given: str | None) -> str:
+    return access_of(context).settings().outbox.table if given is None else given
 
 
 def _ddl(dialect: str, table: str) -> list[str]:

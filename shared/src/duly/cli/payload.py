@@ -20,10 +20,10 @@ from duly.payload_schema import explained
 
 
 async def job_from(inspector: Inspector, kind: str, fields: list[str], payload: str | None) -> Job:
-    """Return the job that the arguments describe; fields override the payload.
+    """Return the job that the arguments describe.
 
     Raises:
-        MisuseError: There is no such kind, or the payload does not fit it.
+        MisuseError: There is no such kind, the payload does not fit it, or a field is given twice.
         SchemaUnreadableError: What was published of the kind cannot be read.
     """
     given = _object(payload)
@@ -31,8 +31,11 @@ async def job_from(inspector: Inspector, kind: str, fields: list[str], payload: 
         job = await inspector.kinds.job(kind)
     except UnknownKindError as error:
         raise MisuseError(str(error)) from None
+    values = values_of(fields, job)
+    if twice := sorted(given.keys() & values.keys()):
+        raise MisuseError(f"{twice[0]} is given as FIELD=VALUE and by --payload: give it once")
     try:
-        return form_of(job).read(given | values_of(fields, job))
+        return form_of(job).read(given | values)
     except ValidationError as error:
         raise MisuseError(explained(error)) from None
     except InvalidPayloadError as error:
@@ -55,7 +58,7 @@ def values_of(fields: Iterable[str] | None, job: type[DescribedJob] | None) -> d
         job: Its schema says what a word is; None: JSON where it is that, else text.
 
     Raises:
-        MisuseError: One of them is not FIELD=VALUE.
+        MisuseError: One of them is not FIELD=VALUE, or two are for one field.
     """
     schema = (job or DescribedJob).schema_of_payload
     found: dict[str, Any] = {}
@@ -63,6 +66,8 @@ def values_of(fields: Iterable[str] | None, job: type[DescribedJob] | None) -> d
         name, equals, word = text.partition("=")
         if not equals:
             raise MisuseError(f"{text!r} has no =; use FIELD=VALUE")
+        if name in found:
+            raise MisuseError(f"{name} is given twice: give it once")
         found[name] = schema.read(name, word)
     return found
 

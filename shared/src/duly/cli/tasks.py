@@ -39,6 +39,7 @@ from duly.engine.inspection.inspector import Inspector
 from duly.engine.inspection.search import DEFAULT_WINDOW, SEARCHED
 from duly.engine.storage.reports import TaskPage
 from duly.errors import DulyError, InvalidOptionError
+from duly.runtime.durations import write_duration
 from duly.task import Attempt, Task, TaskState
 
 app = noun(
@@ -253,13 +254,13 @@ def enqueue_task(
             job,
             queue=queue,
             task_id=task_id,
-            delay=_duration(delay),
+            delay=_duration("--delay", delay),
             max_attempts=max_attempts,
-            timeout=_duration(timeout),
-            unique_for=_duration(unique_for),
+            timeout=_duration("--timeout", timeout),
+            unique_for=_duration("--unique-for", unique_for),
             due=_instant("--due", due),
             deadline=_instant("--deadline", deadline),
-            retention=_duration(retention),
+            retention=_duration("--retention", retention),
             headers=dict(map(_header, header)) if header else None,
             group=group,
         )
@@ -269,7 +270,9 @@ def enqueue_task(
     except InvalidOptionError as error:
         option = "--id" if error.option == "task_id" else f"--{error.option.replace('_', '-')}"
         remedy = error.remedy.replace("create_queues", "--create-queue")
-        raise MisuseError(f"{option} {error.value!r} {error.problem}: {remedy}") from None
+        given = error.value
+        shown = write_duration(given) if isinstance(given, timedelta) else repr(given)
+        raise MisuseError(f"{option} {shown} {error.problem}: {remedy}") from None
     if as_json:
         render.as_json(task)
         return
@@ -284,8 +287,8 @@ app.command("delete")(operations.delete_tasks)
 app.command("cancel")(operations.cancel_tasks)
 
 
-def _duration(text: str | None) -> timedelta | None:
-    return None if text is None else duration_of(text)
+def _duration(option: str, text: str | None) -> timedelta | None:
+    return None if text is None else duration_of(option, text)
 
 
 def _instant(option: str, text: str | None) -> datetime | None:

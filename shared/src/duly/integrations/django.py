@@ -7,10 +7,10 @@
 Between the commit and the enqueue the process may die, and the job is then lost.
 """
 
-from typing import Any
-
 from django.db import transaction
+from typing_extensions import Unpack
 
+from duly.app.functions import Options
 from duly.engine.enqueue.blocking_client import BlockingClient
 from duly.errors import BrokerError, EnqueueError
 from duly.integrations.requests import NotEnqueuedError, request_of
@@ -23,7 +23,7 @@ def enqueue_on_commit(
     *,
     using: str | None = None,
     robust: bool = False,
-    **options: Any,  # noqa: ANN401 - those of Client.enqueue
+    **options: Unpack[Options],
 ) -> str:
     """Enqueue a job once the transaction is committed; return the id of its task.
 

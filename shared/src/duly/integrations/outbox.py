@@ -31,7 +31,9 @@ from sqlalchemy.dialects import registry
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
 from sqlalchemy.orm import Session, scoped_session
 from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
+from typing_extensions import Unpack
 
+from duly.app.functions import Options
 from duly.clock import Clock, SystemClock, to_unix_ms
 from duly.engine.enqueue.forwarding import kept
 from duly.engine.enqueue.request import Request
@@ -82,7 +84,7 @@ class Outbox:
         self,
         transaction: AnyTransaction,
         job: Job,
-        **options: Any,  # noqa: ANN401 - those of Client.enqueue
+        **options: Unpack[Options],
     ) -> str:
         """Write a job into the current transaction; return the id that its task will have.
 
@@ -103,7 +105,7 @@ class Outbox:
         self,
         transaction: AnyAsyncTransaction,
         job: Job,
-        **options: Any,  # noqa: ANN401 - those of Client.enqueue
+        **options: Unpack[Options],
     ) -> str:
         """Write a job into the current transaction of an asynchronous session; see `add`."""
         row = self._row(job, options)
@@ -149,7 +151,7 @@ class Outbox:
             f'def downgrade() -> None:\n    op.execute("DROP TABLE {self.table.fullname}")\n'
         )
 
-    def _row(self, job: Job, options: dict[str, Any]) -> dict[str, Any]:
+    def _row(self, job: Job, options: Options) -> dict[str, Any]:
         now_ms = to_unix_ms(self._clock.now())
         task = kept(Request(job=job, **options), now_ms)
         return {**msgspec.structs.asdict(task), "created_ms": now_ms}

@@ -2,17 +2,17 @@
 
 import secrets
 from collections.abc import Sequence
-from typing import Any
 
 from msgspec.structs import replace
 
+from duly.app.functions import Options
 from duly.clock import SystemClock, to_unix_ms
 from duly.engine.enqueue.request import Request, prepare
 from duly.errors import DulyError
 from duly.job import Job
 
 
-def request_of(job: Job, options: dict[str, Any]) -> tuple[Request, str]:
+def request_of(job: Job, options: Options) -> tuple[Request, str]:
     """Return a job with the options of `Client.enqueue` as a request, and the id of its task.
 
     Raises:

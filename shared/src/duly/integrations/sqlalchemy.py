@@ -8,13 +8,15 @@ Between the commit and the enqueue the process may die, and the job is then lost
 not happen, use `duly.integrations.outbox`.
 """
 
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
 from sqlalchemy.orm import Session, SessionTransaction, scoped_session
 from sqlalchemy.util import await_only
+from typing_extensions import Unpack
 
+from duly.app.functions import Options
 from duly.engine.enqueue.blocking_client import BlockingClient
 from duly.engine.enqueue.client import Client
 from duly.engine.enqueue.request import Request
@@ -33,7 +35,7 @@ def enqueue_on_commit(
     session: AnySession,
     client: Client | BlockingClient,
     job: Job,
-    **options: Any,  # noqa: ANN401 - those of Client.enqueue
+    **options: Unpack[Options],
 ) -> str:
     """Enqueue a job once the session's transaction is committed; return the id of its task.
 

@@ -94,6 +94,12 @@ def test_the_bound_of_the_search_is_said(duly):
         pytest.param(("--payload", "note"), "'note' has no =; use FIELD=VALUE", id="payload"),
         pytest.param(("--after", "soon"), "invalid time 'soon': use 2026-01-31T12:00", id="time"),
         pytest.param(("--state", "archvied"), "(did you mean 'archived'?)", id="state"),
+        pytest.param(
+            ("--state", "active", "--dry-run"),
+            "--state: run is for tasks that are aggregating, archived, quarantined, retry, "
+            "scheduled, not active",
+            id="state that does not allow it",
+        ),
     ],
 )
 def test_misuse_is_one_line(duly, words, message):

@@ -54,6 +54,18 @@ def test_a_status_tells_what_waits(duly, url, monkeypatch):
     assert (failed.exit_code, failed.err.count("\n")) == (1, 1)
 
 
+def test_what_no_option_says_the_settings_do(duly, url, monkeypatch):
+    missing = duly("outbox", "status")
+    assert (missing.exit_code, "the setting outbox.url" in missing.err) == (2, True)
+    monkeypatch.setenv("DULY_OUTBOX__URL", url)
+
+    assert duly("outbox", "status", "--json").json["waiting"] == 2
+    monkeypatch.setenv("DULY_OUTBOX__TABLE", "shop.jobs")
+    assert "CREATE TABLE shop.jobs (" in duly("outbox", "ddl").out
+    assert "CREATE TABLE shop.jobs (" in duly("outbox", "migration").out
+    assert duly("outbox", "status").exit_code == 1, "there is no such table"
+
+
 def test_a_relay_works_until_it_is_stopped(url, broker_settings):
     address = f"redis://127.0.0.1:{broker_settings.port}/0"
     words = [sys.executable, "-m", "duly.cli", "--redis-url", address, "outbox", "relay"]

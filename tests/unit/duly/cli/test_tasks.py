@@ -203,8 +203,23 @@ def test_enqueue_hands_on_every_option(duly):
         ),
         pytest.param(
             ("check_pending_orders", "--delay", "soon"),
-            "invalid duration 'soon': use a form such as 90s, 5m, 2h or 7d",
+            "--delay: invalid duration 'soon': use a form such as 90s, 5m, 2h or 7d",
             id="duration",
+        ),
+        pytest.param(
+            ("check_pending_orders", "--retention", "forever"),
+            "--retention: invalid duration 'forever': use a form such as 90s, 5m, 2h or 7d",
+            id="another duration",
+        ),
+        pytest.param(
+            ("send_invoice", "order_id=1", "order_id=2"),
+            "order_id is given twice: give it once",
+            id="one field twice",
+        ),
+        pytest.param(
+            ("send_invoice", "order_id=1", "--payload", '{"order_id": 2}'),
+            "order_id is given as FIELD=VALUE and by --payload: give it once",
+            id="one field in both",
         ),
         pytest.param(
             ("check_pending_orders", "--due", "noon"),
@@ -304,12 +319,16 @@ def test_a_group_is_of_tasks_that_are_aggregating(duly):
     assert "--group: archived tasks are in no group" in outcome.err
 
 
-def test_a_wrong_option_is_named_as_it_was_typed(duly, monkeypatch):
+@pytest.mark.parametrize(
+    ("option", "value", "shown"),
+    [("group", "", "--group ''"), ("timeout", timedelta(0), "--timeout 0s")],
+)
+def test_a_wrong_option_is_named_as_it_was_typed(duly, monkeypatch, option, value, shown):
     async def refuse(*_args, **_options):
-        raise InvalidOptionError("group", "", "has 0 characters", "use 1 to 128 characters")
+        raise InvalidOptionError(option, value, "is too short", "use more")
 
     monkeypatch.setattr(duly.client, "enqueue", refuse)
-    outcome = duly("tasks", "enqueue", "check_pending_orders", "--group", "")
+    outcome = duly("tasks", "enqueue", "check_pending_orders")
 
     assert outcome.exit_code == 2
-    assert outcome.err == "duly: --group '' has 0 characters: use 1 to 128 characters\n"
+    assert outcome.err == f"duly: {shown} is too short: use more\n"
