@@ -12,6 +12,7 @@ from pydantic_core.core_schema import ComputedField
 from typing_extensions import override
 
 from duly.job import Job
+from duly.payload_bounds import bounds_of
 
 _EMPTY: Final[dict[Callable[..., object], object]] = {
     list: [], set: [], frozenset: [], tuple: [], dict: {},
@@ -48,7 +49,32 @@ class _Schema(GenerateJsonSchema):
     @override
     def decimal_schema(self, schema: core_schema.DecimalSchema) -> JsonSchemaValue:
         """Describe a decimal, which travels as text."""
-        return super().decimal_schema(schema) | {"format": "decimal"}
+        return super().decimal_schema(schema) | {"format": "decimal"} | bounds_of(schema)
+
+    @override
+    def date_schema(self, schema: core_schema.DateSchema) -> JsonSchemaValue:
+        """Describe a date."""
+        return super().date_schema(schema) | bounds_of(schema)
+
+    @override
+    def time_schema(self, schema: core_schema.TimeSchema) -> JsonSchemaValue:
+        """Describe a time of day."""
+        return super().time_schema(schema) | bounds_of(schema)
+
+    @override
+    def datetime_schema(self, schema: core_schema.DatetimeSchema) -> JsonSchemaValue:
+        """Describe an instant."""
+        return super().datetime_schema(schema) | bounds_of(schema)
+
+    @override
+    def timedelta_schema(self, schema: core_schema.TimedeltaSchema) -> JsonSchemaValue:
+        """Describe a duration."""
+        return super().timedelta_schema(schema) | bounds_of(schema)
+
+    @override
+    def url_schema(self, schema: core_schema.UrlSchema) -> JsonSchemaValue:
+        """Describe an address."""
+        return super().url_schema(schema) | bounds_of(schema)
 
     @override
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:

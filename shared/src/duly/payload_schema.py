@@ -28,6 +28,7 @@ from pydantic import AnyUrl, TypeAdapter, ValidationError
 
 from duly.errors import DulyError
 from duly.extras import require
+from duly.payload_bounds import BOUNDS_KEY, BoundsError, out_of_bounds
 from duly.schema_words import (
     EXAMPLES,
     NAMES,
@@ -212,7 +213,7 @@ class PayloadSchema:
 
     def _scalar(self, whole: Json, value: Json, path: Path) -> Json:
         if isinstance(value, str) and whole.get("format") in _FORMATS:
-            return self._formatted(str(whole["format"]), value, path)
+            return self._formatted(str(whole["format"]), whole.get(BOUNDS_KEY), value, path)
         if whole.get("type") == "number" and _is_integer(None, value):
             return float(value)
         return value
@@ -252,16 +253,21 @@ class PayloadSchema:
             for place, (part, item) in enumerate(zip(parts, value, strict=False))
         ]
         if whole.get("uniqueItems"):
-            return sorted(found, key=lambda item: msgspec.json.encode(item, order="sorted"))
+            # A set: as its class does, what comes twice is taken once.
+            by_text = {msgspec.json.encode(item, order="sorted"): item for item in found}
+            return [by_text[text] for text in sorted(by_text)]
         return found
 
-    def _formatted(self, name: str, value: str, path: Path) -> Json:
+    def _formatted(self, name: str, bounds: Json, value: str, path: Path) -> Json:
         adapter, example = _adapter(name), _FORMATS[name][1]
         try:
-            return adapter.dump_python(adapter.validate_strings(value), mode="json")
+            found = adapter.dump_python(adapter.validate_strings(value), mode="json")
         except ValidationError:
             problem = f"is text, but must be text (format {name}), such as {example}"
             raise MisfitError([Problem(path, problem)]) from None
+        if problem := out_of_bounds(name, bounds, value):
+            raise MisfitError([Problem(path, f"does not fit: {problem}")])
+        return found
 
     def _resolved(self, schema: Json) -> dict[str, Json]:
         """Return a schema with what it refers to; its own words count first."""
@@ -342,14 +348,17 @@ def _validator(kind: str, encoded: bytes) -> Any:  # noqa: ANN401 - jsonschema h
         raise SchemaUnreadableError(kind, f"at {error.json_path}") from None
     except RecursionError:
         raise SchemaUnreadableError(kind, "it is nested too deeply") from None
-    return extend(Draft202012Validator, type_checker=types)(schema, registry=Registry())
+    # What comes twice in a set is taken once, by its class as here.
+    checks = {"uniqueItems": lambda *_: ()}
+    validating = extend(Draft202012Validator, checks, type_checker=types)
+    return validating(schema, registry=Registry())
 
 
 def _broken() -> tuple[type[Exception], ...]:
     """Return what a schema raises that only looked like one: a pattern or a reference is wrong."""
     from referencing.exceptions import Unresolvable
 
-    return re.error, LookupError, OverflowError, Unresolvable
+    return re.error, LookupError, OverflowError, Unresolvable, BoundsError
 
 
 @lru_cache(maxsize=len(_FORMATS))
