@@ -193,17 +193,17 @@ class FakeInspector:
     async def _find(self, task_id):
         return await self._task("default", task_id)
 
-    async def _run(self, queue, task_id):
+    async def _run(self, queue, task_id, *, seen=None):
         await self._do("run", queue, task_id)
 
-    async def _archive(self, queue, task_id):
+    async def _archive(self, queue, task_id, *, seen=None):
         if task_id.startswith("m-"):
             self.done.append(("archive", queue, task_id))
             return
         task = await self._task(queue, task_id)
         raise IllegalTransitionError(task_id, task.state.value, "archive")
 
-    async def _delete(self, queue, task_id):
+    async def _delete(self, queue, task_id, *, seen=None):
         await self._do("delete", queue, task_id)
 
     async def _cancel(self, queue, task_id, *, outcome="archive"):
