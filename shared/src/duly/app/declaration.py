@@ -28,6 +28,7 @@ from duly.app.registration import (
     checked_handler,
     checked_job,
     checked_merge,
+    checked_model,
     kind_of,
     policy_of,
 )
@@ -68,12 +69,13 @@ class App:
 
     Raises:
         ConfigError: The name is not one.
+        TypeError: `settings` is no class of models.
     """
 
     def __init__(self, name: str, *, settings: type[BaseModel] | None = None) -> None:
         if not is_name(name):
             raise ConfigError("app", f"{name!r} is no name", remedy=f"use {NAME_PATTERN}")
-        self.name, self.settings_model = name, settings
+        self.name, self.settings_model = name, checked_model(settings)
         self.dependency_overrides: dict[Any, Any] = {}
         """Dependency → what is called in its place: for tests."""
         self.registrations: dict[str, Registration] = {}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, NoReturn, TypedDict, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from duly.app.calls import Declared
 from duly.app.processes import InProcess
@@ -111,6 +111,13 @@ def checked_merge(job: Any, function: Any) -> Any:  # noqa: ANN401
             f"group's name: {error}"
         ) from None
     return function
+
+
+def checked_model(model: Any) -> Any:  # noqa: ANN401
+    """Return what was given as the model of an application's own settings, if it can be that."""
+    if model is not None and not (isinstance(model, type) and issubclass(model, BaseModel)):
+        raise TypeError(f"settings: {model!r} is no class of models: derive it from BaseModel")
+    return model
 
 
 def kind_of(function: Callable[..., Any]) -> str:

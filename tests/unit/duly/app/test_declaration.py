@@ -212,6 +212,9 @@ def test_the_settings_of_an_app_are_a_model():
         currency: str = "EUR"
 
     assert App("shop", settings=ShopSettings).settings_model is ShopSettings
+    for wrong in (ShopSettings(), int):
+        with pytest.raises(TypeError, match="is no class of models: derive it from BaseModel"):
+            App("shop", settings=wrong)
 
 
 async def hook(told): ...

@@ -124,7 +124,7 @@ def checked(hook: H, name: str) -> H:
         TypeError: It would have to be awaited, or yields.
     """
     if is_async(hook) or is_generator(hook):
-        raise TypeError(f"{name}: a hook is a plain function that does not wait: it never runs")
+        raise TypeError(f"{name}: a hook is a plain function; this one would never run")
     return hook
 
 
