@@ -116,9 +116,17 @@ def prometheus():
         command("kubectl", "delete", "namespace", NAMESPACE, "--wait=false")
 
 
+@pytest.fixture
+def scaled_for_a_while(release: Release):
+    """Leave the release as it was: the tests that follow look at which pods are replaced."""
+    yield release
+    release.helm("upgrade", {})
+
+
 @pytest.mark.skipif(not HAS_KEDA, reason="KEDA is not in this cluster")
 @pytest.mark.usefixtures("prometheus")
-def test_keda_scales_on_the_wait_of_the_oldest_task(release: Release):
+def test_keda_scales_on_the_wait_of_the_oldest_task(scaled_for_a_while: Release):
+    release = scaled_for_a_while
     keda = {
         "enabled": True,
         "pollingInterval": 2,
