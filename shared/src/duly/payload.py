@@ -173,12 +173,14 @@ def form_of(job_class: type[Job]) -> PayloadForm:
     """Return how the payloads of a class of jobs travel.
 
     Raises:
-        TypeError: It is no class of jobs.
+        InvalidOptionError: It is no class of jobs.
     """
     if not issubclass(job_class, Job):
-        raise TypeError(
-            f"a {job_class.__name__} is no job: make one, such as send_invoice.job(7) of a task or "
-            "SendInvoice(order_id=7) of a class"
+        raise InvalidOptionError(
+            "job",
+            job_class,
+            f"a {job_class.__name__} is no job",
+            "make one, such as send_invoice.job(7) of a task or SendInvoice(order_id=7) of a class",
         )
     return PayloadForm(job_class)
 

@@ -27,6 +27,8 @@ PAGES = ("docs/operating.md", "docs/install.md", "docs/security.md")
 PASSWORD = "open-sesame"
 FRAGMENTS = {"duly acl", "duly tasks enqueue --create-queue"}
 """Names of commands and options in running text: not to be typed like this."""
+DIAGNOSES = {"duly doctor"}
+"""Ends with 1, as it should: many queues of this world have no worker."""
 
 
 class Invoice(Job, kind="send_invoice", policy=Policy(queue="low")):
@@ -171,7 +173,7 @@ async def test_every_command_works_as_the_toolbox_runs_it(as_role, duly):
             filled = await world.filled(line)
             code, said = await duly(filled, role)
             tried.append(line)
-            if code:
+            if code != (line in DIAGNOSES):
                 wrong.append(f"{line}: as {filled}: {said}")
         stop.set()
 
