@@ -282,9 +282,11 @@ async def test_a_task_is_not_a_job(app, broker_settings):
         app.schedule("x", send, every=SECOND)
     async with app.connect(broker_settings) as client:
         for call in (app.enqueue(send), client.enqueue_many([send]), client.start(chain(send))):
-            with pytest.raises(InvalidOptionError, match="a TaskFunction is no job.*make one, such"):
+            with pytest.raises(
+                InvalidOptionError, match=r"a TaskFunction is no job.*make one, such"
+            ):
                 await call
     with app.connect_blocking(broker_settings):
         for job in (send, SendInvoice):
-            with pytest.raises(InvalidOptionError, match="is no job.*make one, such as"):
+            with pytest.raises(InvalidOptionError, match=r"is no job.*make one, such as"):
                 app.enqueue_blocking(job)
