@@ -17,13 +17,8 @@ from duly.engine.inspection.health import Level
 from duly.engine.inspection.inspector import Inspector
 from duly.engine.inspection.node_health import of_node
 from duly.engine.inspection.node_info import NodeReport
-from duly.engine.storage.reports import (
-    EntryReport,
-    KindReport,
-    QueueReport,
-    ServerReport,
-    ServerStatus,
-)
+from duly.engine.inspection.overview import Snapshot
+from duly.engine.storage.reports import KindReport, ServerStatus
 from duly.errors import BrokerDownError, ConfigError, DulyError
 from duly.extras import MissingExtraError
 from duly.local.plan import checks_orders, reads_our_tables
@@ -55,10 +50,8 @@ class Finding:
 class _Seen:
     """All that the broker said, at about one time."""
 
+    all: Snapshot
     nodes: Sequence[NodeReport]
-    queues: Sequence[QueueReport]
-    servers: Sequence[ServerReport]
-    entries: Sequence[EntryReport]
     kinds: Sequence[KindReport]
 
 
@@ -108,12 +101,10 @@ def _application(settings: Settings, config: Path | None, found: list[Finding]) 
 
 def _ask(access: Access, found: list[Finding]) -> _Seen | None:
     async def ask(inspector: Inspector) -> _Seen:
-        queues = await inspector.queues.list()
+        snapshot = await inspector.overview.read()
         return _Seen(
-            nodes=await inspector.brokers.nodes([queue.name for queue in queues]),
-            queues=queues,
-            servers=await inspector.servers.list(),
-            entries=await inspector.schedules.list(),
+            all=snapshot,
+            nodes=await inspector.brokers.nodes([queue.name for queue in snapshot.queues]),
             kinds=await inspector.kinds.list(),
         )
 
@@ -139,25 +130,25 @@ def _broker(seen: _Seen, clock: Clock) -> Iterable[Finding]:
 
 
 def _queues(seen: _Seen, settings: Settings, clock: Clock) -> Iterable[Finding]:
-    for queue in seen.queues:
+    for queue in seen.all.queues:
         verdict = health.of_queue(queue, clock.now())
         more = "" if verdict.level is Level.OK else f" (duly queues inspect {queue.name})"
         words = f"{verdict.sentence}{more}"
         yield Finding(checked=f"queue {queue.name}", level=verdict.level, sentence=words)
-    known = {queue.name for queue in seen.queues}
+    known = {queue.name for queue in seen.all.queues}
     for name in sorted(settings.queues.keys() - known):
         words = "is declared, and no worker or task has ever used it"
         yield Finding(checked=f"queue {name}", level=Level.NOTE, sentence=words)
 
 
 def _around(seen: _Seen, clock: Clock) -> Iterable[Finding]:
-    facts = health.around(seen.entries, seen.servers, (), clock.now())
+    facts = health.around(seen.all.entries, seen.all.servers, (), clock.now())
     for fact in facts:
         checked, command = _COMMANDS[fact.topic]
         words = f"{fact.health.sentence} ({command})"
         yield Finding(checked=checked, level=fact.health.level, sentence=words)
     troubled = {fact.topic for fact in facts}
-    live = [server for server in seen.servers if server.status is not ServerStatus.LOST]
+    live = [server for server in seen.all.servers if server.status is not ServerStatus.LOST]
     if "servers" not in troubled:
         slots = sum(server.concurrency for server in live)
         words = f"{plural(len(live), 'worker')}, {plural(slots, 'task')} at once"
@@ -165,13 +156,15 @@ def _around(seen: _Seen, clock: Clock) -> Iterable[Finding]:
         remedy = "" if live else ": start one with duly worker --queue NAME"
         yield Finding(checked="workers", level=level, sentence=f"{words}{remedy}")
     if "schedules" not in troubled:
-        words = f"{plural(len(seen.entries), 'entry', 'entries')} of the timetable, none overdue"
+        words = (
+            f"{plural(len(seen.all.entries), 'entry', 'entries')} of the timetable, none overdue"
+        )
         yield Finding(checked="schedulers", level=Level.OK, sentence=words)
 
 
 def _kinds(seen: _Seen, app: App | None) -> Iterable[Finding]:
     """Report kinds of the application that no live worker runs."""
-    live = any(server.status is not ServerStatus.LOST for server in seen.servers)
+    live = any(server.status is not ServerStatus.LOST for server in seen.all.servers)
     served = {kind.kind for kind in seen.kinds if kind.servers}
     missing = sorted(app.kinds.keys() - served) if app is not None and live else []
     if missing:

@@ -102,6 +102,18 @@ def around(
     return sorted(facts, key=lambda fact: fact.health.level.rank)
 
 
+def fullness(used: int, limit: int) -> Level | None:
+    """Return how much attention it needs that so much of a limit is used; None: none.
+
+    Args:
+        used: How much.
+        limit: Of how much; 0: there is no limit.
+    """
+    if not limit or used < limit * NEARLY_FULL_SHARE:
+        return None
+    return Level.BAD if used >= limit * FULL_SHARE else Level.WARN
+
+
 def is_overdue(entry: EntryReport, now: datetime) -> bool:
     """Tell whether a tick of an entry is due, and nobody has claimed it."""
     return not _is_paused(entry) and now - entry.next_slot > OVERDUE
@@ -152,12 +164,12 @@ def _stuck(servers: Sequence[ServerReport], now: datetime) -> Iterable[Fact]:
 
 
 def _memory(broker: BrokerReport) -> Iterable[Fact]:
-    used, limit = broker.memory_bytes, broker.memory_limit_bytes
-    if used is None or not limit or used < limit * NEARLY_FULL_SHARE:
-        return
-    level = Level.BAD if used >= limit * FULL_SHARE else Level.WARN
-    words = f"broker {broker.address} uses {size(used)} of {size(limit)}; full, it refuses tasks"
-    yield Fact(Health(level, words), "broker")
+    used, limit = broker.memory_bytes or 0, broker.memory_limit_bytes or 0
+    if (level := fullness(used, limit)) is not None:
+        words = (
+            f"broker {broker.address} uses {size(used)} of {size(limit)}; full, it refuses tasks"
+        )
+        yield Fact(Health(level, words), "broker")
 
 
 def _named(names: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from duly.clock import from_unix_ms
-from duly.engine.inspection.health import FULL_SHARE, NEARLY_FULL_SHARE, Health, Level
+from duly.engine.inspection.health import Health, Level, fullness
 from duly.engine.inspection.node_info import NodeReport
 from duly.plurals import plural
 from duly.quantities import duration, size
@@ -39,9 +39,8 @@ def of_node(node: NodeReport, now: datetime) -> list[Health]:
 
 
 def _memory(node: NodeReport) -> Iterable[Health]:
-    used, limit = node.broker.memory_bytes, node.broker.memory_limit_bytes
-    if used is not None and limit and used >= limit * NEARLY_FULL_SHARE:
-        level = Level.BAD if used >= limit * FULL_SHARE else Level.WARN
+    used, limit = node.broker.memory_bytes or 0, node.broker.memory_limit_bytes or 0
+    if (level := fullness(used, limit)) is not None:
         words = (
             f"uses {size(used)} of {size(limit)}; once full, it refuses new tasks: raise "
             "maxmemory, or delete archived and completed tasks"
@@ -70,9 +69,8 @@ def _memory(node: NodeReport) -> Iterable[Health]:
 
 
 def _clients(node: NodeReport) -> Iterable[Health]:
-    clients, limit = node.broker.clients, node.clients_limit
-    if clients is not None and limit and clients >= limit * NEARLY_FULL_SHARE:
-        level = Level.BAD if clients >= limit * FULL_SHARE else Level.WARN
+    clients, limit = node.broker.clients or 0, node.clients_limit or 0
+    if (level := fullness(clients, limit)) is not None:
         words = (
             f"has {clients:,} of {limit:,} connections; beyond, workers cannot connect: raise "
             "maxclients, or find who keeps them with CLIENT LIST"

@@ -1,4 +1,6 @@
+import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -8,17 +10,7 @@ from duly.engine.inspection.node_info import node_report
 from duly.engine.storage.reports import BrokerReport
 
 NOW = datetime(2026, 11, 25, 3, 30, 17, tzinfo=UTC)
-INFO = {
-    "valkey_version": "9.1.0", "role": "master", "uptime_in_seconds": "93784",
-    "used_memory": "52428800", "used_memory_peak": "61210624", "used_memory_rss": "63963136",
-    "mem_fragmentation_ratio": "1.22", "maxmemory": "104857600", "maxmemory_policy": "noeviction",
-    "evicted_keys": "0", "connected_clients": "12", "maxclients": "10000", "blocked_clients": "3",
-    "rejected_connections": "0", "instantaneous_ops_per_sec": "1874", "loading": "0",
-    "aof_enabled": "1", "aof_last_write_status": "ok", "aof_last_bgrewrite_status": "ok",
-    "rdb_last_save_time": "1795577000", "rdb_last_bgsave_status": "ok",
-    "rdb_changes_since_last_save": "4711", "connected_slaves": "1", "master_repl_offset": "1000",
-    "slave0": "ip=10.0.0.7,port=6379,state=online,offset=990,lag=1",
-}  # fmt: skip
+INFO = json.loads(Path(__file__).with_name("healthy_node.json").read_text())
 """Of a healthy node."""
 
 
