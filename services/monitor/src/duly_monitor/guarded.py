@@ -7,8 +7,25 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from duly_monitor.audit import Audit, Endpoint
+from duly_monitor.audit import Audit, Endpoint, act_of, require
+from duly_monitor.operations import CancelOutcome, Operation, taken_by
 from duly_monitor.permissions import Permission
+
+
+def permit(request: Request, operation: Operation, outcome: CancelOutcome) -> None:
+    """Refuse an operation on tasks to who may not do it, and note what cancelling is to lead to.
+
+    Args:
+        request: Who asks.
+        operation: What is asked for; the route itself may take less.
+        outcome: What becomes of tasks that are cancelled; of no meaning to other operations.
+
+    Raises:
+        HTTPException: 403, naming the permission that is lacking.
+    """
+    if operation is Operation.CANCEL:
+        act_of(request).detail = f"outcome: {outcome}"
+    require(request, *taken_by(operation, outcome))
 
 
 class Guarded:

@@ -16,7 +16,8 @@ from duly_monitor.api.tables import Table
 from duly_monitor.audit import act_of, named, require
 from duly_monitor.bounds import Name, PartQuery, Query, addressed, asked
 from duly_monitor.bulk import BulkOrder, BulkRunner, TooManyBulkRunsError
-from duly_monitor.operations import PERMISSIONS, CancelOutcome, Operation, taken_by
+from duly_monitor.guarded import permit
+from duly_monitor.operations import PERMISSIONS, CancelOutcome, Operation
 from duly_monitor.permissions import identity_of
 from duly_monitor.redaction import mask_text
 from duly_monitor.search_words import MOST_CHARACTERS
@@ -115,9 +116,7 @@ class BulkApi:
         act.action = f"{wanted.operation.value}_tasks"
         act.filter = mask_text(wanted.q) or f"{len(wanted.tasks)} selected"
         act.reason = wanted.reason
-        if wanted.operation is Operation.CANCEL:
-            act.detail = f"outcome: {wanted.outcome}"
-        require(request, *taken_by(wanted.operation, wanted.outcome))
+        permit(request, wanted.operation, wanted.outcome)
         plan = await self._plan(wanted)
         act.count, act.tasks = len(plan.tasks), named(plan.tasks)
         if wanted.dry_run:

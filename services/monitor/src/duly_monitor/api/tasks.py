@@ -18,9 +18,10 @@ from duly_monitor.api.models import (
     TaskListAnswer,
 )
 from duly_monitor.api.tables import TASK_COLUMNS, Table
-from duly_monitor.audit import act_of, require
+from duly_monitor.audit import act_of
 from duly_monitor.bounds import ListQuery, QueuePath, TaskIdPath, addressed, asked, listed
-from duly_monitor.operations import CancelOutcome, Operation, catalogue_of, operate, taken_by
+from duly_monitor.guarded import permit
+from duly_monitor.operations import CancelOutcome, Operation, catalogue_of, operate
 from duly_monitor.payloads import escaped
 
 
@@ -120,9 +121,8 @@ class TaskApi:
     async def cancel(self, request: Request) -> Answer:
         """Cancel the task."""
         wanted = await read_body(NewCancel, request)
-        act = act_of(request)
-        act.reason, act.detail = wanted.reason, f"outcome: {wanted.outcome}"
-        require(request, *taken_by(Operation.CANCEL, wanted.outcome))
+        act_of(request).reason = wanted.reason
+        permit(request, Operation.CANCEL, wanted.outcome)
         return await self._operate(request, Operation.CANCEL, wanted.outcome)
 
     @described(

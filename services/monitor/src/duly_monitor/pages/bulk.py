@@ -18,6 +18,7 @@ from duly_monitor.audit import act_of, named, require
 from duly_monitor.bounds import addressed, asked
 from duly_monitor.bulk import BulkOrder, BulkRunner, TooManyBulkRunsError
 from duly_monitor.forms import Form, form_of, returning
+from duly_monitor.guarded import permit
 from duly_monitor.operations import (
     OUTCOMES,
     PERMISSIONS,
@@ -25,7 +26,6 @@ from duly_monitor.operations import (
     Operation,
     label,
     outcomes_for,
-    taken_by,
     ticked,
 )
 from duly_monitor.pages.flash import flash, redirect
@@ -77,9 +77,7 @@ class BulkPages:
         act.filter = mask_text(words) or f"{len(selected)} selected"
         act.reason = form.one("reason").strip()[:_LONGEST_REASON]
         outcome = outcome_of(form)
-        if operation is Operation.CANCEL:
-            act.detail = f"outcome: {outcome}"
-        require(request, *taken_by(operation, outcome))
+        permit(request, operation, outcome)
         plan = await self._plan(operation, words, selected, _instant(form.one("as_of")))
         act.count, act.tasks = len(plan.tasks), named(plan.tasks)
         order = BulkOrder(

@@ -15,9 +15,10 @@ from duly.errors import (
 )
 from duly.task import ALLOWED as ENGINE_ALLOWS
 from duly.task import Task
-from duly_monitor.audit import act_of, require
+from duly_monitor.audit import act_of
 from duly_monitor.bounds import TaskPath, addressed
 from duly_monitor.forms import address_of, form_of, returning
+from duly_monitor.guarded import permit
 from duly_monitor.links import Links
 from duly_monitor.operations import (
     ALLOWED,
@@ -27,7 +28,6 @@ from duly_monitor.operations import (
     label,
     operate,
     outcomes_for,
-    taken_by,
 )
 from duly_monitor.pages.bulk import outcome_of
 from duly_monitor.pages.flash import flash, redirect
@@ -183,9 +183,7 @@ class TaskPages:
     async def _operate(self, request: Request, operation: Operation) -> Response:
         path, form = addressed(TaskPath, request), await form_of(request)
         outcome = outcome_of(form)
-        if operation is Operation.CANCEL:
-            act_of(request).detail = f"outcome: {outcome}"
-        require(request, *taken_by(operation, outcome))
+        permit(request, operation, outcome)
         await operate(
             self._inspector, operation, queue=path.queue, task_id=path.task_id, outcome=outcome
         )
