@@ -81,7 +81,7 @@ def misuse(function, *arguments, **named):
 def test_instants_and_durations(text):
     for sign in (-1, 1):
         misuse(instant_of, text, NOW, "--due", sign=sign)
-    misuse(duration_of, text)
+    misuse(duration_of, "--wait", text)
     misuse(state_of, text)
 
 
