@@ -151,7 +151,7 @@ class Lane:
         pairs = [member if isinstance(member, tuple) else (member, "") for member in members]
         call = scripts.group_complete(
             self.keys, group, outcome, token=token, members=pairs,
-            now_ms=self.now, **{"in_ms": 7_000} | options,
+            now_ms=self.now, at_ms=self.now, **{"in_ms": 7_000} | options,
         )  # fmt: skip
         return bytes(await self.store.run(call)).decode()
 

@@ -172,6 +172,7 @@ async def test_a_group_that_is_given_up_is_archived_with_the_reason(lane):
     assert await lane.places() == {"1": "archived"}
     assert await lane.map("history") == {"1": b'{"number":5}'}
     assert await lane.map("locks") == {}
+    assert await lane.counts() == {"sms:archived": 1}
 
 
 async def test_a_merged_task_whose_lock_is_taken_leaves_the_members(lane):
@@ -359,3 +360,4 @@ async def test_a_member_is_quarantined_while_the_claim_of_the_others_goes_on(lan
     assert await lane.merge("sms:a", members=["2"], merged=merged()) == "ok"
 
     assert await lane.places() == {"1": "quarantined", "all": "waiting"}
+    assert await lane.counts() == {"sms:quarantined": 1, "sms:aggregated": 1}

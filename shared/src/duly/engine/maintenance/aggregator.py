@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,8 +14,10 @@ import structlog
 from duly.clock import from_unix_ms, to_ms
 from duly.engine.enqueue.request import Request, prepare
 from duly.engine.maintenance.steps import take_each
+from duly.engine.middleware import Hooks
 from duly.engine.storage import scripts
 from duly.engine.storage.codec import (
+    ERROR_LIMIT,
     decode,
     encode_attempt,
     lock_in,
@@ -23,6 +25,7 @@ from duly.engine.storage.codec import (
     payload_reader,
 )
 from duly.engine.storage.keys import QueueKeys, queue_keys
+from duly.engine.storage.reports import DeadLetter
 from duly.engine.storage.store import Store
 from duly.errors import BrokerError, MalformedTaskError, describe
 from duly.job import Job
@@ -31,7 +34,7 @@ from duly.runtime.logs import masked
 from duly.runtime.returned import result_of
 from duly.runtime.service import Outage, repeat
 from duly.runtime.supervision import Supervisor, is_cancelled
-from duly.task import Attempt, AttemptOutcome
+from duly.task import Attempt, AttemptOutcome, TaskState
 
 _HOLD = timedelta(seconds=10)
 """How long a claim lasts after it was renewed the last time, that is after its server died."""
@@ -79,6 +82,7 @@ class Aggregator:
         queue: Its name.
         mergers: Kind → what merges its groups.
         server: The id of this server, for the history of tasks.
+        hooks: Told of each member that was quarantined or archived.
         every: How long to rest when no group is due.
         outage: Given this loop's name, returns what it reports the broker's errors to.
         supervisor: Fails `/livez` when this loop hangs; None: nobody watches.
@@ -91,12 +95,13 @@ class Aggregator:
         mergers: Mapping[str, Merger],
         *,
         server: str,
+        hooks: Hooks,
         every: timedelta = timedelta(seconds=1),
         outage: Callable[[str], Outage] = lambda _: Outage(),
         supervisor: Supervisor | None = None,
     ) -> None:
         self._store, self._queue, self._mergers = store, queue, mergers
-        self._server, self._every, self._passed = server, every, 0
+        self._server, self._hooks, self._every, self._passed = server, hooks, every, 0
         self._supervisor, self._name = supervisor, f"aggregator {queue}"
         self._outage = outage(self._name)
         self._log = structlog.get_logger("duly.engine")
@@ -156,8 +161,11 @@ class Aggregator:
     async def _put_back(self, keys: QueueKeys, token: str, group: str, wait: timedelta) -> None:
         """Make a group due after this time, if its claim stands; until then the claim goes on."""
         await self._store.run(
-            scripts.group_complete(keys, group, "back", token=token, in_ms=to_ms(wait))
-        )
+            scripts.group_complete(
+                keys, group, "back",
+                token=token, in_ms=to_ms(wait), now_ms=self._store.now_ms(),
+            )
+        )  # fmt: skip
 
     async def _merge(self, keys: QueueKeys, token: str, claim: _Claim, held: set[str]) -> None:
         kind, _, name = claim.group.partition(":")
@@ -191,7 +199,7 @@ class Aggregator:
         answer = await self._store.run(
             scripts.group_complete(
                 keys, claim.group, "merge",
-                token=token, in_ms=in_ms, members=locks, merged=new,
+                token=token, in_ms=in_ms, now_ms=self._store.now_ms(), members=locks, merged=new,
             )
         )  # fmt: skip
         if answer not in {b"ok", b"lost", b"changed"}:
@@ -201,18 +209,43 @@ class Aggregator:
         self, keys: QueueKeys, token: str, claim: _Claim, members: list[str], reason: str
     ) -> None:
         """Take members out of a claimed group that cannot be read, all for the same reason."""
-        for task_id in members:
-            self._log.error(
-                "Task quarantined", queue=self._queue, task_id=task_id[:256], reason=reason
-            )
         attempt = self._attempt(claim, AttemptOutcome.QUARANTINED, reason)
-        locks = [(task_id, lock_in(claim.members[task_id])) for task_id in members]
-        await self._store.run(
+        if await self._end(keys, token, claim, members, attempt):
+            for task_id in members:
+                self._hooks.quarantined(self._queue, task_id, reason)
+            self._report_dead(claim, members, attempt, TaskState.QUARANTINED)
+
+    async def _end(
+        self, keys: QueueKeys, token: str, claim: _Claim, members: Iterable[str], attempt: Attempt
+    ) -> bool:
+        """Archive or quarantine members of a claimed group; False: the claim was lost."""
+        quarantined = attempt.outcome is AttemptOutcome.QUARANTINED
+        answer: bytes = await self._store.run(
             scripts.group_complete(
-                keys, claim.group, "quarantine",
-                token=token, in_ms=0, members=locks, attempt=encode_attempt(attempt),
+                keys,
+                claim.group,
+                "quarantine" if quarantined else "archive",
+                token=token,
+                in_ms=0,
+                now_ms=self._store.now_ms(),
+                members=[(task_id, lock_in(claim.members[task_id])) for task_id in members],
+                attempt=encode_attempt(attempt),
             )
-        )  # fmt: skip
+        )
+        return answer == b"ok"
+
+    def _report_dead(
+        self, claim: _Claim, members: Iterable[str], attempt: Attempt, state: TaskState
+    ) -> None:
+        for task_id in members:
+            letter = DeadLetter(
+                queue=self._queue,
+                task_id=task_id,
+                kind=claim.group.partition(":")[0],
+                state=state,
+                reason=attempt.error[:ERROR_LIMIT],
+            )
+            self._hooks.dead_lettered(letter)
 
     def _attempt(self, claim: _Claim, outcome: AttemptOutcome, error: str) -> Attempt:
         return Attempt(
@@ -251,20 +284,15 @@ class Aggregator:
     ) -> None:
         text = masked(f"group {claim.group} was not merged: {describe(error)}")
         attempt = self._attempt(claim, AttemptOutcome.FAILED, text)
-        members = [(task_id, lock_in(data)) for task_id, data in claim.members.items()]
         self._log.error(
             "Group not merged, members archived",
             queue=self._queue,
             group=claim.group,
-            members=len(members),
+            members=len(claim.members),
             error=describe(error, 500),
         )
-        await self._store.run(
-            scripts.group_complete(
-                keys, claim.group, "archive",
-                token=token, in_ms=0, members=members, attempt=encode_attempt(attempt),
-            )
-        )  # fmt: skip
+        if await self._end(keys, token, claim, claim.members, attempt):
+            self._report_dead(claim, claim.members, attempt, TaskState.ARCHIVED)
 
 
 def _read(

@@ -10,7 +10,7 @@ from duly.engine.maintenance.on_demand import OnDemandMaintenance
 from duly.engine.maintenance.promoter import Promoter
 from duly.engine.maintenance.reaper import Reaper
 from duly.engine.maintenance.upkeep import EVERY, Upkeep
-from duly.engine.storage.reports import DeadLetter
+from duly.engine.middleware import Hooks
 from duly.engine.storage.store import Store
 from duly.runtime.service import Outage, repeat
 from duly.runtime.settings import ArchiveSettings
@@ -34,7 +34,7 @@ class QueueMaintenance:
         supervisor: Restarts the loops, and fails `/livez` when one hangs.
         outage: Given a loop's name, returns what it reports the broker's errors to.
         on_recovered: Called with (queue, tasks that wait again, quarantined) after a reap.
-        on_dead: Called with each task that was quarantined since its servers died.
+        hooks: Told of each task that was given up.
     """
 
     def __init__(
@@ -50,12 +50,15 @@ class QueueMaintenance:
         supervisor: Supervisor,
         outage: Callable[[str], Outage],
         on_recovered: Callable[[str, int, int], None],
-        on_dead: Callable[[DeadLetter], None],
+        hooks: Hooks,
     ) -> None:
         self._queue, self._supervisor, self._outage = queue, supervisor, outage
+        reaper = Reaper(
+            store, queue, lease=lease, on_recovered=on_recovered, on_dead=hooks.dead_lettered
+        )
         self.on_demand = OnDemandMaintenance(
             Promoter(store, queue, longest_rest=_NEVER),
-            Reaper(store, queue, lease=lease, on_recovered=on_recovered, on_dead=on_dead),
+            reaper,
             OutboxRelay(store, queue),
             horizon=lease / _BEATS_PER_LEASE,
             queue=queue,
@@ -63,7 +66,7 @@ class QueueMaintenance:
         )
         self._upkeep = Upkeep(store, queue, bounds=bounds, kinds=kinds, on_demand=self.on_demand)
         self._aggregator = Aggregator(
-            store, queue, mergers, server=server, outage=outage, supervisor=supervisor
+            store, queue, mergers, server=server, hooks=hooks, outage=outage, supervisor=supervisor
         )
 
     def start(self, stop: asyncio.Event) -> "list[asyncio.Task[None]]":

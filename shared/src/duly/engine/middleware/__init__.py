@@ -109,8 +109,9 @@ class Middleware:
     def dead_lettered(self, letter: DeadLetter) -> None:
         """A task has been archived after a failure, or quarantined.
 
-        Called once the broker has stored that: by the worker whose attempt ended, or, after the one
-        crash too many, by the worker or scheduler that noticed it.
+        Called once the broker has stored that: by the worker whose attempt ended; after the one
+        crash too many, by the worker or scheduler that noticed it; of a member of a group that was
+        not merged, by the worker that gave it up.
 
         Args:
             letter: The task, and why it was given up.

@@ -98,7 +98,7 @@ class Server:
                 supervisor=self.supervisor,
                 outage=status.outage,
                 on_recovered=on_recovered,
-                on_dead=hooks.dead_lettered,
+                hooks=hooks,
             )
             for queue in options.queues
         }

@@ -146,7 +146,7 @@ async def test_members_that_a_server_merges_first_are_gone(grouped, inspector, b
         await store.run(scripts.group_claim(KEYS, ["note"], token="t", hold_ms=60_000))
         members = [(task.id, "") for task in planned.tasks]
         merge = scripts.group_complete(
-            KEYS, "note:ada", "merge", token="t", in_ms=0, members=members, merged=merged
+            KEYS, "note:ada", "merge", token="t", in_ms=0, now_ms=1, members=members, merged=merged
         )  # fmt: skip
         assert await store.run(merge) == b"ok"
 
@@ -168,7 +168,7 @@ async def test_a_server_does_not_merge_what_was_run_under_its_claim(
         group = await inspector.groups.get("default", "note", "ada")
         await inspector.bulk.execute(await inspector.bulk.plan_group("run", group))
         merge = scripts.group_complete(
-            KEYS, "note:ada", "merge", token="t", in_ms=0,
+            KEYS, "note:ada", "merge", token="t", in_ms=0, now_ms=1,
             members=[(task_id.decode(), "") for task_id in found[::2]],
             merged=scripts.NewTask(id="merged", data=b"{}"),
         )  # fmt: skip

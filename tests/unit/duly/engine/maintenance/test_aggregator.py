@@ -8,6 +8,7 @@ import pytest
 from duly.app.declaration import App
 from duly.clock import to_ms
 from duly.engine.maintenance import aggregator
+from duly.engine.middleware import Middleware
 from duly.engine.storage import scripts
 from duly.engine.storage.keys import queue_keys
 from duly.engine.storage.store import Store
@@ -43,15 +44,33 @@ def mails():
     return []
 
 
+class Told(Middleware):
+    """Notes whom the end of a member was told to."""
+
+    def __init__(self):
+        self.quarantines, self.letters = [], []
+
+    def quarantined(self, queue, task_id, reason):
+        self.quarantines.append((queue, task_id, reason))
+
+    def dead_lettered(self, letter):
+        self.letters.append(letter)
+
+
 @pytest.fixture
-def merging(serving, mails):
+def told():
+    return Told()
+
+
+@pytest.fixture
+def merging(serving, mails, told):
     """Serve with a function that merges mentions."""
 
     async def send(job, context):
         mails.append((job.user, sorted(job.posts)))
 
     def serve(function=digest, **options):
-        return serving({Digest: send}, merge={Mention: function}, **options)
+        return serving({Digest: send}, merge={Mention: function}, middlewares=[told], **options)
 
     return serve
 
@@ -118,8 +137,8 @@ async def test_a_function_that_raises_is_tried_again_and_ends_nothing(
 
 @pytest.mark.parametrize("made", [None, "not a job"])
 @pytest.mark.usefixtures("impatient")
-async def test_after_five_tries_the_members_are_archived_with_the_reason(
-    client, merging, inspector, until, made
+async def test_after_five_tries_the_members_are_archived_with_the_reason(  # noqa: PLR0917
+    client, merging, inspector, until, told, made
 ):
     task = await client.enqueue(Mention(post=1), group="ada", unique_for=timedelta(hours=1))
 
@@ -132,6 +151,9 @@ async def test_after_five_tries_the_members_are_archived_with_the_reason(
     found = await inspector.tasks.get("default", task.id)
     assert found.state is TaskState.ARCHIVED
     assert "group mention:ada was not merged: TypeError" in found.history[0].error
+    (letter,) = told.letters
+    assert (letter.task_id, letter.kind, letter.state) == (task.id, "mention", found.state)
+    assert letter.reason == found.history[0].error
     await client.enqueue(Mention(post=1), group="ada", unique_for=timedelta(hours=1))
 
 
@@ -367,8 +389,8 @@ def spoil(client, store):
         pytest.param(lambda _: b"\xff", id="no JSON"),
     ],
 )
-async def test_members_that_cannot_be_read_are_quarantined_and_the_others_are_merged(
-    spoil, merging, mails, inspector, change
+async def test_members_that_cannot_be_read_are_quarantined_and_the_others_are_merged(  # noqa: PLR0917
+    spoil, merging, mails, inspector, told, change
 ):
     odd = await spoil(change, "ada")
     await spoil(lambda data: data.replace(b'"post":1', b'"post":2'), "ada")
@@ -382,6 +404,12 @@ async def test_members_that_cannot_be_read_are_quarantined_and_the_others_are_me
     assert task.state is TaskState.QUARANTINED
     assert task.history[0].outcome is AttemptOutcome.QUARANTINED
     assert await inspector.groups.list("default") == []
+    assert ("default", odd, task.history[0].error) in told.quarantines
+    assert len(told.quarantines) == 2
+    assert {letter.task_id for letter in told.letters} == {
+        task_id for _, task_id, _ in told.quarantines
+    }
+    assert {letter.state for letter in told.letters} == {TaskState.QUARANTINED}
 
 
 async def merged(inspector):

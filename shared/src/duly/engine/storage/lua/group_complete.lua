@@ -1,15 +1,15 @@
 -- End the claim of a group: one task in its members' place, or the members archived, or neither. Or
 -- quarantine members that cannot be read: the claim of the others goes on.
 -- KEYS  stream index locks records aggregating groups members claims archived history totals
---       quarantined
+--       quarantined hour day
 -- ARGV  now_ms (0: the broker's clock), token, group, outcome (merge archive quarantine back),
---       in_ms (when the rest of the group is due), id (of the merged task), data,
+--       minute (of the hour), in_ms (when the rest of the group is due), id (of the merged task), data,
 --       lock (digest; "": none), lock_ttl_ms, attempt (JSON, when archived or quarantined)
 -- ROWS  member: id, lock (digest; "": none)
 -- Returns  "ok"; "lost": another server has claimed it; "changed": a member has left, look again;
 --          or the id of the task that holds the merged one's id or lock
 -- Invariant  the merged task is added in the step in which its members go
--- Uses  clock lock_holder take_lock unlock forget wrong_type
+-- Uses  clock count lock_holder take_lock unlock forget wrong_type
 local now = clock(now_ms)
 local held = redis.call('HGET', claims, group)
 local holder_token, since = string.match(held or '', '^(.*) (%d+) %d+$')
@@ -56,11 +56,13 @@ end
 
 -- A script that has deleted may add, however full the broker is.
 redis.call('ZREM', aggregating, '')
+local kind, left_group = string.match(group, '^[^:]*'), 0
 -- First: should the broker fail on the way, what is merged is there.
 local merged_as = outcome == 'merge' and redis.call('XADD', stream, '*', 'data', data)
 for at = FIRST, #ARGV, MEMBER_SIZE do
   local member = ARGV[at + MEMBER_ID]
   if joined[at] then
+    left_group = left_group + 1
     redis.call('ZREM', aggregating, member)
     redis.call('ZREM', members, name(joined[at], member))
     unlock(locks, ARGV[at + MEMBER_LOCK], member)
@@ -76,8 +78,10 @@ end
 if outcome == 'merge' then
   redis.call('HSET', index, id, merged_as)
   take_lock(locks, lock, id, now, lock_ttl_ms)
-  local merged = (#ARGV - FIRST + 1) / MEMBER_SIZE
-  redis.pcall('HINCRBY', totals, string.match(group, '^[^:]*') .. ':aggregated', merged)
+  redis.pcall('HINCRBY', totals, kind .. ':aggregated', left_group)
+elseif left_group > 0 then
+  count(totals, hour, day, minute, kind .. ':' .. ends_as, left_group)
+  redis.call('EXPIRE', hour, 262800)
 end
 local left = redis.call('ZLEXCOUNT', members, '[' .. group .. '\n', '[' .. group .. '\n\255')
 if outcome == 'quarantine' and left > 0 then return 'ok' end

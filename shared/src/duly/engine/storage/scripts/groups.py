@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 from duly.engine.storage.keys import QueueKeys
-from duly.engine.storage.scripts.call import Call, NewTask, call
+from duly.engine.storage.scripts.call import Call, NewTask, call, minute_of_hour
 from duly.engine.storage.scripts.declaration import Script
 
 
@@ -89,6 +89,7 @@ class _Complete(NamedTuple):
     token: str
     group: str
     outcome: Literal["merge", "archive", "quarantine", "back"]
+    minute: int
     in_ms: int
     id: str
     data: bytes
@@ -107,6 +108,7 @@ _GROUP_COMPLETE = Script(
     ("stream", "index", "locks", "records", "aggregating", "groups", "members", "claims",
      "archived", "history", "totals", "quarantined"),
     _Complete,
+    own_keys=("hour", "day"),
     rows={"member": _Member},
 )  # fmt: skip
 
@@ -118,10 +120,11 @@ def group_complete(
     *,
     token: str,
     in_ms: int,
+    now_ms: int,
     members: Iterable[tuple[str, str]] = (),
     merged: NewTask | None = None,
     attempt: bytes = b"",
-    now_ms: int = 0,
+    at_ms: int = 0,
 ) -> Call:
     """End a claim, or take members out of it; these are (id, lock digest).
 
@@ -129,6 +132,8 @@ def group_complete(
     """
     new = merged or NewTask(id="", data=b"")
     arguments = _Complete(
-        now_ms, token, group, outcome, in_ms, new.id, new.data, new.lock, new.lock_ttl_ms, attempt
-    )
-    return call(_GROUP_COMPLETE, keys, arguments, rows=members)
+        at_ms, token, group, outcome, minute_of_hour(now_ms), in_ms,
+        new.id, new.data, new.lock, new.lock_ttl_ms, attempt,
+    )  # fmt: skip
+    own = (keys.hour(now_ms), keys.day(now_ms))
+    return call(_GROUP_COMPLETE, keys, arguments, own_keys=own, rows=members)
