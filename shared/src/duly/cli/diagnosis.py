@@ -62,7 +62,7 @@ def diagnose(access: Access, *, clock: Clock | None = None) -> list[Finding]:
 
     Args:
         access: How to reach the broker.
-        clock: What tells the time; None: this machine.
+        clock: What the clocks of the broker's nodes are compared with; None: this machine's.
     """
     clock = clock or SystemClock()
     try:
@@ -76,8 +76,8 @@ def diagnose(access: Access, *, clock: Clock | None = None) -> list[Finding]:
     seen = _ask(access, found)
     if seen is not None:
         found += _broker(seen, clock)
-        found += _queues(seen, settings, clock)
-        found += _around(seen, clock)
+        found += _queues(seen, settings)
+        found += _around(seen)
         found += _kinds(seen, app)
     return [*found, *_orders(settings, access.config)]
 
@@ -129,9 +129,9 @@ def _broker(seen: _Seen, clock: Clock) -> Iterable[Finding]:
             yield Finding(checked="broker", level=wrong.level, sentence=words)
 
 
-def _queues(seen: _Seen, settings: Settings, clock: Clock) -> Iterable[Finding]:
+def _queues(seen: _Seen, settings: Settings) -> Iterable[Finding]:
     for queue in seen.all.queues:
-        verdict = health.of_queue(queue, clock.now())
+        verdict = health.of_queue(queue, seen.all.at)
         more = "" if verdict.level is Level.OK else f" (duly queues inspect {queue.name})"
         words = f"{verdict.sentence}{more}"
         yield Finding(checked=f"queue {queue.name}", level=verdict.level, sentence=words)
@@ -141,8 +141,8 @@ def _queues(seen: _Seen, settings: Settings, clock: Clock) -> Iterable[Finding]:
         yield Finding(checked=f"queue {name}", level=Level.NOTE, sentence=words)
 
 
-def _around(seen: _Seen, clock: Clock) -> Iterable[Finding]:
-    facts = health.around(seen.all.entries, seen.all.servers, (), clock.now())
+def _around(seen: _Seen) -> Iterable[Finding]:
+    facts = health.around(seen.all.entries, seen.all.servers, (), seen.all.at)
     for fact in facts:
         checked, command = _COMMANDS[fact.topic]
         words = f"{fact.health.sentence} ({command})"
