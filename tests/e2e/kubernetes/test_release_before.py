@@ -124,8 +124,11 @@ class Side:
         found = self.outcomes(count, prefix)
         enough = found.get("completed", 0) * 0.99
         wait_for("log of all runs", 60, lambda: len(logs.count(prefix)) >= enough)
-        found["run twice"] = sum(number > 1 for number in logs.count(prefix).values())
+        repeated = logs.repeated(prefix)
+        found["run twice"] = len(repeated)
         say(f"{prefix}: {count} accepted, {found}")
+        for task_id, runs in repeated.items():
+            say(f"{task_id} ran {', '.join(f'at {when} on {pod}' for when, pod in runs)}")
         return found
 
     def check(self, found: dict[str, int], prefix: str, count: int) -> None:

@@ -106,6 +106,15 @@ class Logs:
                     found[task_id] = found.get(task_id, 0) + 1
         return found
 
+    def repeated(self, prefix: str) -> dict[str, list[tuple[str, str]]]:
+        """Give task id → (when, pod) of each of its runs, of the tasks that ran more than once."""
+        found: dict[str, list[tuple[str, str]]] = {}
+        with self._lock:
+            for task_id, pod, when in sorted(self.runs, key=lambda run: run[2]):
+                if task_id.startswith(f"{prefix}-"):
+                    found.setdefault(task_id, []).append((when, pod))
+        return {task_id: runs for task_id, runs in found.items() if len(runs) > 1}
+
     def close(self) -> None:
         self._stopping.set()
         self._watcher.join()
