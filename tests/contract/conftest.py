@@ -404,7 +404,7 @@ class Lane:
         members = [name.split("\n") for name in await self.members("members")]
         joined = {task_id for _, _, task_id in members}
         assert joined == {task_id for task_id, state in states.items() if state == "aggregating"}
-        assert {group for group, *_ in members} <= set(await self.members("groups"))
+        assert {group for group, *_ in members} == set(await self.members("groups"))
 
 
 @pytest.fixture

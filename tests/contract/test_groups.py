@@ -124,20 +124,43 @@ async def test_a_member_that_has_left_meanwhile_is_not_merged(lane, operation):
     assert await lane.glean() == {"sms:a": (1, ["2"])}
 
 
+@pytest.mark.parametrize("operation", ["run", "archive", "delete"])
+@pytest.mark.parametrize("is_claimed", [False, True])
+async def test_a_group_goes_with_its_last_member(lane, operation, is_claimed):
+    await lane.gather(member("1"), member("2"))
+    lane.now += GRACE
+    if is_claimed:
+        await lane.glean()
+
+    assert await lane.operate(operation, "1") == "ok"
+    assert await lane.members("groups") == ["sms:a"]
+    assert await lane.operate(operation, "2") == "ok"
+
+    await lane.places()
+    assert await lane.members("groups") == [] == list(await lane.map("claims"))
+    if is_claimed:
+        assert await lane.merge("sms:a", members=["1", "2"], merged=merged()) == "lost"
+    await lane.gather(member("3"))
+    lane.now += GRACE
+    assert await lane.glean() == {"sms:a": (1, ["3"])}
+
+
 @pytest.mark.parametrize("group", ["sms:a", "sms:b"])
 @pytest.mark.parametrize(("outcome", "answer"), [("merge", "changed"), ("archive", "ok")])
 async def test_a_new_task_with_a_members_id_is_not_taken_for_it(lane, group, outcome, answer):
-    await lane.gather(member("1", size=1))
+    await lane.gather(member("1"), member("2", size=2))
     await lane.glean()
     await lane.operate("delete", "1")
     lane.now += 1
     await lane.gather(member("1", name=group))
 
-    assert await lane.merge("sms:a", outcome, ["1"], merged=merged()) == answer
+    assert await lane.merge("sms:a", outcome, ["1", "2"], merged=merged()) == answer
 
-    assert await lane.places() == {"1": "aggregating"}
+    left = "aggregating" if outcome == "merge" else "archived"
+    assert await lane.places() == {"1": "aggregating", "2": left}
     lane.now += 60_000
-    assert list(await lane.glean()) == [group]
+    _, ids = (await lane.glean())[group]
+    assert "1" in ids
 
 
 async def test_a_clock_that_was_set_back_hinders_no_merge(lane):

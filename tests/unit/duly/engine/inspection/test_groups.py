@@ -172,7 +172,7 @@ async def test_a_server_does_not_merge_what_was_run_under_its_claim(
             members=[(task_id.decode(), "") for task_id in found[::2]],
             merged=scripts.NewTask(id="merged", data=b"{}"),
         )  # fmt: skip
-        assert await store.run(merge) == b"changed"
+        assert await store.run(merge) == b"lost"
 
     assert (await inspector.queues.get("default")).waiting == 2
     assert await inspector.groups.list("default") == []

@@ -1,13 +1,14 @@
 -- Run, archive or delete one task for an operator, in any state that allows it.
 -- KEYS  stream index scheduled retry archived completed quarantined records tries history
---       results locks cancels aggregating members
+--       results locks cancels aggregating members groups claims
 -- ARGV  now_ms (0: the broker's clock), group, operation (run archive delete), id,
 --       lock (digest; "": none; run takes it, the others release it), lock_ttl_ms,
 --       seen_state (the only state in which to do it; "": any that allows it), seen_ms (of an ended
 --       task: its score in its set then; -1: any)
 -- Returns  "ok", "missing", the state of a task that does not allow it or has moved on since it was
 --          seen, or "locked" and the id that holds the lock
--- Invariant  a task that a server holds is never touched
+-- Invariant  a task that a server holds is never touched; a group goes with its last member, whoever
+--            has claimed it
 -- Uses  clock is_pending read_entry append reindex lock_holder unlock forget wrong_type
 local now = clock(now_ms)
 local place = redis.call('HGET', index, id)
@@ -30,7 +31,9 @@ if operation == 'run' and holder and holder ~= id then return 'locked ' .. holde
 
 local hashes, sorted_sets = {}, {}
 if state == 'waiting' then hashes[tries] = true else hashes[records] = true end
-if state == 'aggregating' then sorted_sets[members] = true end
+if state == 'aggregating' then
+  hashes[claims], sorted_sets[members], sorted_sets[groups] = true, true, true
+end
 if operation == 'archive' then hashes[records], sorted_sets[archived] = true, true end
 local wrong = wrong_type(hashes, sorted_sets, { [stream] = true })
 if wrong then return wrong end
@@ -47,7 +50,12 @@ else
     local group_label = ok and type(message) == 'table' and type(message.labels) == 'table' and message.labels.group
     local joined = string.format('%013.0f', redis.call('ZSCORE', aggregating, id) or 0)
     if type(group_label) == 'table' then
-      redis.call('ZREM', members, tostring(group_label[1]) .. '\n' .. joined .. '\n' .. id)
+      local name = tostring(group_label[1])
+      redis.call('ZREM', members, name .. '\n' .. joined .. '\n' .. id)
+      if redis.call('ZLEXCOUNT', members, '[' .. name .. '\n', '[' .. name .. '\n\255') == 0 then
+        redis.call('ZREM', groups, name)
+        redis.call('HDEL', claims, name)
+      end
     end
   end
   redis.call('ZREM', sets[state], id)

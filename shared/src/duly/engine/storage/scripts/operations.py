@@ -22,7 +22,8 @@ class _Operate(NamedTuple):
 _OPERATE = Script(
     "operate",
     ("stream", "index", "scheduled", "retry", "archived", "completed", "quarantined", "records",
-     "tries", "history", "results", "locks", "cancels", "aggregating", "members"),
+     "tries", "history", "results", "locks", "cancels", "aggregating", "members", "groups",
+     "claims"),
     _Operate,
     tables={"ALLOWED": {name: ALLOWED[name] for name in ("run", "archive", "delete")}},
 )  # fmt: skip
