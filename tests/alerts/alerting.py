@@ -92,6 +92,15 @@ class Heard:
 
         return await until(first, timeout=SECONDS, what=f"{wanted} fires")
 
+    async def silent(self, wanted):
+        """Wait until the alert does not fire, whether it has fired before or never."""
+
+        def quiet():
+            last = self.last(wanted)
+            return last is None or not last.firing
+
+        await until(quiet, timeout=SECONDS, what=f"{wanted} is silent")
+
     async def resolved(self, wanted):
         """Return when the alert was resolved, once it fires no more."""
 

@@ -9,12 +9,13 @@ import signal
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from time import monotonic
 
 import kube_state
 import victim
 
-from duly import Job
+from duly import Aggregate, Job, Policy
 from duly.engine.storage.keys import queue_keys
 
 TIMETABLE_SECONDS = 5
@@ -59,6 +60,8 @@ def provokes(*alerts, alone=False, **labels):
 async def measure(provocation, fleet, heard):
     """Break, wait for the alerts, mend, wait for their end: alert → (fired, resolved), in s."""
     wanted = provocation.wanted()
+    for labels in wanted.values():
+        await heard.silent(labels)  # the provocation before may have caused it as well
     began = monotonic()
     async with provocation.fault(fleet):
         fired = {name: await heard.fired(labels, since=began) for name, labels in wanted.items()}
@@ -72,6 +75,10 @@ async def measure(provocation, fleet, heard):
 
 class Unknown(Job, kind="nobody_knows_it"):
     pass
+
+
+class Lonely(Job, kind="lonely", policy=Policy(aggregate=Aggregate(grace=timedelta(0)))):
+    """Nobody merges its groups."""
 
 
 @provokes(
@@ -141,6 +148,15 @@ async def paused(fleet):
     await fleet.inspector.queues.pause("paused")
     yield
     await fleet.inspector.queues.resume("paused")
+
+
+@provokes("DulyDueTasksIgnored", queue="grouped", state="aggregating")
+async def unmerged(fleet):
+    """A group is due that no worker can merge; then its tasks are deleted."""
+    await fleet.client.enqueue(Lonely(), queue="grouped", group="nobody")
+    yield
+    group = await fleet.inspector.groups.get("grouped", "lonely", "nobody")
+    await fleet.inspector.bulk.execute(await fleet.inspector.bulk.plan_group("delete", group))
 
 
 @provokes("DulyQueueFull", queue="full")

@@ -80,7 +80,7 @@ def test_each_pod_has_the_user_the_password_and_the_certificates_of_its_role(
 
 
 def test_keda_has_its_own_user_and_nobody_elses_password(documents, mode, encryption):
-    (trigger,) = documents.one("ScaledObject", "-low")["spec"]["triggers"]
+    trigger, groups = documents.one("ScaledObject", "-low")["spec"]["triggers"]
     told = trigger["metadata"]
     found = documents.one("TriggerAuthentication")
     read = {
@@ -95,7 +95,14 @@ def test_keda_has_its_own_user_and_nobody_elses_password(documents, mode, encryp
     if encryption.get("clientCertificate"):
         expected |= {"cert": ("broker-tls", "tls.crt"), "key": ("broker-tls", "tls.key")}
     kinds = {"standalone": "", "sentinel": "-sentinel", "cluster": "-cluster"}
-    assert trigger["type"] == f"redis{kinds[mode]}-streams"
+    assert (trigger["type"], groups["type"]) == (
+        f"redis{kinds[mode]}-streams",
+        f"redis{kinds[mode]}",
+    )
+    own = {"stream", "streamLength", "listName", "listLength"}
+    assert told.keys() - own == groups["metadata"].keys() - own
+    assert all(told[key] == groups["metadata"][key] for key in told.keys() - own)
+    assert groups["authenticationRef"] == trigger["authenticationRef"]
     assert trigger["authenticationRef"]["name"] == found["metadata"]["name"]
     assert told["username"] == "autoscaler"
     assert read == expected

@@ -281,8 +281,9 @@ def test_an_autoscaler_owns_the_replicas(render, everything):
 def test_keda_scales_on_the_length_of_the_queues_stream_and_low_to_zero(render, everything):
     scaled = render(values=everything).one("ScaledObject", "-worker-low")["spec"]
 
-    (trigger,) = scaled["triggers"]
+    trigger, groups = scaled["triggers"]
     assert scaled["minReplicaCount"] == 0
+    assert (groups["type"], groups["metadata"]["listName"]) == ("redis", "duly:{low}:groups")
     assert trigger["metadata"]["stream"] == "duly:{low}:stream"
     assert trigger["metadata"]["streamLength"] == "50"
     assert trigger["metadata"]["address"] == "shop-duly-valkey.jobs.svc:6379"

@@ -154,11 +154,18 @@ def test_keda_scales_on_backlog_and_on_age(render):
     keda = {"enabled": True, "age": {"prometheus": address, "seconds": 45}}
     documents = render(values={"worker.queues.low.keda": keda})
 
-    backlog, age = documents.one("ScaledObject", "-low")["spec"]["triggers"]
-    assert backlog["name"] == "backlog"
+    backlog, groups, age = documents.one("ScaledObject", "-low")["spec"]["triggers"]
+    assert (backlog["name"], groups["name"]) == ("backlog", "groups")
     assert (age["type"], age["metricType"]) == ("prometheus", "Value")
     assert age["metadata"]["serverAddress"] == address
     assert age["metadata"]["threshold"] == "45"
     assert age["metadata"]["query"] == (
         'max(duly_queue_oldest_waiting_seconds{namespace="jobs", release="shop", queue="low"})'
     )
+
+
+def test_only_a_queue_without_workers_is_started_by_a_group(render):
+    documents = render(values={"worker.queues.low.keda": {"enabled": True, "minReplicas": 1}})
+
+    (backlog,) = documents.one("ScaledObject", "-low")["spec"]["triggers"]
+    assert backlog["name"] == "backlog"

@@ -35,6 +35,7 @@ LABELS = {
         ),
         RELEASE | QUEUE,
     ),
+    "DulyDueTasksIgnored": RELEASE | QUEUE | {"state"},
     "DulyEventLoopBlocked": RELEASE | {"job"},
     "DulyBrokerMemory": RELEASE | {"node"},
     "DulyScaledToMaximum": {"namespace", "horizontalpodautoscaler"},

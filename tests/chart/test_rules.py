@@ -109,6 +109,7 @@ SCENARIOS = [
         [
             ("duly_queue_paused", 'queue="default"', "0…"),
             ("duly_queue_oldest_waiting_seconds", 'queue="default"', "20…"),
+            ("duly_queue_overdue_seconds", 'queue="default", state="retry"', "2…"),
             ("duly_queue_readable", 'queue="default"', "1…"),
             ("duly_queue_unowned", 'queue="default"', "0…"),
             ("duly_queue_archive_dropped_total", 'queue="default"', "7…"),
@@ -343,6 +344,12 @@ SCENARIOS = [
             ("duly_queue_oldest_waiting_seconds", 'queue="default"', "600…"),
             ("duly_queue_paused", 'queue="default"', "1…"),
         ],
+    ),
+    Scenario(
+        "A group is due that nobody merges",
+        ["DulyDueTasksIgnored"],
+        20,
+        [("duly_queue_overdue_seconds", 'queue="default", state="aggregating"', "0+60…")],
     ),
     Scenario(
         "A queue is paused for two hours",

@@ -83,7 +83,7 @@ def test_each_role_may_have_a_user_of_an_external_broker(render, external):
 
 
 def keda(documents: Any) -> tuple[str | None, list[tuple[str, str, str]]]:
-    (trigger,) = documents.one("ScaledObject", "-low")["spec"]["triggers"]
+    trigger, _ = documents.one("ScaledObject", "-low")["spec"]["triggers"]
     if "authenticationRef" not in trigger:
         assert not documents.of("TriggerAuthentication")
         return trigger["metadata"].get("username"), []
@@ -134,7 +134,7 @@ def test_keda_logs_in_as_the_services_do(render, external, broker, expected):
 
     assert keda(documents) == expected
     if broker.get("mode") == "sentinel":
-        (trigger,) = documents.one("ScaledObject", "-low")["spec"]["triggers"]
+        trigger, _ = documents.one("ScaledObject", "-low")["spec"]["triggers"]
         assert trigger["metadata"]["sentinelUsername"] == "guard"
 
 

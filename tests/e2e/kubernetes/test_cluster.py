@@ -172,6 +172,14 @@ def test_keda_scales_with_the_backlog_and_low_to_zero(release: Release):
     took = wait_for("low at zero", 150, lambda: not release.pods("duly/queue=low"))
     say(f"low went to zero in {took:.0f} s")
 
+    # A worker merges groups, so while there is one it is kept.
+    release.toolbox("group", "low")
+    took = wait_for("a worker for the group", 90, lambda: release.ready("duly/queue=low") == 1)
+    say(f"low went back to one for a group in {took:.0f} s")
+    release.toolbox("ungroup", "low")
+    took = wait_for("low at zero", 150, lambda: not release.pods("duly/queue=low"))
+    say(f"low went to zero without it in {took:.0f} s")
+
     release.toolbox("produce", "low", "1", "10", "wake")
     took = wait_for(
         "first task of low",

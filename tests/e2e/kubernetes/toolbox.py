@@ -4,6 +4,8 @@ produce QUEUE COUNT PER_SECOND PREFIX   one line per accepted id, as soon as it 
                                         a file /tmp/stop-PREFIX ends it before its COUNT
 outcomes QUEUE COUNT PREFIX             JSON: state → number of tasks
 queue QUEUE                             JSON: what the inspector reports
+group QUEUE                             a task in a group of an hour's grace
+ungroup QUEUE                           deletes that group
 fetch URL [USER PASSWORD]               status code and the first bytes
 fetch_with URL HEADER                   the same with a header: "Name: value"
 log_in URL FORM                         the cookie of the session that begins
@@ -20,6 +22,7 @@ from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 
+from duly import Aggregate, Job, Policy
 from duly.engine.enqueue.client import Client
 from duly.engine.enqueue.request import Request
 from duly.engine.inspection.inspector import Inspector
@@ -92,6 +95,21 @@ async def queue(name: str) -> None:
         print(json.dumps(dataclasses.asdict(await inspector.queues.get(name)), default=str))
 
 
+class Grouped(Job, kind="grouped", policy=Policy(aggregate=Aggregate(grace=timedelta(hours=1)))):
+    """Waits for others to be merged with it."""
+
+
+async def group(queue: str) -> None:
+    async with Client.connect(load(Settings).redis) as client:
+        await client.enqueue(Grouped(), queue=queue, group="e2e")
+
+
+async def ungroup(queue: str) -> None:
+    async with Inspector.connect(load(Settings).redis) as inspector:
+        found = await inspector.groups.get(queue, "grouped", "e2e")
+        await inspector.bulk.execute(await inspector.bulk.plan_group("delete", found))
+
+
 async def fetch(url: str, user: str = "", password: str = "") -> None:
     token = base64.b64encode(f"{user}:{password}".encode()).decode()
     await fetch_with(url, *([f"Authorization: Basic {token}"] if user else []))
@@ -129,6 +147,8 @@ COMMANDS = {
     "produce": produce,
     "outcomes": outcomes,
     "queue": queue,
+    "group": group,
+    "ungroup": ungroup,
     "fetch": fetch,
     "fetch_with": fetch_with,
     "log_in": log_in,

@@ -52,6 +52,44 @@ the Secret has, else new ones. New ones are made once for all templates of a ren
 {{- if and .database (not .root.Values.postgresql.enabled) -}}{{- .root.Values.externalDatabase.tls.existingSecret -}}{{- end -}}
 {{- end -}}
 
+{{/* A trigger of KEDA that reads a length at the broker. (dict "root" $ "name" … "of" "-streams" or "" "metadata" …) */}}
+{{- define "duly.keda.trigger" -}}
+{{- $root := .root -}}
+{{- $broker := $root.Values.externalBroker -}}
+{{- $mode := ternary "standalone" $broker.mode $root.Values.valkey.enabled -}}
+{{- $host := $broker.host -}}
+{{- if contains ":" $host }}{{ $host = printf "[%s]" ($host | trimPrefix "[" | trimSuffix "]") }}{{ end -}}
+- type: redis{{ get (dict "sentinel" "-sentinel" "cluster" "-cluster") $mode }}{{ .of }}
+  name: {{ .name }}
+  metadata:
+    {{- toYaml .metadata | nindent 4 }}
+    {{- if $root.Values.valkey.enabled }}
+    address: {{ printf "%s-valkey.%s.svc:6379" (include "duly.fullname" $root) $root.Release.Namespace | quote }}
+    {{- else if eq $mode "sentinel" }}
+    addresses: {{ join "," $broker.sentinel.nodes | quote }}
+    sentinelMaster: {{ $broker.sentinel.master | quote }}
+    databaseIndex: {{ include "duly.text" $broker.db }}
+    {{- else if eq $mode "cluster" }}
+    addresses: {{ printf "%s:%d" $host (int64 $broker.port) | quote }}
+    {{- else }}
+    address: {{ printf "%s:%d" $host (int64 $broker.port) | quote }}
+    databaseIndex: {{ include "duly.text" $broker.db }}
+    {{- end }}
+    {{- with (include "duly.broker.user" (dict "root" $root "role" "keda") | fromJson).username }}
+    username: {{ . | quote }}
+    {{- end }}
+    {{- if and (eq $mode "sentinel") $broker.sentinel.username }}
+    sentinelUsername: {{ $broker.sentinel.username | quote }}
+    {{- end }}
+    {{- if and (not $root.Values.valkey.enabled) $broker.tls.enabled }}
+    enableTLS: "true"
+    unsafeSsl: {{ not $broker.tls.verify | quote }}
+    {{- end }}
+  {{- if include "duly.keda.secrets" $root | fromYamlArray }}
+  authenticationRef: {name: {{ include "duly.fullname" $root }}-broker}
+  {{- end }}
+{{- end -}}
+
 {{/* What KEDA reads from Secrets to log in, as a list; empty for a broker without a password and a private authority. */}}
 {{- define "duly.keda.secrets" -}}
 {{- $user := include "duly.broker.user" (dict "root" . "role" "keda") | fromJson -}}

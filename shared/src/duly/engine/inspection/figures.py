@@ -30,7 +30,8 @@ _SIZES = (
     TaskState.QUARANTINED,
     TaskState.AGGREGATING,
 )
-"""As queue_figures.lua has them."""
+_DUE = (TaskState.SCHEDULED, TaskState.RETRY, TaskState.AGGREGATING)
+"""As queue_figures.lua has them, both."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,8 @@ class QueueFigures:
     """Successors and reports on their way to other queues."""
     joins: int = 0
     """Tasks that wait for the members of a group."""
+    overdue_seconds: Mapping[TaskState, float] = field(default_factory=dict)
+    """Scheduled, retry, aggregating → since when the first of them has been due; 0: none is."""
     outcomes: Mapping[str, int] = field(default_factory=dict)
     """What the scripts have counted since the queue exists, such as `processed` and `failed`."""
 
@@ -114,7 +117,7 @@ def _keys_of_each(
 
 def figures_of(answer: Sequence[Any]) -> QueueFigures:
     """Read the figures in the answer of queue_figures.lua."""
-    *numbers, sizes, outcomes = answer
+    *numbers, overdue, sizes, outcomes = answer
     length, delivered, unowned, oldest, paused, servers, concurrency, outbox, joins = numbers
     active = min(delivered, length)
     return QueueFigures(
@@ -130,5 +133,6 @@ def figures_of(answer: Sequence[Any]) -> QueueFigures:
         concurrency=concurrency,
         outbox=outbox,
         joins=joins,
+        overdue_seconds={state: since / _MS for state, since in zip(_DUE, overdue, strict=True)},
         outcomes=text_map(outcomes),
     )

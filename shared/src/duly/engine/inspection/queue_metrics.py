@@ -130,6 +130,7 @@ class QueueMetrics(Collector):
             for queue, found in figures.queues.items():
                 gauge.add_metric((queue,), value(found))
             yield gauge
+        yield _overdue(figures.queues.items())
         for name, (outcome, meaning) in _COUNTERS.items():
             counter = CounterMetricFamily(f"duly_queue_{name}", meaning, labels=_QUEUE)
             for queue, found in figures.queues.items():
@@ -145,6 +146,18 @@ def _tasks(queues: _Rows) -> Metric:
         for state in TaskState:
             tasks.add_metric((queue, state.value), found.tasks.get(state, 0))
     return tasks
+
+
+def _overdue(queues: _Rows) -> Metric:
+    overdue = GaugeMetricFamily(
+        "duly_queue_overdue_seconds",
+        "Since when the first task or group in a state has been due; 0 when none is",
+        labels=("queue", "state"),
+    )
+    for queue, found in queues:
+        for state, seconds in found.overdue_seconds.items():
+            overdue.add_metric((queue, state.value), seconds)
+    return overdue
 
 
 def _broker(figures: Figures) -> Iterator[Metric]:

@@ -35,8 +35,9 @@ _KEYLESS: Final[dict[str, tuple[str, ...]]] = {
     "XREADGROUP": ("GROUP", "g", "c", "STREAMS", _KEY, ">"),
 }
 _AFTER_KEY: Final[dict[str, tuple[str, ...]]] = {
-    **dict.fromkeys(("DEL", "UNLINK", "EXISTS", "GET", "TYPE", "PERSIST", "MEMORY|USAGE"), ()),
+    **dict.fromkeys(("DEL", "UNLINK", "EXISTS", "GET", "LLEN", "TYPE", "PERSIST"), ()),
     **dict.fromkeys(("HGETALL", "HKEYS", "HLEN", "SMEMBERS", "XLEN", "XINFO|GROUPS", "ZCARD"), ()),
+    "MEMORY|USAGE": (),
     **dict.fromkeys(("HDEL", "HEXISTS", "HGET", "HMGET", "HSTRLEN", "SISMEMBER", "SREM"), ("m",)),
     **dict.fromkeys(("ZMSCORE", "ZRANK", "ZREM", "ZREVRANK", "ZSCORE"), ("m",)),
     **dict.fromkeys(("XPENDING", "XINFO|CONSUMERS"), ("g",)),

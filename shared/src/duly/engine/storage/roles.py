@@ -125,8 +125,12 @@ ROLES: Final = {
         ),
         Role(
             name="keda",
-            purpose="read the length of streams",
-            commands=("PING", "XLEN", "XPENDING", "XINFO|GROUPS", "CLUSTER|SLOTS", "SELECT"),
+            purpose="read how many tasks and groups wait",
+            commands=(
+                *("PING", "XLEN", "XPENDING", "XINFO|GROUPS", "CLUSTER|SLOTS", "SELECT"),
+                # It asks for the number of groups by a script of its own.
+                *("EVAL", "TYPE", "ZCARD", "LLEN"),
+            ),
         ),
     )
 }

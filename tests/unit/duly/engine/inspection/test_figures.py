@@ -62,6 +62,20 @@ async def test_a_task_whose_server_is_gone_has_no_owner(client, store):
     assert default.oldest_waiting_seconds == 0
 
 
+async def test_what_is_due_and_left_is_told(client, store):
+    await client.enqueue(Note(), delay=timedelta(hours=1))
+    keys = queue_keys("default")
+    ago = store.now_ms() - 90_000
+    await store.connection.command("ZADD", keys.retry, ago, "since a minute and a half")
+    await store.connection.command("ZADD", keys.groups, "-inf", "a:stranger")
+
+    overdue = (await read_figures(store)).queues["default"].overdue_seconds
+
+    assert overdue[TaskState.SCHEDULED] == 0
+    assert 89 < overdue[TaskState.RETRY] < 600
+    assert overdue[TaskState.AGGREGATING] > 10**9
+
+
 async def test_counts_are_added_up_over_kinds_and_junk_is_passed_over(store):
     keys = await store.register("default")
     await store.connection.command(

@@ -9,8 +9,9 @@
 --          figures, or nil where these keys do not let them be read; the fields of limits; those of entries.
 --          The figures: entries of the stream, those delivered, those whose server has no live lease, ms
 --          since the oldest waiting one was added (-1: none waits), ms since the queue is paused (-1: it is
---          not), live servers, what they may run at once, entries of the outbox, joins, a list of the sizes
---          of scheduled to aggregating, a list of outcomes each followed by its count
+--          not), live servers, what they may run at once, entries of the outbox, joins, a list of the ms
+--          since the first of scheduled, retry and groups was due (0: none is), a list of the sizes of
+--          scheduled to aggregating, a list of outcomes each followed by its count
 -- Invariant  nothing is changed
 -- Uses  clock whole_number
 local now = clock(now_ms)
@@ -68,9 +69,15 @@ local function figures()
   for place, set in ipairs({ scheduled, retry, archived, completed, quarantined, aggregating }) do
     sizes[place] = redis.call('ZCARD', set)
   end
+  local overdue = {}
+  for place, set in ipairs({ scheduled, retry, groups }) do
+    local due = tonumber(redis.call('ZRANGE', set, 0, 0, 'WITHSCORES')[2]) or now
+    -- A stranger's score may be anything.
+    overdue[place] = math.max(0, now - math.max(0, due))
+  end
   local since = whole_number(redis.call('GET', paused) or '')
   return { redis.call('XLEN', stream), pending, unowned, oldest, since and math.max(0, now - since) or -1,
-    #alive, concurrency, redis.call('XLEN', outbox), redis.call('HLEN', joins), sizes, outcomes }
+    #alive, concurrency, redis.call('XLEN', outbox), redis.call('HLEN', joins), overdue, sizes, outcomes }
 end
 
 local read, answer = pcall(figures)
