@@ -15,6 +15,7 @@ from duly.engine.storage.reports import (
 )
 from duly.plurals import plural
 from duly.quantities import about, size
+from duly.task import TaskState
 
 PATIENCE = timedelta(minutes=1)
 """A task that has waited longer than this means the queue is behind."""
@@ -24,6 +25,12 @@ OVERDUE = timedelta(seconds=15)
 """An entry whose next tick nobody has claimed for this long has no scheduler."""
 FULL_SHARE, NEARLY_FULL_SHARE = 0.95, 0.8
 """Of a broker's memory limit."""
+_LEFT = {
+    TaskState.SCHEDULED: "scheduled tasks that nobody enqueues",
+    TaskState.RETRY: "retries that nobody enqueues",
+    TaskState.AGGREGATING: "a group that no worker merges",
+}
+"""What to say of a state in which something is due and left."""
 _NAMED = 3
 """So many are named; of the rest the number is told."""
 
@@ -219,6 +226,9 @@ def _troubled(queue: QueueReport) -> Iterable[Health]:
     if failed:
         level = Level.BAD if failed >= processed * FAILING_SHARE else Level.NOTE
         yield Health(level, f"{failed:,} of {processed:,} attempts failed in the last minute")
+    for state, since in queue.overdue.items():
+        if since > PATIENCE:
+            yield Health(Level.WARN, f"{_LEFT[state]}, due for {about(since)}")
     if queue.quarantined:
         tasks = plural(queue.quarantined, "quarantined task")
         yield Health(Level.WARN, f"{tasks}: inspect, then run or delete")

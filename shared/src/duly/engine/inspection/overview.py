@@ -5,7 +5,7 @@ so there each queue takes a call of its own.
 """
 
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from duly.engine.storage.concurrent import AT_ONCE, concurrently
 from duly.engine.storage.decoding import (
     entry_from,
     entry_instant,
+    overdue_in,
     pairs,
     pause_note_in,
     server_from,
@@ -217,7 +218,7 @@ class Overview:
 
 def _part(name: str, answer: Sequence[Any], now_ms: int) -> _Part:
     """Read what survey.lua says of one queue."""
-    *counted, leases, described, announced, ticks, minutes = answer
+    *counted, leases, described, announced, ticks, due, minutes = answer
     ends = {texts([server])[0]: float(end) for server, end in pairs(leases)}
     servers = [
         server_from(server, description, ends.get(server), now_ms)
@@ -230,8 +231,9 @@ def _part(name: str, answer: Sequence[Any], now_ms: int) -> _Part:
     ]
     counts = _counts(minutes, now_ms)
     understood = [server for server in servers if server is not None]
+    report = _report(name, counted, counts, understood, now_ms)
     return _Part(
-        _report(name, counted, counts, understood, now_ms),
+        replace(report, overdue=overdue_in(due, now_ms)),
         counts,
         understood,
         [entry for entry in entries if entry is not None],

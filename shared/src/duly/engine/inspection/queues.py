@@ -13,6 +13,7 @@ from duly.engine.inspection.pages import Pages
 from duly.engine.inspection.servers import servers_of
 from duly.engine.storage.decoding import (
     entry_instant,
+    overdue_in,
     pause_note,
     pause_note_in,
     sum_counts,
@@ -131,6 +132,10 @@ class Queues:
                 ("GET", keys.paused),
                 ("XRANGE", keys.stream, b"(" + group["last-delivered-id"], "+", "COUNT", 1),
                 ("GET", keys.pause_note),
+                *(
+                    ("ZRANGE", key, 0, 0, "WITHSCORES")
+                    for key in (keys.scheduled, keys.retry, keys.groups)
+                ),
                 # Not shown: a queue of which one of these cannot be read is not as it should be.
                 *(
                     ("HLEN", key)
@@ -169,6 +174,7 @@ class Queues:
             processed_today=sum_counts(today, "processed"),
             failed_today=sum_counts(today, "failed"),
             oldest_waiting=max(timedelta(0), from_unix_ms(now_ms) - since) if since else None,
+            overdue=overdue_in([first[1] if first else b"" for first in answers[14:17]], now_ms),
             servers=len(live),
             concurrency=sum(server.concurrency for server in live),
             paused_since=from_unix_ms(int(paused)) if paused and paused.isdigit() else None,

@@ -88,6 +88,23 @@ def text_map(answer: Sequence[Any]) -> dict[str, Any]:
     return {_text(key): value for key, value in pairs(answer)}
 
 
+def overdue_in(scores: Sequence[bytes], now_ms: int) -> dict[TaskState, timedelta]:
+    """Return since when tasks have been due in each state of which some are.
+
+    Args:
+        scores: The lowest of `scheduled`, `retry` and `groups`, in this order; b"": it is empty.
+        now_ms: The broker's time.
+    """
+    states = (TaskState.SCHEDULED, TaskState.RETRY, TaskState.AGGREGATING)
+    found = {}
+    for state, score in zip(states, scores, strict=True):
+        # A stranger's score may be anything, and no task was ever due before 1970.
+        due_ms = max(0.0, float(score or "inf"))
+        if due_ms < now_ms:
+            found[state] = timedelta(milliseconds=now_ms - due_ms)
+    return found
+
+
 def entry_instant(entry: bytes) -> datetime | None:
     """Return when a stream entry was added: its id begins with the ms."""
     ms = entry.partition(b"-")[0]

@@ -1,5 +1,6 @@
 """What the inspector answers: frozen values, each a snapshot, none of them live."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -38,6 +39,8 @@ class QueueReport:
     failed_today: int = 0
     oldest_waiting: timedelta | None = None
     """Age of the task that has waited longest; None when none waits."""
+    overdue: Mapping[TaskState, timedelta] = field(default_factory=dict)
+    """Scheduled, retry, aggregating → since when the first has been due; those where one is."""
     servers: int = 0
     """Live workers that serve the queue."""
     concurrency: int = 0

@@ -13,6 +13,7 @@ from duly.engine.storage.reports import (
     ServerReport,
     ServerStatus,
 )
+from duly.task import TaskState
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 MINUTES = timedelta(minutes=1)
@@ -56,6 +57,12 @@ MINUTES = timedelta(minutes=1)
             Level.NOTE,
             "5 of 80 attempts failed",
         ),
+        (
+            {"servers": 1, "overdue": {TaskState.AGGREGATING: 5 * MINUTES}},
+            Level.WARN,
+            "a group that no worker merges, due for 5 min",
+        ),
+        ({"servers": 1, "overdue": {TaskState.RETRY: MINUTES / 2}}, Level.OK, "healthy, idle"),
         ({"servers": 1, "quarantined": 1}, Level.WARN, "1 quarantined task: inspect"),
         ({"error": "queue default cannot be read: x"}, Level.BAD, "cannot be read"),
         ({"servers": 1, "archived": 2}, Level.NOTE, "healthy, 2 archived tasks"),

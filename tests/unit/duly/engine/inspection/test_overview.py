@@ -9,6 +9,7 @@ from duly.engine.storage.keys import queue_keys
 from duly.engine.storage.store import Store
 from duly.errors import BrokerError
 from duly.job import Job, Policy
+from duly.task import TaskState
 
 MINUTE_MS = 60_000
 DESCRIPTION = (
@@ -70,6 +71,21 @@ async def test_it_is_what_the_inspector_tells_one_by_one(client, inspector, stor
     assert found.servers == await inspector.servers.list()
     assert [entry.id for entry in found.entries] == ["tick"]
     assert [broker.queues for broker in found.brokers] == [("default", "low")]
+
+
+async def test_what_is_due_and_left_is_told(client, inspector, store):
+    await client.enqueue(Note(), delay=timedelta(hours=1))
+    keys, ago = queue_keys("default"), store.now_ms() - 90_000
+    await store.connection.command("ZADD", keys.groups, ago, "note:ada")
+    await store.connection.command("ZADD", keys.retry, "-inf", "stranger")
+
+    (report,) = (await inspector.overview.read()).queues
+    alone = await inspector.queues.get("default")
+
+    for found in (report.overdue, alone.overdue):
+        assert found.keys() == {TaskState.RETRY, TaskState.AGGREGATING}
+        assert timedelta(seconds=89) < found[TaskState.AGGREGATING] < timedelta(minutes=10)
+        assert found[TaskState.RETRY] > timedelta(days=10_000)
 
 
 async def test_its_minutes_are_those_of_each_queue(client, inspector, store):

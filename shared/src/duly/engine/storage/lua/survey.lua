@@ -1,11 +1,12 @@
 -- Report what the monitor shows of several queues, and none of their tasks: one call for many queues.
 -- KEYS  stream scheduled retry archived completed quarantined aggregating totals paused pause_note leases
---       servers entries ticks index records history hour hour_before day. These for each queue
+--       servers entries ticks index records history groups hour hour_before day. These for each queue
 -- ARGV  group, minute (of the hour), minute_before, whole (1: report every minute of both hours)
 -- Returns  for each queue nil when it cannot be read, or: entries of the stream, those delivered, id of the
 --          oldest waiting one ("": none), the sizes of scheduled to aggregating, outcomes each followed by
 --          its count since ever, the same of the day, since when and how it is paused, leases with their
---          ends, servers, entries and ticks as they are, and the minutes: hour (0: now's, 1: the one
+--          ends, servers, entries and ticks as they are, the lowest scores of scheduled, retry and groups
+--          ("": empty), and the minutes: hour (0: now's, 1: the one
 --          before), minute, processed and failed of each in which something was
 -- Invariant  nothing is changed
 local function count_outcomes(key)
@@ -58,6 +59,10 @@ local function report(at)
   end
   -- Not shown: a queue of which one of these cannot be read is not as it should be.
   for _, key in ipairs({ KEY_INDEX, KEY_RECORDS, KEY_HISTORY }) do redis.call('HLEN', KEYS[at + key]) end
+  local due = {}
+  for place, key in ipairs({ KEY_SCHEDULED, KEY_RETRY, KEY_GROUPS }) do
+    due[place] = redis.call('ZRANGE', KEYS[at + key], 0, 0, 'WITHSCORES')[2] or ''
+  end
   local minutes = {}
   add_minutes(minutes, 0, KEYS[at + KEY_HOUR])
   if whole == 1 or minute == 0 then add_minutes(minutes, 1, KEYS[at + KEY_HOUR_BEFORE]) end
@@ -66,7 +71,7 @@ local function report(at)
     redis.call('GET', KEYS[at + KEY_PAUSE_NOTE]) or '',
     redis.call('ZRANGE', KEYS[at + KEY_LEASES], 0, -1, 'WITHSCORES'),
     redis.call('HGETALL', KEYS[at + KEY_SERVERS]), redis.call('HGETALL', KEYS[at + KEY_ENTRIES]),
-    redis.call('HGETALL', KEYS[at + KEY_TICKS]), minutes }
+    redis.call('HGETALL', KEYS[at + KEY_TICKS]), due, minutes }
 end
 
 local reports = {}

@@ -57,7 +57,7 @@ _SURVEY = Script(
     "survey",
     ("stream", "scheduled", "retry", "archived", "completed", "quarantined", "aggregating",
      "totals", "paused", "pause_note", "leases", "servers", "entries", "ticks", "index", "records",
-     "history"),
+     "history", "groups"),
     _Survey,
     own_keys=("hour", "hour_before", "day"),
     repeats=True,
