@@ -30,9 +30,9 @@ OVERVIEW = Dashboard(
                     "Share of the due slots whose task succeeded before the next one began, in the "
                     "time that is shown. Skipped and missed slots count against it.",
                     "percentunit",
-                    [((f"1 - (sum(increase({LATE}[$__range])) + "
+                    [((f"clamp_min(1 - (sum(increase({LATE}[$__range])) + "
                        f"sum(increase(duly_ticks_unmet_total{{}}[$__range]))) / "
-                       f"sum(increase({DUE}[$__range]))"), "met")],
+                       f"sum(increase({DUE}[$__range])), 0)"), "met")],
                     "stat", 6, most=1,
                     thresholds=(0.95, 0.99), colors=("red", "yellow", "green"),
                 ),
@@ -201,14 +201,14 @@ SCHEDULER = Dashboard(
             "Ticks",
             (
                 Panel("Ticks by outcome", "What became of due slots, per minute.", "short",
-                      [("60 * " + rate("duly_ticks_total", "outcome", ""), "{{outcome}}")], stacked=True),
+                      [("60 * " + rate("duly_ticks_total", "outcome", ""), "{{outcome}}")], width=12, stacked=True),
                 Panel("Ticks by entry", "Slots that were claimed, per minute.", "short",
-                      [("60 * " + rate("duly_ticks_total", "entry", ""), "{{entry}}")]),
+                      [("60 * " + rate("duly_ticks_total", "entry", ""), "{{entry}}")], width=12),
                 Panel("Lag", "How long after its slot began 9 of 10 ticks were claimed, by entry.", "s",
-                      [(quantile(0.9, "duly_tick_lag_seconds", "entry", ""), "{{entry}}")]),
+                      [(quantile(0.9, "duly_tick_lag_seconds", "entry", ""), "{{entry}}")], width=12),
                 Panel("Skipped and missed", "Slots without a task of their own, within five minutes.", "short",
                       [('sum by (entry, outcome) (increase(duly_ticks_total{,outcome=~"skipped|missed"}[5m]))',
-                        "{{entry}}, {{outcome}}")]),
+                        "{{entry}}, {{outcome}}")], width=12),
             ),
         ),
         Row(
@@ -216,9 +216,9 @@ SCHEDULER = Dashboard(
             (
                 Panel("Slots met", "Share of the due slots whose task succeeded in time, by entry.",
                       "percentunit",
-                      [((f"1 - (sum by (entry) (rate({LATE}[$__rate_interval])) + "
+                      [((f"clamp_min(1 - (sum by (entry) (rate({LATE}[$__rate_interval])) + "
                          f"sum by (entry) (rate(duly_ticks_unmet_total{{}}[$__rate_interval]))) / "
-                         f"sum by (entry) (rate({DUE}[$__rate_interval]))"),
+                         f"sum by (entry) (rate({DUE}[$__rate_interval])), 0)"),
                         "{{entry}}")], most=1),
                 Panel("How late they succeed", "How long after the slot began 19 of 20 had succeeded.", "s",
                       [(quantile(0.95, "duly_tick_completion_seconds", "entry", ""), "{{entry}}")]),
@@ -231,16 +231,16 @@ SCHEDULER = Dashboard(
             "The schedulers",
             (
                 Panel("Exports the queues", "1 for the scheduler that does.", "short",
-                      [("duly_queues_exported{}", "{{instance}}")], most=1),
+                      [("duly_queues_exported{}", "{{instance}}")], width=6, most=1),
                 Panel("Reading the queues", "How long the last reading of all figures took.", "s",
-                      [("max by (instance) (duly_queues_read_seconds{})", "{{instance}}")]),
+                      [("max by (instance) (duly_queues_read_seconds{})", "{{instance}}")], width=6),
                 Panel("Errors", "Unexpected errors of loops, and files of entries that could not be read, within "
                       "five minutes.", "short",
                       [("sum by (loop) (increase(duly_loop_errors_total{}[5m]))", "{{loop}}"),
-                       ("sum(increase(duly_entries_errors_total{}[5m]))", "entries")]),
+                       ("sum(increase(duly_entries_errors_total{}[5m]))", "entries")], width=6),
                 Panel("Memory", "Resident memory of each scheduler.", "bytes",
                       [('process_resident_memory_bytes{} and on (instance) duly_build_info{,service="scheduler"}',
-                        "{{instance}}")]),
+                        "{{instance}}")], width=6),
             ),
         ),
     ),

@@ -41,11 +41,12 @@ def drawn(name, results, seconds):
     """Return the picture of one dashboard."""
     dashboard = boards()[name]
     height = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in dashboard["panels"])
+    purpose = dashboard["description"].partition(". ")[0]
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {24 * COLUMN} {height * ROW + 30}">',
         f"<title>{escape(dashboard['title'])}</title>",
         '<rect width="100%" height="100%" fill="#f4f5f5"/>',
-        text(GAP, 20, f"{dashboard['title']}: {dashboard['description']}", size=14, bold=True),
+        text(GAP, 20, f"{dashboard['title']}: {purpose}", size=14, bold=True),
     ]
     for panel in dashboard["panels"]:
         place = panel["gridPos"]
