@@ -56,13 +56,13 @@ end
 
 -- A script that has deleted may add, however full the broker is.
 redis.call('ZREM', aggregating, '')
-local kind, left_group = string.match(group, '^[^:]*'), 0
+local kind, gone = string.match(group, '^[^:]*'), 0
 -- First: should the broker fail on the way, what is merged is there.
 local merged_as = outcome == 'merge' and redis.call('XADD', stream, '*', 'data', data)
 for at = FIRST, #ARGV, MEMBER_SIZE do
   local member = ARGV[at + MEMBER_ID]
   if joined[at] then
-    left_group = left_group + 1
+    gone = gone + 1
     redis.call('ZREM', aggregating, member)
     redis.call('ZREM', members, name(joined[at], member))
     unlock(locks, ARGV[at + MEMBER_LOCK], member)
@@ -78,9 +78,9 @@ end
 if outcome == 'merge' then
   redis.call('HSET', index, id, merged_as)
   take_lock(locks, lock, id, now, lock_ttl_ms)
-  redis.pcall('HINCRBY', totals, kind .. ':aggregated', left_group)
-elseif left_group > 0 then
-  count(totals, hour, day, minute, kind .. ':' .. ends_as, left_group)
+  redis.pcall('HINCRBY', totals, kind .. ':aggregated', gone)
+elseif gone > 0 then
+  count(totals, hour, day, minute, kind .. ':' .. ends_as, gone)
   redis.call('EXPIRE', hour, 262800)
 end
 local left = redis.call('ZLEXCOUNT', members, '[' .. group .. '\n', '[' .. group .. '\n\255')
