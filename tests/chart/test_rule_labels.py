@@ -35,7 +35,7 @@ LABELS = {
         ),
         RELEASE | QUEUE,
     ),
-    "DulyDueTasksIgnored": RELEASE | QUEUE | {"state"},
+    "DulyDueTasksLate": RELEASE | QUEUE | {"state"},
     "DulyEventLoopBlocked": RELEASE | {"job"},
     "DulyBrokerMemory": RELEASE | {"node"},
     "DulyScaledToMaximum": {"namespace", "horizontalpodautoscaler"},

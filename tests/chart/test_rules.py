@@ -347,7 +347,7 @@ SCENARIOS = [
     ),
     Scenario(
         "A group is due that nobody merges",
-        ["DulyDueTasksIgnored"],
+        ["DulyDueTasksLate"],
         20,
         [("duly_queue_overdue_seconds", 'queue="default", state="aggregating"', "0+60…")],
     ),

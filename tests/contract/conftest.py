@@ -9,6 +9,7 @@ import pytest
 from duly.cadence import Every
 from duly.engine.storage import scripts
 from duly.engine.storage.codec import Message, encode
+from duly.engine.storage.decoding import texts
 from duly.engine.storage.keys import GROUP, QueueKeys, queue_keys
 from duly.engine.storage.scripts import Asking, NewTask, Settlement
 from duly.engine.storage.store import Delivery, Store
@@ -153,7 +154,13 @@ class Lane:
             self.keys, group, outcome, token=token, members=pairs,
             now_ms=self.now, at_ms=self.now, **{"in_ms": 7_000} | options,
         )  # fmt: skip
-        return bytes(await self.store.run(call)).decode()
+        answer = await self.store.run(call)
+        return texts(answer) if isinstance(answer, list) else answer.decode()
+
+    async def sweep(self, *, passed=0, most=100):
+        """Drop groups without members; return (how many to pass over next, how many it dropped)."""
+        call = scripts.expire_groups(self.keys, passed=passed, most=most, now_ms=self.now)
+        return tuple(await self.store.run(call))
 
     async def due_groups(self):
         """Return group → when it is due."""

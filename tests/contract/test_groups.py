@@ -145,8 +145,39 @@ async def test_a_group_goes_with_its_last_member(lane, operation, is_claimed):
     assert await lane.glean() == {"sms:a": (1, ["3"])}
 
 
+async def test_a_due_group_without_members_is_dropped_whoever_merges_it(lane):
+    await lane.gather(member("1"), member("2"))
+    await lane.gather(member("other", name="sms:b"))
+    later = lane.now + GRACE
+    await lane.command("HDEL", lane.keys.records, "1", "2")  # whose group nobody can tell
+    for task_id in ("1", "2"):
+        assert await lane.operate("delete", task_id) == "ok"
+    assert await lane.members("groups") == ["sms:a", "sms:b"]
+
+    assert await lane.sweep() == (0, 0), "none is due"
+    lane.now = later
+    await lane.command("ZADD", lane.keys.groups, 1, "sms:empty", 2, "foreign")
+
+    assert await lane.sweep(most=2) == (0, 2)
+    assert await lane.sweep(most=1) == (0, 1)
+    assert await lane.sweep(most=1) == (1, 0)
+    assert await lane.sweep(passed=1) == (0, 0)
+    assert await lane.places() == {"other": "aggregating"}
+
+
+async def test_a_member_that_is_in_another_group_by_now_keeps_none(lane):
+    await lane.gather(member("1"))
+    stale = f"sms:old\n{lane.now - 1:013}\n1"
+    await lane.command("ZADD", lane.keys.members, 0, stale)
+    await lane.command("ZADD", lane.keys.groups, 1, "sms:old")
+
+    assert await lane.sweep() == (0, 1)
+
+    assert await lane.places() == {"1": "aggregating"}
+
+
 @pytest.mark.parametrize("group", ["sms:a", "sms:b"])
-@pytest.mark.parametrize(("outcome", "answer"), [("merge", "changed"), ("archive", "ok")])
+@pytest.mark.parametrize(("outcome", "answer"), [("merge", "changed"), ("archive", ["2"])])
 async def test_a_new_task_with_a_members_id_is_not_taken_for_it(lane, group, outcome, answer):
     await lane.gather(member("1"), member("2", size=2))
     await lane.glean()
@@ -377,7 +408,7 @@ async def test_a_member_is_quarantined_while_the_claim_of_the_others_goes_on(lan
     await lane.glean()
 
     odd = [("1", "red")]
-    assert await lane.merge("sms:a", "quarantine", odd, attempt=b"{}") == "ok"
+    assert await lane.merge("sms:a", "quarantine", odd, attempt=b"{}") == ["1"]
     assert await lane.places() == {"1": "quarantined", "2": "aggregating"}
     assert await lane.map("locks") == {}
     assert await lane.merge("sms:a", members=["2"], merged=merged()) == "ok"

@@ -55,7 +55,7 @@ class QueueFigures:
     joins: int = 0
     """Tasks that wait for the members of a group."""
     overdue_seconds: Mapping[TaskState, float] = field(default_factory=dict)
-    """Scheduled, retry, aggregating → since when the first of them has been due; 0: none is."""
+    """Scheduled, retry, aggregating → how long the first of them has been due; 0: none is."""
     outcomes: Mapping[str, int] = field(default_factory=dict)
     """What the scripts have counted since the queue exists, such as `processed` and `failed`."""
 

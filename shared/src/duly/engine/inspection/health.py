@@ -25,12 +25,12 @@ OVERDUE = timedelta(seconds=15)
 """An entry whose next tick nobody has claimed for this long has no scheduler."""
 FULL_SHARE, NEARLY_FULL_SHARE = 0.95, 0.8
 """Of a broker's memory limit."""
-_LEFT = {
-    TaskState.SCHEDULED: "scheduled tasks that nobody enqueues",
-    TaskState.RETRY: "retries that nobody enqueues",
-    TaskState.AGGREGATING: "a group that no worker merges",
+_LATE = {
+    TaskState.SCHEDULED: "a scheduled task is not enqueued",
+    TaskState.RETRY: "a retry is not enqueued",
+    TaskState.AGGREGATING: "a group is not merged",
 }
-"""What to say of a state in which something is due and left."""
+"""What to say of a state in which something has been due for long."""
 _NAMED = 3
 """So many are named; of the rest the number is told."""
 
@@ -228,7 +228,7 @@ def _troubled(queue: QueueReport) -> Iterable[Health]:
         yield Health(level, f"{failed:,} of {processed:,} attempts failed in the last minute")
     for state, since in queue.overdue.items():
         if since > PATIENCE:
-            yield Health(Level.WARN, f"{_LEFT[state]}, due for {about(since)}")
+            yield Health(Level.WARN, f"{_LATE[state]}, though due for {about(since)}")
     if queue.quarantined:
         tasks = plural(queue.quarantined, "quarantined task")
         yield Health(Level.WARN, f"{tasks}: inspect, then run or delete")

@@ -151,7 +151,7 @@ def _tasks(queues: _Rows) -> Metric:
 def _overdue(queues: _Rows) -> Metric:
     overdue = GaugeMetricFamily(
         "duly_queue_overdue_seconds",
-        "Since when the first task or group in a state has been due; 0 when none is",
+        "How long the first task or group in a state has been due; 0 when none is",
         labels=("queue", "state"),
     )
     for queue, found in queues:

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,6 +24,7 @@ from duly.engine.storage.codec import (
     lock_of,
     payload_reader,
 )
+from duly.engine.storage.decoding import texts
 from duly.engine.storage.keys import QueueKeys, queue_keys
 from duly.engine.storage.reports import DeadLetter
 from duly.engine.storage.store import Store
@@ -210,17 +211,17 @@ class Aggregator:
     ) -> None:
         """Take members out of a claimed group that cannot be read, all for the same reason."""
         attempt = self._attempt(claim, AttemptOutcome.QUARANTINED, reason)
-        if await self._end(keys, token, claim, members, attempt):
-            for task_id in members:
-                self._hooks.quarantined(self._queue, task_id, reason)
-            self._report_dead(claim, members, attempt, TaskState.QUARANTINED)
+        ended = await self._end(keys, token, claim, members, attempt)
+        for task_id in ended:
+            self._hooks.quarantined(self._queue, task_id, reason)
+        self._report_dead(claim, ended, attempt, TaskState.QUARANTINED)
 
     async def _end(
         self, keys: QueueKeys, token: str, claim: _Claim, members: Iterable[str], attempt: Attempt
-    ) -> bool:
-        """Archive or quarantine members of a claimed group; False: the claim was lost."""
+    ) -> Sequence[str]:
+        """Archive or quarantine members of a claimed group; return those that had not left it."""
         quarantined = attempt.outcome is AttemptOutcome.QUARANTINED
-        answer: bytes = await self._store.run(
+        answer = await self._store.run(
             scripts.group_complete(
                 keys,
                 claim.group,
@@ -232,7 +233,7 @@ class Aggregator:
                 attempt=encode_attempt(attempt),
             )
         )
-        return answer == b"ok"
+        return texts(answer) if isinstance(answer, list) else ()
 
     def _report_dead(
         self, claim: _Claim, members: Iterable[str], attempt: Attempt, state: TaskState
@@ -244,6 +245,7 @@ class Aggregator:
                 kind=claim.group.partition(":")[0],
                 state=state,
                 reason=attempt.error[:ERROR_LIMIT],
+                attempted=False,
             )
             self._hooks.dead_lettered(letter)
 
@@ -291,8 +293,8 @@ class Aggregator:
             members=len(claim.members),
             error=describe(error, 500),
         )
-        if await self._end(keys, token, claim, claim.members, attempt):
-            self._report_dead(claim, claim.members, attempt, TaskState.ARCHIVED)
+        ended = await self._end(keys, token, claim, claim.members, attempt)
+        self._report_dead(claim, ended, attempt, TaskState.ARCHIVED)
 
 
 def _read(

@@ -55,7 +55,7 @@ class Janitor:
     ) -> None:
         self._store, self._queue, self._every = store, queue, every
         self._bounds = bounds or ArchiveSettings()
-        self._cursor, self._join_cursor = b"0", b"0"
+        self._cursor, self._join_cursor, self._groups_passed = b"0", b"0", 0
         self._log = structlog.get_logger("duly.engine")
 
     async def run_once(self) -> timedelta:
@@ -75,6 +75,7 @@ class Janitor:
                 self._forget_claims,
                 self._unlock,
                 self._expire_joins,
+                self._expire_groups,
             )
         )
         return timedelta(0) if max(dropped) >= _BATCH else self._every
@@ -87,6 +88,12 @@ class Janitor:
             self._cursor = bytes((await self._store.run(call))[0])
             if self._cursor == b"0":
                 break
+        return 0
+
+    async def _expire_groups(self) -> int:
+        """Drop groups whose tasks have gone in other ways than by a merge."""
+        call = scripts.expire_groups(queue_keys(self._queue), passed=self._groups_passed)
+        self._groups_passed, _ = await self._store.run(call)
         return 0
 
     async def _expire_joins(self) -> int:

@@ -22,10 +22,10 @@ from typing_extensions import override
 
 from duly.engine.middleware import Ended, Middleware, Outcome
 from duly.engine.middleware.tracing import current_traceparent
-from duly.engine.storage.reports import UNKNOWN_KIND
+from duly.engine.storage.reports import UNKNOWN_KIND, DeadLetter
 from duly.runtime.metrics import Bounded, quarantined_counter
 from duly.runtime.traceparent import Parent, parent_of, read
-from duly.task import SLOT_HEADER, TaskContext, slot_of
+from duly.task import SLOT_HEADER, TaskContext, TaskState, slot_of
 
 DURATION_BUCKETS: Final = (
     0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
@@ -173,6 +173,12 @@ class CountTasks(Middleware, Collector):
         """Count an entry that was set aside."""
         why = "unknown_kind" if reason == UNKNOWN_KIND else "unreadable"
         self._quarantined.labels(queue, why).inc()
+
+    @override
+    def dead_lettered(self, letter: DeadLetter) -> None:
+        """Count a task that was archived without an attempt: no other hook is told of its end."""
+        if not letter.attempted and letter.state is TaskState.ARCHIVED:
+            self._tally(letter.queue, letter.kind).outcomes[Outcome.ARCHIVED._value_] += 1
 
     @override
     def collect(self) -> Iterator[Metric]:

@@ -89,7 +89,7 @@ def text_map(answer: Sequence[Any]) -> dict[str, Any]:
 
 
 def overdue_in(scores: Sequence[bytes], now_ms: int) -> dict[TaskState, timedelta]:
-    """Return since when tasks have been due in each state of which some are.
+    """Return how long tasks have been due, of each state in which some are.
 
     Args:
         scores: The lowest of `scheduled`, `retry` and `groups`, in this order; b"": it is empty.

@@ -39,8 +39,8 @@ class QueueReport:
     failed_today: int = 0
     oldest_waiting: timedelta | None = None
     """Age of the task that has waited longest; None when none waits."""
-    overdue: Mapping[TaskState, timedelta] = field(default_factory=dict)
-    """Scheduled, retry, aggregating → since when the first has been due; those where one is."""
+    overdue: Mapping[TaskState, timedelta] = field(default_factory=dict, hash=False)
+    """Scheduled, retry, aggregating → how long the first has been due; those where one is."""
     servers: int = 0
     """Live workers that serve the queue."""
     concurrency: int = 0
@@ -190,6 +190,8 @@ class DeadLetter:
     """Archived or quarantined."""
     reason: str
     """As in its history: the last error, shortened. May hold what the handler put into it."""
+    attempted: bool = True
+    """False: no attempt of it has ended. It was to be merged with others, which failed."""
 
 
 class TickOutcome(StrEnum):

@@ -62,7 +62,15 @@ def commands_in(script: str) -> Iterable[str]:
 _ENQUEUES = ("add", "group_add", "outbox_append", "outbox_deliver")
 _REGISTERS = ("SADD", "SISMEMBER", "XGROUP|CREATE")
 _PUBLISHES = ("publish_kinds", "forget_kinds")
-_MAINTAINS = ("promote", "expired_leases", "reap", "prune", "expire_locks", "release_permits")
+_MAINTAINS = (
+    "promote",
+    "expired_leases",
+    "reap",
+    "prune",
+    "expire_locks",
+    "expire_groups",
+    "release_permits",
+)
 _TIDIES = (
     *("SMEMBERS", "HGETALL", "HGET", "HSET", "HDEL", "HKEYS", "HLEN", "HMGET", "PEXPIRE"),
     *("ZCARD", "ZRANGE", "ZRANGEBYSCORE", "ZREM", "ZMSCORE", "XRANGE", "XDEL"),

@@ -76,6 +76,17 @@ async def test_what_is_due_and_left_is_told(client, store):
     assert overdue[TaskState.AGGREGATING] > 10**9
 
 
+async def test_strangers_in_place_of_groups_hide_no_figure(client, store):
+    await client.enqueue(Note())
+    await store.connection.command("SET", queue_keys("default").groups, "text")
+
+    figures = await read_figures(store)
+
+    assert figures.queues["default"].tasks[TaskState.WAITING] == 1
+    assert figures.queues["default"].overdue_seconds[TaskState.AGGREGATING] == 0
+    assert "groups" in figures.unreadable["default"]
+
+
 async def test_counts_are_added_up_over_kinds_and_junk_is_passed_over(store):
     keys = await store.register("default")
     await store.connection.command(

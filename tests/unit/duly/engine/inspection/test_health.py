@@ -60,7 +60,7 @@ MINUTES = timedelta(minutes=1)
         (
             {"servers": 1, "overdue": {TaskState.AGGREGATING: 5 * MINUTES}},
             Level.WARN,
-            "a group that no worker merges, due for 5 min",
+            "a group is not merged, though due for 5 min",
         ),
         ({"servers": 1, "overdue": {TaskState.RETRY: MINUTES / 2}}, Level.OK, "healthy, idle"),
         ({"servers": 1, "quarantined": 1}, Level.WARN, "1 quarantined task: inspect"),

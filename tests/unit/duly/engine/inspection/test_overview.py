@@ -88,6 +88,17 @@ async def test_what_is_due_and_left_is_told(client, inspector, store):
         assert found[TaskState.RETRY] > timedelta(days=10_000)
 
 
+async def test_strangers_in_place_of_groups_hide_nothing_else(client, inspector, store):
+    await client.enqueue(Note())
+    await store.connection.command("SET", queue_keys("default").groups, "text")
+
+    (report,) = (await inspector.overview.read()).queues
+    alone = await inspector.queues.get("default")
+
+    assert (report.waiting, report.error, report.overdue) == (1, "", {})
+    assert (alone.waiting, alone.error, alone.overdue) == (1, "", {})
+
+
 async def test_its_minutes_are_those_of_each_queue(client, inspector, store):
     await fill(client, inspector, store)
 

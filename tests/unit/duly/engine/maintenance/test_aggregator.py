@@ -148,13 +148,36 @@ async def test_after_five_tries_the_members_are_archived_with_the_reason(  # noq
             return (await inspector.queues.get("default")).archived == 1
 
         await until(archived)
+        await until(lambda: told.letters)
     found = await inspector.tasks.get("default", task.id)
     assert found.state is TaskState.ARCHIVED
     assert "group mention:ada was not merged: TypeError" in found.history[0].error
     (letter,) = told.letters
     assert (letter.task_id, letter.kind, letter.state) == (task.id, "mention", found.state)
-    assert letter.reason == found.history[0].error
+    assert (letter.reason, letter.attempted) == (found.history[0].error, False)
     await client.enqueue(Mention(post=1), group="ada", unique_for=timedelta(hours=1))
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_member_that_leaves_at_the_last_moment_is_not_told_of(
+    client, merging, inspector, until, told
+):
+    leaves, stays = [
+        await client.enqueue(Mention(post=post), group="ada", task_id=str(post))
+        for post in range(2)
+    ]
+    tries = []
+
+    async def merge(mentions, user):
+        tries.append(user)
+        if len(tries) == 5:
+            await inspector.tasks.delete("default", leaves.id)
+        raise ValueError("no")
+
+    async with merging(merge):
+        await until(lambda: told.letters)
+
+    assert [letter.task_id for letter in told.letters] == [stays.id]
 
 
 async def test_groups_and_their_members_are_shown(client, inspector):
@@ -399,6 +422,7 @@ async def test_members_that_cannot_be_read_are_quarantined_and_the_others_are_me
     async with merging():
         await come(lambda: mails == [("ada", [2])])
         await come(lambda: merged(inspector))
+        await come(lambda: len(told.letters) == 2)
 
     task = await inspector.tasks.get("default", odd)
     assert task.state is TaskState.QUARANTINED

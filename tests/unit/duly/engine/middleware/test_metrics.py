@@ -11,9 +11,9 @@ from tests.otlp import Received
 from duly.engine.middleware import Ended, Hooks, Outcome
 from duly.engine.middleware.attempts import TraceAttempts
 from duly.engine.middleware.metrics import CountTasks
-from duly.engine.storage.reports import UNKNOWN_KIND
+from duly.engine.storage.reports import UNKNOWN_KIND, DeadLetter
 from duly.runtime.tracer import Provider
-from duly.task import SLOT_HEADER, TaskContext, tick_id
+from duly.task import SLOT_HEADER, TaskContext, TaskState, tick_id
 
 SAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -184,3 +184,25 @@ def test_what_was_put_aside_is_told_by_its_reason(counts, text):
 
     assert 'duly_tasks_quarantined_total{queue="low",reason="unknown_kind"} 1.0' in text()
     assert 'duly_tasks_quarantined_total{queue="low",reason="unreadable"} 1.0' in text()
+
+
+@pytest.mark.parametrize(
+    ("attempted", "state", "archived"),
+    [
+        (False, TaskState.ARCHIVED, 1.0),
+        (False, TaskState.QUARANTINED, 0.0),
+        (True, TaskState.ARCHIVED, 0.0),
+    ],
+)
+def test_a_task_that_is_archived_without_an_attempt_is_counted_too(
+    counts, text, attempted, state, archived
+):
+    counts.know("low", "note")
+
+    counts.dead_lettered(
+        DeadLetter(
+            queue="low", task_id="t1", kind="note", state=state, reason="", attempted=attempted
+        )
+    )
+
+    assert f'duly_tasks_total{{kind="note",outcome="archived",queue="low"}} {archived}' in text()

@@ -6,7 +6,8 @@
 --       minute (of the hour), in_ms (when the rest of the group is due), id (of the merged task), data,
 --       lock (digest; "": none), lock_ttl_ms, attempt (JSON, when archived or quarantined)
 -- ROWS  member: id, lock (digest; "": none)
--- Returns  "ok"; "lost": another server has claimed it; "changed": a member has left, look again;
+-- Returns  "ok", or the ids of the members that were archived or quarantined: others had left before;
+--          "lost": another server has claimed it; "changed": a member has left, look again;
 --          or the id of the task that holds the merged one's id or lock
 -- Invariant  the merged task is added in the step in which its members go
 -- Uses  clock count lock_holder take_lock unlock forget wrong_type
@@ -56,13 +57,13 @@ end
 
 -- A script that has deleted may add, however full the broker is.
 redis.call('ZREM', aggregating, '')
-local kind, gone = string.match(group, '^[^:]*'), 0
+local kind, gone = string.match(group, '^[^:]*'), {}
 -- First: should the broker fail on the way, what is merged is there.
 local merged_as = outcome == 'merge' and redis.call('XADD', stream, '*', 'data', data)
 for at = FIRST, #ARGV, MEMBER_SIZE do
   local member = ARGV[at + MEMBER_ID]
   if joined[at] then
-    gone = gone + 1
+    gone[#gone + 1] = member
     redis.call('ZREM', aggregating, member)
     redis.call('ZREM', members, name(joined[at], member))
     unlock(locks, ARGV[at + MEMBER_LOCK], member)
@@ -78,17 +79,17 @@ end
 if outcome == 'merge' then
   redis.call('HSET', index, id, merged_as)
   take_lock(locks, lock, id, now, lock_ttl_ms)
-  redis.pcall('HINCRBY', totals, kind .. ':aggregated', gone)
-elseif gone > 0 then
-  count(totals, hour, day, minute, kind .. ':' .. ends_as, gone)
+  redis.pcall('HINCRBY', totals, kind .. ':aggregated', #gone)
+elseif #gone > 0 then
+  count(totals, hour, day, minute, kind .. ':' .. ends_as, #gone)
   redis.call('EXPIRE', hour, 262800)
 end
 local left = redis.call('ZLEXCOUNT', members, '[' .. group .. '\n', '[' .. group .. '\n\255')
-if outcome == 'quarantine' and left > 0 then return 'ok' end
+if outcome == 'quarantine' and left > 0 then return gone end
 redis.call('HDEL', claims, group)
 if left > 0 then
   redis.call('ZADD', groups, string.format('%.0f', now + in_ms), group)
 else
   redis.call('ZREM', groups, group)
 end
-return 'ok'
+return ended and gone or 'ok'

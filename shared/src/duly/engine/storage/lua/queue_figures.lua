@@ -10,7 +10,7 @@
 --          The figures: entries of the stream, those delivered, those whose server has no live lease, ms
 --          since the oldest waiting one was added (-1: none waits), ms since the queue is paused (-1: it is
 --          not), live servers, what they may run at once, entries of the outbox, joins, a list of the ms
---          since the first of scheduled, retry and groups was due (0: none is), a list of the sizes of
+--          for which the first of scheduled, retry and groups has been due (0: none is), a list of the sizes of
 --          scheduled to aggregating, a list of outcomes each followed by its count
 -- Invariant  nothing is changed
 -- Uses  clock whole_number
@@ -71,7 +71,8 @@ local function figures()
   end
   local overdue = {}
   for place, set in ipairs({ scheduled, retry, groups }) do
-    local due = tonumber(redis.call('ZRANGE', set, 0, 0, 'WITHSCORES')[2]) or now
+    -- Of the three only groups may be of another type here: that hides no other figure.
+    local due = tonumber(redis.pcall('ZRANGE', set, 0, 0, 'WITHSCORES')[2]) or now
     -- A stranger's score may be anything.
     overdue[place] = math.max(0, now - math.max(0, due))
   end

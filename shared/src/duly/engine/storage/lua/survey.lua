@@ -61,7 +61,8 @@ local function report(at)
   for _, key in ipairs({ KEY_INDEX, KEY_RECORDS, KEY_HISTORY }) do redis.call('HLEN', KEYS[at + key]) end
   local due = {}
   for place, key in ipairs({ KEY_SCHEDULED, KEY_RETRY, KEY_GROUPS }) do
-    due[place] = redis.call('ZRANGE', KEYS[at + key], 0, 0, 'WITHSCORES')[2] or ''
+    -- Of the three only groups may be of another type here: that hides no other figure.
+    due[place] = redis.pcall('ZRANGE', KEYS[at + key], 0, 0, 'WITHSCORES')[2] or ''
   end
   local minutes = {}
   add_minutes(minutes, 0, KEYS[at + KEY_HOUR])

@@ -23,7 +23,7 @@ from duly.engine.storage.scripts.flows import (
     outbox_clock,
     outbox_deliver,
 )
-from duly.engine.storage.scripts.groups import group_add, group_claim, group_complete
+from duly.engine.storage.scripts.groups import expire_groups, group_add, group_claim, group_complete
 from duly.engine.storage.scripts.kinds import LIVE_MS, Said, forget_kinds, publish_kinds
 from duly.engine.storage.scripts.limits import Asking, Limit, acquire_permits, release_permits
 from duly.engine.storage.scripts.operations import cancel, operate, prune, remove_queue
@@ -81,6 +81,7 @@ __all__ = [
     "complete_with_successors",
     "deregister",
     "edit",
+    "expire_groups",
     "expire_joins",
     "expire_locks",
     "expired_leases",

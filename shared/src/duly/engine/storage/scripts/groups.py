@@ -84,6 +84,22 @@ def group_claim(
     return call(_GROUP_CLAIM, keys, arguments, rows=map(_Mergeable, kinds))
 
 
+class _ExpireGroups(NamedTuple):
+    now_ms: int
+    passed: int
+    most: int
+
+
+_EXPIRE_GROUPS = Script(
+    "expire_groups", ("groups", "members", "claims", "aggregating"), _ExpireGroups
+)
+
+
+def expire_groups(keys: QueueKeys, *, passed: int = 0, most: int = 100, now_ms: int = 0) -> Call:
+    """Drop groups without members. Answers how many to pass over next, and how many it dropped."""
+    return call(_EXPIRE_GROUPS, keys, _ExpireGroups(now_ms, passed, most))
+
+
 class _Complete(NamedTuple):
     now_ms: int
     token: str
@@ -128,7 +144,7 @@ def group_complete(
 ) -> Call:
     """End a claim, or take members out of it; these are (id, lock digest).
 
-    Answers "ok", or why nothing was done.
+    Answers "ok", the ids of the members that were archived or quarantined, or why nothing was done.
     """
     new = merged or NewTask(id="", data=b"")
     arguments = _Complete(
