@@ -405,3 +405,30 @@ def test_levels_of_loggers_are_a_file_that_changes_without_a_restart(render, eve
 
 def test_without_levels_no_pod_watches_a_file(render, everything):
     assert "LEVELS_FILE" not in str(render(values=everything))
+
+
+@pytest.mark.parametrize(
+    ("values", "lifecycle", "grace"),
+    [
+        ({}, {"preStop": {"exec": {"command": ["sleep", "5"]}}}, 35),
+        ({"monitor.stopDelaySeconds": 0}, None, 30),
+        (
+            {"defaults.lifecycle": {"preStop": {"sleep": {"seconds": 9}}}},
+            {"preStop": {"sleep": {"seconds": 9}}},
+            30,
+        ),
+        (
+            {"monitor.lifecycle": {"postStart": {"exec": {"command": ["true"]}}}},
+            {
+                "postStart": {"exec": {"command": ["true"]}},
+                "preStop": {"exec": {"command": ["sleep", "5"]}},
+            },
+            35,
+        ),
+    ],
+)
+def test_a_monitor_answers_until_it_gets_no_requests(render, values, lifecycle, grace):
+    pod = render(values=values).one("Deployment", "-monitor")["spec"]["template"]["spec"]
+
+    assert pod["containers"][0].get("lifecycle") == lifecycle
+    assert pod["terminationGracePeriodSeconds"] == grace
