@@ -92,15 +92,6 @@ class Heard:
 
         return await until(first, timeout=SECONDS, what=f"{wanted} fires")
 
-    async def silent(self, wanted):
-        """Wait until the alert does not fire, whether it has fired before or never."""
-
-        def quiet():
-            last = self.last(wanted)
-            return last is None or not last.firing
-
-        await until(quiet, timeout=SECONDS, what=f"{wanted} is silent")
-
     async def resolved(self, wanted):
         """Return when the alert was resolved, once it fires no more."""
 
@@ -221,6 +212,12 @@ def wait_for_silence(port, targets, wanted):
         timeout=180,
         what=f"twenty answers of {number} targets",
     )
+
+    wait_for_quiet(port, wanted)
+
+
+def wait_for_quiet(port, wanted):
+    """Wait until no alert with such labels is pending or fires."""
 
     def quiet():
         found = [series["metric"].items() for series in answer(port, "ALERTS")]

@@ -3,7 +3,7 @@
 import asyncio
 from time import monotonic
 
-from alerting import alerting, wait_for_silence
+from alerting import alerting, wait_for_quiet, wait_for_silence
 from fleet import fleet
 from provocations import measure
 from scaling import scaled, shipped
@@ -37,6 +37,8 @@ async def provoke(folder, provocations, *, factor=FACTOR, workers=None, say=prin
 
             async def one(provocation):
                 try:
+                    # The provocation before may have caused it as well.
+                    await asyncio.to_thread(wait_for_quiet, port, [*provocation.wanted().values()])
                     took = await measure(provocation, services, heard)
                 except NotInTimeError as error:
                     say(f"{monotonic() - began:.0f} s: {error}")

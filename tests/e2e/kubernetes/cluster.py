@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,13 @@ class Release:
 
         wait_for(f"another {pod}", 120, again)
         return time.monotonic() - start
+
+    def broker_started(self) -> float:
+        """Give when the chart's Valkey was started, as seconds since 1970."""
+        path = "--output=jsonpath={.status.containerStatuses[0].state.running.startedAt}"
+        return datetime.fromisoformat(
+            self.kubectl("get", "pod", f"{RELEASE}-valkey-0", path).strip()
+        ).timestamp()
 
     def exec(self, pod: str, *arguments: str) -> str:
         return self.kubectl("exec", pod, "--", *arguments)
