@@ -51,19 +51,25 @@ def resolved(node: dict[str, Any]) -> dict[str, Any]:
     return {**found, "properties": properties} if properties else found
 
 
+def of_a_map(node: dict[str, Any]) -> tuple[list[str], Any]:
+    """Give the names that a map may have, where they are few, and the schema of its values."""
+    for pattern, child in node.get("patternProperties", {}).items():
+        chosen = re.fullmatch(r"\^\(([a-z|]+)\)\$", pattern)
+        return chosen[1].split("|") if chosen else [], child
+    return [], node.get("additionalProperties")
+
+
 def keys(node: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield each key that holds no further ones, with its schema; of a map, one key."""
     node = resolved(node)
-    names = resolved(node.get("propertyNames", {}))
+    names, values = of_a_map(node)
     if node.get("properties"):
         for name, child in node["properties"].items():
             if (*path, name) != ("enabled",):
                 yield from keys(child, (*path, name))
-    elif isinstance(node.get("additionalProperties"), dict) and resolved(
-        node["additionalProperties"]
-    ).get("properties"):
-        name = names["enum"][1] if "enum" in names else NAMES.get(path[-1], "low")
-        yield from keys(node["additionalProperties"], (*path, name))
+    elif isinstance(values, dict) and resolved(values).get("properties"):
+        name = names[1] if names else NAMES.get(path[-1], "low")
+        yield from keys(values, (*path, name))
     else:
         yield ".".join(path), node
 
@@ -94,9 +100,9 @@ def others(node: dict[str, Any]) -> list[Any]:  # noqa: PLR0911 - one a type
         return [[value] for value in (OBJECTS if items.get("type") != "string" else SAMPLES)] + [
             [value] for value in [*items.get("enum", []), 77]
         ]
-    names = resolved(node.get("propertyNames", {})).get("enum", ["other", "DULY_OTHER", "DulyLate"])
-    given = node.get("additionalProperties")
+    names, given = of_a_map(node)
     values = others(given) if isinstance(given, dict) else ["other"]
+    names = names or ["other", "DULY_OTHER", "DulyLate"]
     return [{name: value} for name in names for value in values]
 
 

@@ -195,6 +195,77 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"metrics.prometheusRule.overrides": {"DulyBacklogOld": {"fro": "30m"}}},
         "/metrics/prometheusRule/overrides/DulyBacklogOld",
     ),
+    "a monitor's user of two sorts": (
+        {
+            "monitor.auth": {"username": "vera", "password": "p"},
+            "monitor.users.vera": {"role": "viewer", "existingSecret": "u"},
+        },
+        "monitor.users.vera is the name in monitor.auth.username, whose user may do everything",
+    ),
+    "a broker's address as its host": (
+        {**BROKER, "externalBroker.host": "rediss://u:pw@valkey:6380"},
+        "/externalBroker/host",
+    ),
+    "a broker's port in its host": (
+        {**BROKER, "externalBroker.host": "v:6380"},
+        "externalBroker.host: v:6380 has a port in it; set externalBroker.port to that",
+    ),
+    "a password in the address of Prometheus": (
+        {"worker.queues.low.keda.age.prometheus": "https://u:pw@prometheus"},
+        "/worker/queues/low/keda/age/prometheus",
+    ),
+    "a secret among the settings": (
+        {"settings": {"DULY_OUTBOX__URL": "postgresql://u:pw@h/db"}},
+        "settings: DULY_OUTBOX__URL is a secret, and everybody who sees pods reads settings",
+    ),
+    "a switch of the monitor among the settings": (
+        {"settings": {"DULY_MONITOR__READ_ONLY": "false"}},
+        "settings: the chart sets DULY_MONITOR__READ_ONLY itself; use monitor.readOnly",
+    ),
+    "traces among the settings": (
+        {"settings": {"DULY_TRACING__ENDPOINT": "http://c"}},
+        "settings: the chart sets DULY_TRACING__ENDPOINT itself; use tracing",
+    ),
+    "a role of nobody": (
+        {**OIDC, "monitor.roles": {"admin": []}},
+        "monitor.roles.admin has no group: name one, or leave the role out",
+    ),
+    "a way back that is no address": (
+        {**OIDC, "monitor.defaultRole": "viewer", "monitor.oidc.redirectUrl": "duly"},
+        "monitor.oidc.redirectUrl: duly is no address such as https://",
+    ),
+    "a name for a proxy's network": (
+        {"monitor.proxies": ["ingress-nginx.svc"]},
+        "monitor.proxies: ingress-nginx.svc is no network; name addresses",
+    ),
+    "sessions that end at once": (
+        {"monitor.session.age": "0h"},
+        "monitor.session.age: 0h would end each log-in at once",
+    ),
+    "the password of a role for everybody": (
+        {"valkey.auth.defaultUser": {"enabled": True, "password": "p", "secretKey": "worker"}},
+        "valkey.auth.defaultUser.secretKey: worker is the key of the role's password",
+    ),
+    "a volume of the chart": (
+        {"worker.defaults.extraVolumes": [{"name": "tmp", "emptyDir": {}}]},
+        "worker.defaults.extraVolumes: the chart has a volume tmp itself; use another name",
+    ),
+    "a store's volume": (
+        {"valkey.extraVolumes": [{"name": "data", "emptyDir": {}}]},
+        "valkey.extraVolumes: the chart has a volume data itself; use another name",
+    ),
+    "an account that is made twice": (
+        {
+            "scheduler.serviceAccount": {"create": True, "name": "jobs"},
+            "monitor.serviceAccount": {"create": True, "name": "jobs"},
+        },
+        "scheduler.serviceAccount.name and monitor.serviceAccount.name are both jobs",
+    ),
+    "a capital in a queue": ({"worker.queues.Upper.replicas": 1}, "'/worker/queues'"),
+    "a user of no role": (
+        {**BROKER, "externalBroker.users.boss": {"username": "x"}},
+        "'/externalBroker/users'",
+    ),
     "a viewer who is the user of all roles": (
         {**BROKER, "externalBroker.username": "admin", "monitor.role": "viewer"},
         "monitor.role is viewer: set externalBroker.users.viewer",
@@ -302,3 +373,60 @@ def test_uninstalling_keeps_the_data(rendered):
     ]
 
     assert claims == ["Retain", "Retain"]
+
+
+@pytest.mark.parametrize(
+    ("broker", "expected"),
+    [
+        ({"host": "b", "port": 6380}, {6379, 26379, 6380}),
+        ({"host": "b"}, {6379, 26379}),
+        (
+            {"mode": "sentinel", "sentinel": {"master": "m", "nodes": ["a:26380", "b:26381"]}},
+            {6379, 26379, 26380, 26381},
+        ),
+    ],
+)
+def test_pods_may_reach_the_port_of_the_broker_that_is_named(rendered, broker, expected):
+    values = {**BROKER, "externalBroker": broker, "networkPolicy.enabled": True}
+    policies = [item for item in checked(rendered(values)) if item["kind"] == "NetworkPolicy"]
+
+    for policy in policies:
+        ports = {
+            port["port"] for rule in policy["spec"].get("egress", []) for port in rule["ports"]
+        }
+        if 6379 in ports:
+            assert expected <= ports, policy["metadata"]["name"]
+    assert policies
+
+
+def test_what_is_null_is_left_out(rendered):
+    values = {
+        "worker.queues.low.lifecycle": {"preStop": None},
+        "scheduler.resources.limits.memory": None,
+    }
+    found = {item["metadata"]["name"]: item for item in checked(rendered(values))}
+
+    pod = found["shop-duly-scheduler"]["spec"]["template"]["spec"]
+    assert "memory" not in pod["containers"][0]["resources"].get("limits", {})
+    assert (
+        "lifecycle"
+        not in (found["shop-duly-worker-low"]["spec"]["template"]["spec"]["containers"][0])
+    )
+
+
+def test_a_sleep_before_the_stop_adds_to_the_time_of_every_pod(rendered):
+    values = {
+        "defaults.lifecycle": {"preStop": {"sleep": {"seconds": 40}}},
+        "toolbox.enabled": True,
+    }
+    for item in checked(rendered(values)):
+        pod = item.get("spec", {}).get("template", {}).get("spec", {})
+        if item["kind"] == "Deployment" and "lifecycle" in pod["containers"][0]:
+            assert pod["terminationGracePeriodSeconds"] > 40, item["metadata"]["name"]
+
+
+def test_the_test_of_an_application_looks_at_no_queue_that_may_have_no_worker(rendered):
+    values = {"worker.queues.low.keda.enabled": True, "worker.queues.default.keda.enabled": True}
+    (pod,) = (item for item in checked(rendered(values)) if item["kind"] == "Pod")
+
+    assert pod["spec"]["containers"][0]["command"][2:] == ["low"]

@@ -369,7 +369,10 @@ def test_alerts_are_disabled_and_changed_one_by_one(render, everything):
         ({"scheduler.interval": "1.5s"}, "/scheduler/interval"),
         ({"scheduler.entries": {"a": {"cron": "@daily"}}}, "/scheduler/entries/a"),
         ({"monitor.resourses": {}}, "/monitor/resourses"),
-        ({"worker.queues.Upper": {"replicas": 1, "concurrency": 1}}, "'Upper' does not match"),
+        (
+            {"worker.queues.Upper": {"replicas": 1, "concurrency": 1}},
+            "additional properties 'Upper' not allowed",
+        ),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_name(refusal, values, sentence):
@@ -415,7 +418,7 @@ def test_without_levels_no_pod_watches_a_file(render, everything):
         (
             {"defaults.lifecycle": {"preStop": {"sleep": {"seconds": 9}}}},
             {"preStop": {"sleep": {"seconds": 9}}},
-            30,
+            39,
         ),
         (
             {"monitor.lifecycle": {"postStart": {"exec": {"command": ["true"]}}}},

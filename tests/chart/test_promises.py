@@ -193,6 +193,32 @@ def test_two_aliases_in_one_chart_are_two_installations(render, aliases):
         assert len(matching) == 1, service["metadata"]["name"]
 
 
+def test_metrics_and_rules_tell_two_aliases_apart(render, aliases):
+    on = {"podMonitor.enabled": True, "prometheusRule.enabled": True}
+    values = {
+        f"{alias}.{key}": value
+        for alias in ("mails", "orders")
+        for key, value in {
+            "nameOverride": alias,
+            **{f"metrics.{name}": value for name, value in on.items()},
+        }.items()
+    }
+    documents = render(chart=aliases, values=values)
+
+    for alias in ("mails", "orders"):
+        name = f"shop-{alias}"
+        (monitor,) = (
+            item for item in documents.of("PodMonitor") if item["metadata"]["name"].startswith(name)
+        )
+        assert monitor["spec"]["podMetricsEndpoints"][0]["relabelings"][0]["replacement"] == name
+        (rule,) = (
+            item
+            for item in documents.of("PrometheusRule")
+            if item["metadata"]["name"].startswith(name)
+        )
+        assert f'release="{name}"' in str(rule)
+
+
 @pytest.mark.parametrize("key", ["mails.fullnameOverride", "mails.commonLabels.team"])
 def test_an_alias_without_a_name_is_refused_rather_than_merged(refusal, aliases, key):
     said = refusal(chart=aliases, values={key: "mails", "orders.nameOverride": "duly"})

@@ -38,6 +38,9 @@
 {{- else if $broker.sentinel.master -}}
 {{- fail (printf "externalBroker.sentinel.master is set, and externalBroker.mode is %s: set externalBroker.mode=sentinel, or leave sentinel out" $broker.mode) -}}
 {{- end -}}
+{{- if regexMatch "^[^:]+:[0-9]+$" $broker.host -}}
+{{- fail (printf "externalBroker.host: %s has a port in it; set externalBroker.port to that, and host to the name alone" $broker.host) -}}
+{{- end -}}
 {{- if and (eq $broker.mode "cluster") (ne (int $broker.db) 0) -}}
 {{- fail "externalBroker.db must be 0 in mode cluster: a Redis Cluster has one database" -}}
 {{- end -}}
@@ -68,6 +71,9 @@
 {{- fail (printf "valkey.auth.existingSecret: the Secret %s has no password under the key %s; it needs one for each role: %s" $.Values.valkey.auth.existingSecret $role (include "duly.roles" $ | fromJsonArray | join ", ")) -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+{{- if and .Values.valkey.auth.defaultUser.enabled (has .Values.valkey.auth.defaultUser.secretKey (include "duly.roles" . | fromJsonArray)) -}}
+{{- fail (printf "valkey.auth.defaultUser.secretKey: %s is the key of the role's password; use another one" .Values.valkey.auth.defaultUser.secretKey) -}}
 {{- end -}}
 {{- $database := .Values.externalDatabase -}}
 {{- if and .Values.postgresql.enabled (or $database.existingSecret $database.tls.existingSecret) -}}

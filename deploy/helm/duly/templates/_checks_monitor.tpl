@@ -12,6 +12,27 @@
 {{- if and (eq .Values.monitor.access "oidc") (not (and $oidc.issuer $oidc.clientId)) -}}
 {{- fail "monitor.access is oidc: set monitor.oidc.issuer and monitor.oidc.clientId" -}}
 {{- end -}}
+{{- with $oidc.redirectUrl -}}
+{{- if not (regexMatch "^https?://[^/]+/" .) -}}
+{{- fail (printf "monitor.oidc.redirectUrl: %s is no address such as https://duly.example.com/monitoring/oidc/callback" .) -}}
+{{- end -}}
+{{- end -}}
+{{- range .Values.monitor.proxies -}}
+{{- if not (regexMatch "^[0-9a-fA-F.:]+(/[0-9]+)?$" .) -}}
+{{- fail (printf "monitor.proxies: %s is no network; name addresses, such as 10.0.0.0/8" .) -}}
+{{- end -}}
+{{- end -}}
+{{- range $role, $groups := .Values.monitor.roles -}}
+{{- if not $groups -}}
+{{- fail (printf "monitor.roles.%s has no group: name one, or leave the role out" $role) -}}
+{{- end -}}
+{{- end -}}
+{{- if regexMatch "^0+([.]0+)? ?(ms|s|m|h|d)?$" (toString .Values.monitor.session.age) -}}
+{{- fail (printf "monitor.session.age: %v would end each log-in at once; use a time such as 12h" .Values.monitor.session.age) -}}
+{{- end -}}
+{{- if and (include "duly.monitor.open" .) (hasKey .Values.monitor.users .Values.monitor.auth.username) -}}
+{{- fail (printf "monitor.users.%s is the name in monitor.auth.username, whose user may do everything: use another name for one of them" .Values.monitor.auth.username) -}}
+{{- end -}}
 {{- include "duly.check.access" . -}}
 {{- $service := .Values.monitor.service -}}
 {{- if eq $service.type "ClusterIP" -}}

@@ -59,6 +59,27 @@
 {{- end -}}
 {{- end -}}
 
+{{/* Volumes of one name, or accounts of one name that are made twice, are refused by the API, or by Helm in midst of an upgrade. */}}
+{{- define "duly.check.volumes" -}}
+{{- range $path, $volumes := include "duly.check.each" (dict "root" $ "key" "extraVolumes") | fromYaml -}}
+{{- range $volume := $volumes -}}
+{{- if or (has $volume.name (list "tmp" "secrets")) (and (eq $volume.name "data") (regexMatch "^(defaults|valkey|postgresql)[.]" $path)) -}}
+{{- fail (printf "%s: the chart has a volume %s itself; use another name" $path $volume.name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $made := dict -}}
+{{- range $component := list "scheduler" "worker" "monitor" -}}
+{{- $account := (get $.Values $component).serviceAccount -}}
+{{- if and $account.create $account.name -}}
+{{- if hasKey $made $account.name -}}
+{{- fail (printf "%s.serviceAccount.name and %s.serviceAccount.name are both %s, and both would be made: set create=false for one of them" (get $made $account.name) $component $account.name) -}}
+{{- end -}}
+{{- $_ := set $made $account.name $component -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Labels by which the release finds its own pods are nobody else's. */}}
 {{- define "duly.check.labels" -}}
 {{- $own := include "duly.labels" (dict "root" $ "component" "x" "queue" "x") | fromYaml -}}
@@ -101,6 +122,9 @@
 {{- end -}}
 {{- end -}}
 {{- range $name, $_ := .Values.settings -}}
+{{- if has $name (list "DULY_OUTBOX__URL" "DULY_LOG__MASK_KEY") -}}
+{{- fail (printf "settings: %s is a secret, and everybody who sees pods reads settings; set it in extraEnv, with valueFrom.secretKeyRef" $name) -}}
+{{- end -}}
 {{- include "duly.check.variable" (dict "path" "settings" "name" $name "owners" $owners) -}}
 {{- end -}}
 {{- end -}}

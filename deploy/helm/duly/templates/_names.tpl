@@ -19,6 +19,11 @@
 {{- include "duly.short" (dict "name" (ternary $full (printf "duly-%s" $full) (regexMatch "^[a-z]" $full)) "length" 40) -}}
 {{- end -}}
 
+{{/* What metrics, rules and dashboards know it by: the release, or, under an alias in a parent chart, which may have two of us, the name of its objects. */}}
+{{- define "duly.release" -}}
+{{- ternary .Release.Name (include "duly.fullname" .) (eq .Chart.Name "duly") -}}
+{{- end -}}
+
 {{/* (dict "root" $ "queue" "low"): the name of its Deployment and of what belongs to it. */}}
 {{- define "duly.worker.name" -}}
 {{- printf "%s-worker-%s" (include "duly.fullname" .root) (include "duly.short" (dict "name" .queue "length" 15)) -}}

@@ -13,13 +13,23 @@
   ports: [{protocol: TCP, port: 6379}]
 {{- else -}}
 - ports:
-    {{- range .Values.networkPolicy.brokerPorts }}
+    {{- range include "duly.broker.ports" . | fromJsonArray }}
     - {protocol: TCP, port: {{ int64 . }}}
     {{- end }}
   {{- with .Values.networkPolicy.brokerTo }}
   to: {{- toYaml . | nindent 4 }}
   {{- end }}
 {{- end -}}
+{{- end -}}
+
+{{/* The ports that are named for the broker, and those that nodes of a Cluster or masters behind sentinels usually have. */}}
+{{- define "duly.broker.ports" -}}
+{{- $broker := .Values.externalBroker -}}
+{{- $ports := list -}}
+{{- range .Values.networkPolicy.brokerPorts }}{{ $ports = append $ports (int64 .) }}{{ end -}}
+{{- if ne $broker.mode "sentinel" }}{{ $ports = append $ports (int64 $broker.port) }}{{ end -}}
+{{- range $broker.sentinel.nodes }}{{ $ports = append $ports (regexFind ":[0-9]+$" . | trimPrefix ":" | default "26379" | int64) }}{{ end -}}
+{{- uniq $ports | toJson -}}
 {{- end -}}
 
 {{- define "duly.egress.database" -}}

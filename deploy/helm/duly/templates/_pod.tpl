@@ -4,7 +4,20 @@
 {{- if ne $c.updateStrategy.type "RollingUpdate" -}}
 {{- $_ := unset $c.updateStrategy "rollingUpdate" -}}
 {{- end -}}
+{{- include "duly.pruned" $c -}}
 {{- $c | toYaml -}}
+{{- end -}}
+
+{{/* Takes away what is null, in place: a default that was removed, which the API would refuse or read otherwise. */}}
+{{- define "duly.pruned" -}}
+{{- range $key, $value := . -}}
+{{- if kindIs "invalid" $value }}{{ $_ := unset $ $key }}{{ else if kindIs "map" $value }}{{ include "duly.pruned" $value }}{{ end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Seconds that a container sleeps before it is told to stop, which its grace period has to hold. */}}
+{{- define "duly.sleep" -}}
+{{- dig "preStop" "sleep" "seconds" 0 (.lifecycle | default dict) -}}
 {{- end -}}
 
 {{/* A queue's values on top of those of all queues. (dict "root" $ "queue" <values>) */}}

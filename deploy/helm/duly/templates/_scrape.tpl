@@ -10,7 +10,7 @@ honorLabels: true
 {{- end }}
 # Rules and dashboards tell releases apart by this label.
 relabelings:
-  - {targetLabel: release, replacement: {{ .root.Release.Name | quote }}}
+  - {targetLabel: release, replacement: {{ include "duly.release" .root | quote }}}
   {{- with .values.relabelings }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
