@@ -122,8 +122,7 @@ QUEUES = Dashboard(
                       [('max by (namespace, release, queue) (duly_queue_tasks{queue,state="waiting"})', "{{queue}}")]),
                 Panel("Oldest waiting", "Age of the task that has waited longest, and what is due and left where it is.", "s",
                       [("max by (namespace, release, queue) (duly_queue_oldest_waiting_seconds{queue})", "{{queue}}"),
-                       ("max by (namespace, release, queue, state) (duly_queue_overdue_seconds{queue}) > 5",
-                        "{{queue}}, due: {{state}}")]),
+                       ("max by (namespace, release, queue) (duly_queue_overdue_seconds{queue})", "{{queue}}, overdue")]),
                 Panel("How full", "Waiting and active tasks as a share of the maximum length.", "percentunit",
                       [(('sum by (queue) (max by (namespace, release, queue, state) '
                         '(duly_queue_tasks{queue,state=~"waiting|active"}))'

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from duly import Client, Inspector, Job, Policy, Server, ServerOptions, TaskState
+from duly import Aggregate, Client, Inspector, Job, Policy, Server, ServerOptions, TaskState
 from duly.cli.main import main
 from duly.engine.enqueue.kind_publisher import KindPublisher
 from duly.engine.storage.roles import ROLES
@@ -35,6 +35,10 @@ class Invoice(Job, kind="send_invoice", policy=Policy(queue="low")):
     order_id: int
     total: Decimal = Decimal(0)
     tags: frozenset[str] = frozenset()
+
+
+class Mention(Job, kind="mention", policy=Policy(aggregate=Aggregate(grace=timedelta(hours=1)))):
+    pass
 
 
 class Failing(Job, kind="failing", policy=Policy(max_attempts=1)):
@@ -131,7 +135,15 @@ class World:
         if "ID" in line.split():
             task_id = left.id if "--to-queue" in line else await self.archived()
             line = line.replace(" ID", f" {task_id}")
-        words = {"QUEUE": queue, "OTHER": "low", "KIND": "failing", "TEXT": "mail"}
+        if "GROUP" in line:
+            await self.client.enqueue(Mention(), queue=queue, group="ada")
+        words = {
+            "KIND:GROUP": "mention:ada",
+            "QUEUE": queue,
+            "OTHER": "low",
+            "KIND": "failing",
+            "TEXT": "mail",
+        }
         return " ".join(words.get(word, word) for word in line.split(" "))
 
     async def archived(self):
