@@ -65,3 +65,18 @@ def test_they_go_by_the_access_that_the_monitor_has(notes, values, sentence):
     assert sentence in said
     assert (CLOSED in said) is (sentence is CLOSED)
     assert said.count("Log in as") == int("Log in as" in sentence)
+
+
+@pytest.mark.parametrize(
+    ("values", "is_told"),
+    [
+        ({}, True),
+        ({"networkPolicy.valkeyFrom": [{"podSelector": {}}]}, False),
+        ({"networkPolicy.enabled": False}, False),
+        ({"worker.queues.low.keda.enabled": False}, False),
+    ],
+)
+def test_keda_that_a_policy_keeps_out_is_told_of(notes, values, is_told):
+    base = {"networkPolicy.enabled": True, "worker.queues.low.keda.enabled": True}
+
+    assert ("NOTE: KEDA scales low, and" in notes(base | values)) is is_told

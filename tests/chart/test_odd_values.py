@@ -261,6 +261,25 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         },
         "scheduler.serviceAccount.name and monitor.serviceAccount.name are both jobs",
     ),
+    "a port of a broker beside one of ours": (
+        {"externalBroker.port": 6380},
+        "externalBroker.port is set, and so is valkey.enabled",
+    ),
+    "a host beside sentinels": (
+        {
+            **BROKER,
+            "externalBroker": {
+                "mode": "sentinel",
+                "host": "b",
+                "sentinel": {"master": "m", "nodes": ["a:26379"]},
+            },
+        },
+        "externalBroker.host is b, and externalBroker.mode is sentinel",
+    ),
+    "an order service that nobody asks": (
+        {"orders.http.url": "https://o"},
+        "orders.http is set, and orders.source is builtin: set orders.source=http",
+    ),
     "a capital in a queue": ({"worker.queues.Upper.replicas": 1}, "'/worker/queues'"),
     "a user of no role": (
         {**BROKER, "externalBroker.users.boss": {"username": "x"}},

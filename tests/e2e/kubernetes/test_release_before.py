@@ -123,7 +123,7 @@ class Side:
         wait_for("end of all tasks", 180, lambda: set(self.outcomes(count, prefix)) <= ended)
         found = self.outcomes(count, prefix)
         enough = found.get("completed", 0) * 0.99
-        wait_for("log of all runs", 60, lambda: len(logs.count(prefix)) >= enough)
+        wait_for("log of all runs", 120, lambda: len(logs.count(prefix)) >= enough)
         repeated = logs.repeated(prefix)
         found["run twice"] = len(repeated)
         say(f"{prefix}: {count} accepted, {found}")

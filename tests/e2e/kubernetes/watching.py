@@ -201,7 +201,7 @@ def verdict(release: Release, logs: Logs, queue: str, count: int, prefix: str) -
     wait_for("end of all tasks", 120, ended)
     found: dict[str, int] = outcomes(release, queue, count, prefix)
     enough = found.get("completed", 0) * 0.99
-    wait_for("log of all runs", 30, lambda: len(logs.count(prefix)) >= enough)
+    wait_for("log of all runs", 120, lambda: len(logs.count(prefix)) >= enough)
     runs = logs.count(prefix)
     found["run twice"] = sum(number > 1 for number in runs.values())
     say(f"{prefix}: {count} accepted; {found}; runs seen in logs: {sum(runs.values())}")

@@ -24,7 +24,7 @@
 {{- define "duly.check.stores" -}}
 {{- $broker := .Values.externalBroker -}}
 {{- if .Values.valkey.enabled -}}
-{{- range $key, $value := dict "host" $broker.host "sentinel.master" $broker.sentinel.master "existingSecret" $broker.existingSecret "tls.enabled" $broker.tls.enabled "username" $broker.username "users" $broker.users -}}
+{{- range $key, $value := dict "host" $broker.host "mode" (ne $broker.mode "standalone") "port" (ne (int64 $broker.port) 6379) "sentinel.nodes" $broker.sentinel.nodes "sentinel.master" $broker.sentinel.master "existingSecret" $broker.existingSecret "tls.enabled" $broker.tls.enabled "username" $broker.username "users" $broker.users -}}
 {{- if $value -}}
 {{- fail (printf "externalBroker.%s is set, and so is valkey.enabled: set valkey.enabled=false to use your own broker, or leave externalBroker out" $key) -}}
 {{- end -}}
@@ -32,6 +32,9 @@
 {{- else if eq $broker.mode "sentinel" -}}
 {{- if not (and $broker.sentinel.master $broker.sentinel.nodes) -}}
 {{- fail "externalBroker.mode is sentinel: set externalBroker.sentinel.master and externalBroker.sentinel.nodes (or valkey.enabled=true)" -}}
+{{- end -}}
+{{- if $broker.host -}}
+{{- fail (printf "externalBroker.host is %s, and externalBroker.mode is sentinel: the sentinels name the server; leave host out, or set mode to what it is" $broker.host) -}}
 {{- end -}}
 {{- else if not $broker.host -}}
 {{- fail (printf "valkey.enabled is false: set externalBroker.host to your server (mode %s), or valkey.enabled=true" $broker.mode) -}}

@@ -23,6 +23,11 @@
 {{- if and .Values.demo.enabled (not .Values.app.name) (ne $orders.source "builtin") -}}
 {{- fail "demo.enabled: its orders are for orders.source: builtin; turn the demo off" -}}
 {{- end -}}
+{{- range $source, $value := dict "sql" (or $orders.sql.orders $orders.sql.items) "http" (or $orders.http.url $orders.http.existingSecret) "python" $orders.python -}}
+{{- if and $value (ne $orders.source $source) (not $.Values.app.name) -}}
+{{- fail (printf "orders.%s is set, and orders.source is %s: set orders.source=%s, or leave orders.%s out" $source $orders.source $source $source) -}}
+{{- end -}}
+{{- end -}}
 {{- if and (eq $orders.source "sql") (not $orders.sql.orders) -}}
 {{- fail "orders.source is sql: set orders.sql.orders to a SELECT of the pending orders (docs/orders.md)" -}}
 {{- end -}}
