@@ -32,7 +32,8 @@ def test_the_brokers_address_arrives(render, external, monkeypatch, tmp_path, mo
     monkeypatch.chdir(tmp_path)
     broker = {"host": "valkey.example.com", "mode": mode, "port": 6380}
     if mode == "sentinel":
-        broker["sentinel"] = {"master": "mymaster", "nodes": ["a.example.com:26379", "b:26379"]}
+        nodes = ["a.example.com:26379", "b:26379"]
+        broker = {"mode": mode, "sentinel": {"master": "mymaster", "nodes": nodes}}
     documents = render(values={**external, "externalBroker": broker})
     (container,) = documents.one("Deployment", "-scheduler")["spec"]["template"]["spec"][
         "containers"
