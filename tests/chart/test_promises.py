@@ -194,15 +194,11 @@ def test_two_aliases_in_one_chart_are_two_installations(render, aliases):
 
 
 def test_metrics_and_rules_tell_two_aliases_apart(render, aliases):
-    on = {"podMonitor.enabled": True, "prometheusRule.enabled": True}
-    values = {
-        f"{alias}.{key}": value
-        for alias in ("mails", "orders")
-        for key, value in {
-            "nameOverride": alias,
-            **{f"metrics.{name}": value for name, value in on.items()},
-        }.items()
-    }
+    values = {}
+    for alias in ("mails", "orders"):
+        values[f"{alias}.nameOverride"] = alias
+        values[f"{alias}.metrics.podMonitor.enabled"] = True
+        values[f"{alias}.metrics.prometheusRule.enabled"] = True
     documents = render(chart=aliases, values=values)
 
     for alias in ("mails", "orders"):

@@ -99,21 +99,20 @@ class Logs:
 
     def count(self, prefix: str) -> dict[str, int]:
         """Give task id → number of runs that got to their end."""
-        found: dict[str, int] = {}
-        with self._lock:
-            for task_id, _, _ in self.runs:
-                if task_id.startswith(f"{prefix}-"):
-                    found[task_id] = found.get(task_id, 0) + 1
-        return found
+        return {task_id: len(runs) for task_id, runs in self._runs_of(prefix).items()}
 
     def repeated(self, prefix: str) -> dict[str, list[tuple[str, str]]]:
         """Give task id → (when, pod) of each of its runs, of the tasks that ran more than once."""
+        runs_of = self._runs_of(prefix)
+        return {task_id: sorted(runs) for task_id, runs in runs_of.items() if len(runs) > 1}
+
+    def _runs_of(self, prefix: str) -> dict[str, list[tuple[str, str]]]:
         found: dict[str, list[tuple[str, str]]] = {}
         with self._lock:
-            for task_id, pod, when in sorted(self.runs, key=lambda run: run[2]):
+            for task_id, pod, when in self.runs:
                 if task_id.startswith(f"{prefix}-"):
                     found.setdefault(task_id, []).append((when, pod))
-        return {task_id: runs for task_id, runs in found.items() if len(runs) > 1}
+        return found
 
     def close(self) -> None:
         self._stopping.set()

@@ -13,7 +13,7 @@ from duly.engine.inspection.known_queues import (
     misfits,
 )
 from duly.engine.storage import scripts
-from duly.engine.storage.decoding import text_map, texts
+from duly.engine.storage.decoding import DUE_STATES, text_map, texts
 from duly.engine.storage.keys import QueueKeys
 from duly.engine.storage.reports import BrokerReport
 from duly.engine.storage.store import Store
@@ -30,8 +30,7 @@ _SIZES = (
     TaskState.QUARANTINED,
     TaskState.AGGREGATING,
 )
-_DUE = (TaskState.SCHEDULED, TaskState.RETRY, TaskState.AGGREGATING)
-"""As queue_figures.lua has them, both."""
+"""As queue_figures.lua has them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +132,8 @@ def figures_of(answer: Sequence[Any]) -> QueueFigures:
         concurrency=concurrency,
         outbox=outbox,
         joins=joins,
-        overdue_seconds={state: since / _MS for state, since in zip(_DUE, overdue, strict=True)},
+        overdue_seconds={
+            state: since / _MS for state, since in zip(DUE_STATES, overdue, strict=True)
+        },
         outcomes=text_map(outcomes),
     )

@@ -5,7 +5,7 @@ so there each queue takes a call of its own.
 """
 
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -218,7 +218,7 @@ class Overview:
 
 def _part(name: str, answer: Sequence[Any], now_ms: int) -> _Part:
     """Read what survey.lua says of one queue."""
-    *counted, leases, described, announced, ticks, due, minutes = answer
+    *counted, leases, described, announced, ticks, minutes = answer
     ends = {texts([server])[0]: float(end) for server, end in pairs(leases)}
     servers = [
         server_from(server, description, ends.get(server), now_ms)
@@ -231,9 +231,8 @@ def _part(name: str, answer: Sequence[Any], now_ms: int) -> _Part:
     ]
     counts = _counts(minutes, now_ms)
     understood = [server for server in servers if server is not None]
-    report = _report(name, counted, counts, understood, now_ms)
     return _Part(
-        replace(report, overdue=overdue_in(due, now_ms)),
+        _report(name, counted, counts, understood, now_ms),
         counts,
         understood,
         [entry for entry in entries if entry is not None],
@@ -247,7 +246,7 @@ def _report(
     servers: Sequence[ServerReport],
     now_ms: int,
 ) -> QueueReport:
-    length, delivered, oldest, sizes, totals, day, paused, note = counted
+    length, delivered, oldest, sizes, totals, day, paused, note, due = counted
     scheduled, retry, archived, completed, quarantined, aggregating = sizes
     ever, today = text_map(totals), text_map(day)
     by, reason = pause_note_in(note)
@@ -274,6 +273,7 @@ def _report(
         processed_today=today.get("processed", 0),
         failed_today=today.get("failed", 0),
         oldest_waiting=max(timedelta(0), from_unix_ms(now_ms) - since) if since else None,
+        overdue=overdue_in(due, now_ms),
         servers=len(live),
         concurrency=sum(server.concurrency for server in live),
         paused_since=from_unix_ms(int(paused)) if paused.isdigit() else None,

@@ -211,10 +211,9 @@ class Aggregator:
     ) -> None:
         """Take members out of a claimed group that cannot be read, all for the same reason."""
         attempt = self._attempt(claim, AttemptOutcome.QUARANTINED, reason)
-        ended = await self._end(keys, token, claim, members, attempt)
-        for task_id in ended:
+        for task_id in await self._end(keys, token, claim, members, attempt):
             self._hooks.quarantined(self._queue, task_id, reason)
-        self._report_dead(claim, ended, attempt, TaskState.QUARANTINED)
+            self._report_dead(claim, task_id, attempt, TaskState.QUARANTINED)
 
     async def _end(
         self, keys: QueueKeys, token: str, claim: _Claim, members: Iterable[str], attempt: Attempt
@@ -235,19 +234,16 @@ class Aggregator:
         )
         return texts(answer) if isinstance(answer, list) else ()
 
-    def _report_dead(
-        self, claim: _Claim, members: Iterable[str], attempt: Attempt, state: TaskState
-    ) -> None:
-        for task_id in members:
-            letter = DeadLetter(
-                queue=self._queue,
-                task_id=task_id,
-                kind=claim.group.partition(":")[0],
-                state=state,
-                reason=attempt.error[:ERROR_LIMIT],
-                attempted=False,
-            )
-            self._hooks.dead_lettered(letter)
+    def _report_dead(self, claim: _Claim, task_id: str, attempt: Attempt, state: TaskState) -> None:
+        letter = DeadLetter(
+            queue=self._queue,
+            task_id=task_id,
+            kind=claim.group.partition(":")[0],
+            state=state,
+            reason=attempt.error[:ERROR_LIMIT],
+            attempted=False,
+        )
+        self._hooks.dead_lettered(letter)
 
     def _attempt(self, claim: _Claim, outcome: AttemptOutcome, error: str) -> Attempt:
         return Attempt(
@@ -293,8 +289,8 @@ class Aggregator:
             members=len(claim.members),
             error=describe(error, 500),
         )
-        ended = await self._end(keys, token, claim, claim.members, attempt)
-        self._report_dead(claim, ended, attempt, TaskState.ARCHIVED)
+        for task_id in await self._end(keys, token, claim, claim.members, attempt):
+            self._report_dead(claim, task_id, attempt, TaskState.ARCHIVED)
 
 
 def _read(

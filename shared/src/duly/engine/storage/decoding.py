@@ -88,6 +88,10 @@ def text_map(answer: Sequence[Any]) -> dict[str, Any]:
     return {_text(key): value for key, value in pairs(answer)}
 
 
+DUE_STATES = (TaskState.SCHEDULED, TaskState.RETRY, TaskState.AGGREGATING)
+"""Those in which something becomes due, in the order of the scripts."""
+
+
 def overdue_in(scores: Sequence[bytes], now_ms: int) -> dict[TaskState, timedelta]:
     """Return how long tasks have been due, of each state in which some are.
 
@@ -95,9 +99,8 @@ def overdue_in(scores: Sequence[bytes], now_ms: int) -> dict[TaskState, timedelt
         scores: The lowest of `scheduled`, `retry` and `groups`, in this order; b"": it is empty.
         now_ms: The broker's time.
     """
-    states = (TaskState.SCHEDULED, TaskState.RETRY, TaskState.AGGREGATING)
     found = {}
-    for state, score in zip(states, scores, strict=True):
+    for state, score in zip(DUE_STATES, scores, strict=True):
         # A stranger's score may be anything, and no task was ever due before 1970.
         due_ms = max(0.0, float(score or "inf"))
         if due_ms < now_ms:

@@ -9,7 +9,7 @@
 --          seen, or "locked" and the id that holds the lock
 -- Invariant  a task that a server holds is never touched; a group goes with its last member, whoever
 --            has claimed it
--- Uses  clock is_pending read_entry append reindex lock_holder unlock forget wrong_type
+-- Uses  clock is_pending read_entry append reindex lock_holder unlock forget drop_empty_group wrong_type
 local now = clock(now_ms)
 local place = redis.call('HGET', index, id)
 if not place then return 'missing' end
@@ -52,10 +52,7 @@ else
     if type(group_label) == 'table' then
       local name = tostring(group_label[1])
       redis.call('ZREM', members, name .. '\n' .. joined .. '\n' .. id)
-      if redis.call('ZLEXCOUNT', members, '[' .. name .. '\n', '[' .. name .. '\n\255') == 0 then
-        redis.call('ZREM', groups, name)
-        redis.call('HDEL', claims, name)
-      end
+      drop_empty_group({ groups = groups, members = members, claims = claims }, name)
     end
   end
   redis.call('ZREM', sets[state], id)

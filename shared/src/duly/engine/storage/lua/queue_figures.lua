@@ -13,7 +13,7 @@
 --          for which the first of scheduled, retry and groups has been due (0: none is), a list of the sizes of
 --          scheduled to aggregating, a list of outcomes each followed by its count
 -- Invariant  nothing is changed
--- Uses  clock whole_number
+-- Uses  clock lowest_score whole_number
 local now = clock(now_ms)
 
 local misfits = {}
@@ -71,10 +71,7 @@ local function figures()
   end
   local overdue = {}
   for place, set in ipairs({ scheduled, retry, groups }) do
-    -- Of the three only groups may be of another type here: that hides no other figure.
-    local due = tonumber(redis.pcall('ZRANGE', set, 0, 0, 'WITHSCORES')[2]) or now
-    -- A stranger's score may be anything.
-    overdue[place] = math.max(0, now - math.max(0, due))
+    overdue[place] = math.max(0, now - math.max(0, tonumber(lowest_score(set)) or now))
   end
   local since = whole_number(redis.call('GET', paused) or '')
   return { redis.call('XLEN', stream), pending, unowned, oldest, since and math.max(0, now - since) or -1,

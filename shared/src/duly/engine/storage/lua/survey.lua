@@ -4,11 +4,12 @@
 -- ARGV  group, minute (of the hour), minute_before, whole (1: report every minute of both hours)
 -- Returns  for each queue nil when it cannot be read, or: entries of the stream, those delivered, id of the
 --          oldest waiting one ("": none), the sizes of scheduled to aggregating, outcomes each followed by
---          its count since ever, the same of the day, since when and how it is paused, leases with their
---          ends, servers, entries and ticks as they are, the lowest scores of scheduled, retry and groups
---          ("": empty), and the minutes: hour (0: now's, 1: the one
---          before), minute, processed and failed of each in which something was
+--          its count since ever, the same of the day, since when and how it is paused, the lowest scores
+--          of scheduled, retry and groups ("": empty), leases with their ends, servers, entries and ticks
+--          as they are, and the minutes: hour (0: now's, 1: the one before), minute, processed and failed
+--          of each in which something was
 -- Invariant  nothing is changed
+-- Uses  lowest_score
 local function count_outcomes(key)
   local sums, answer, flat = {}, {}, redis.call('HGETALL', key)
   for k = 1, #flat, 2 do
@@ -61,18 +62,17 @@ local function report(at)
   for _, key in ipairs({ KEY_INDEX, KEY_RECORDS, KEY_HISTORY }) do redis.call('HLEN', KEYS[at + key]) end
   local due = {}
   for place, key in ipairs({ KEY_SCHEDULED, KEY_RETRY, KEY_GROUPS }) do
-    -- Of the three only groups may be of another type here: that hides no other figure.
-    due[place] = redis.pcall('ZRANGE', KEYS[at + key], 0, 0, 'WITHSCORES')[2] or ''
+    due[place] = lowest_score(KEYS[at + key]) or ''
   end
   local minutes = {}
   add_minutes(minutes, 0, KEYS[at + KEY_HOUR])
   if whole == 1 or minute == 0 then add_minutes(minutes, 1, KEYS[at + KEY_HOUR_BEFORE]) end
   return { redis.call('XLEN', stream), delivered, oldest, sizes, count_outcomes(KEYS[at + KEY_TOTALS]),
     count_outcomes(KEYS[at + KEY_DAY]), redis.call('GET', KEYS[at + KEY_PAUSED]) or '',
-    redis.call('GET', KEYS[at + KEY_PAUSE_NOTE]) or '',
+    redis.call('GET', KEYS[at + KEY_PAUSE_NOTE]) or '', due,
     redis.call('ZRANGE', KEYS[at + KEY_LEASES], 0, -1, 'WITHSCORES'),
     redis.call('HGETALL', KEYS[at + KEY_SERVERS]), redis.call('HGETALL', KEYS[at + KEY_ENTRIES]),
-    redis.call('HGETALL', KEYS[at + KEY_TICKS]), due, minutes }
+    redis.call('HGETALL', KEYS[at + KEY_TICKS]), minutes }
 end
 
 local reports = {}
