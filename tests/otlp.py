@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from duly.runtime import otlp
-from duly.testing.waiting import wait_until
+from duly.testing.waiting import until
 
 SECONDS = 60.0
 
@@ -128,9 +128,9 @@ class Collector:
             found += found_in(body)
         return sorted(found, key=lambda span: span.start_ns)
 
-    def wait_for(self, enough, what):
+    async def wait_for(self, enough, what):
         """Return the spans once `enough(spans)` is true."""
-        wait_until(lambda: enough(self.spans()), timeout=SECONDS, what=what)
+        await until(lambda: enough(self.spans()), timeout=SECONDS, what=what)
         return self.spans()
 
     def close(self):

@@ -1,14 +1,18 @@
-"""The collector of spans: an OTLP endpoint, asked over HTTP/1.1 on one connection at a time."""
+"""The collector of spans: an OTLP endpoint, asked over HTTP/1.1 on one connection at a time.
 
-import http.client
-import socket
+It is asked in the event loop. A thread would have to take the interpreter's lock from the handlers
+some twenty times for a request, which costs these more than the request itself.
+"""
+
+import asyncio
 import ssl
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from asyncio import StreamReader, StreamWriter
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import Final
-from urllib.parse import unquote, urlsplit
+from typing import Final, Self
+from urllib.parse import quote, unquote, urlsplit
+
+import h11
 
 from duly.errors import ConfigError
 from duly.runtime.secretfile import SecretFile
@@ -16,6 +20,8 @@ from duly.runtime.secretfile import SecretFile
 HEADERS_KEY: Final = "tracing.headers_file"
 _MOST_ANSWER: Final = 65_536
 _AGAIN: Final = {408, 429, 500, 502, 503, 504}
+_FRAMING: Final = {"connection", "content-length", "expect", "transfer-encoding", "upgrade"}
+"""Headers that say where a request ends; they are not for others to give."""
 
 
 class CollectorError(Exception):
@@ -27,7 +33,7 @@ class CollectorError(Exception):
 
 
 class Collector:
-    """Where spans are sent. To be used by one thread.
+    """Where spans are sent. To be used by one task.
 
     Args:
         url: The whole address, with its path.
@@ -50,93 +56,124 @@ class Collector:
         ca_file: str | None = None,
     ) -> None:
         parts = urlsplit(url)
-        self._secure, self._host, self._port = parts.scheme == "https", parts.hostname, parts.port
-        self._path = parts.path + (f"?{parts.query}" if parts.query else "")
+        secure = parts.scheme == "https"
+        self._host, self._port = parts.hostname or "", parts.port or (443 if secure else 80)
+        path = parts.path + (f"?{parts.query}" if parts.query else "")
+        self._target = quote(path or "/", safe="%/:=&?~#+!$,;'@()*[]")
         self._seconds, self._given = timeout.total_seconds(), dict(headers or {})
+        self._given.setdefault("Host", parts.netloc)
         self._file = SecretFile(HEADERS_KEY, headers_file) if headers_file else None
-        self._context = _trusting(ca_file) if self._secure else None
-        self._http: http.client.HTTPConnection | None = None
+        self._context = _trusting(ca_file) if secure else None
+        self._connection: _Connection | None = None
         self._headers()  # finds what is wrong in the file
 
-    def send(self, body: bytes) -> None:
+    async def send(self, body: bytes) -> None:
         """Send one `ExportTraceServiceRequest`.
 
         Raises:
             CollectorError: It was not taken.
         """
-        reused = self._http is not None
+        reused = self._connection is not None
         try:
-            status = self._post(body)
-        except (OSError, http.client.HTTPException, ConfigError, ValueError) as error:
+            async with asyncio.timeout(self._seconds):
+                status = await self._post(body)
+        except (OSError, h11.ProtocolError, ConfigError, ValueError) as error:
             self.close()
             if not reused or isinstance(error, TimeoutError):
                 raise CollectorError(_said_by(error), again=True) from None
             # The collector may have closed a connection that was idle: that is no trouble.
-            return self.send(body)
+            return await self.send(body)
+        except BaseException:
+            self.close()  # in the midst of a request it is of no use for another one
+            raise
         if status // 100 != 2:  # noqa: PLR2004 - success
             self.close()
             raise CollectorError(f"it answered with status {status}", again=status in _AGAIN)
-
         return None
 
-    def _post(self, body: bytes) -> int:
+    async def _post(self, body: bytes) -> int:
         """Return the status of the answer."""
-        headers = {**self._headers(), "Content-Type": "application/x-protobuf"}
-        used = self._http = self._http or self._opened()
-        with _within(self._seconds, used):
-            used.request("POST", self._path, body=body, headers=headers)
-            response = used.getresponse()
-            if len(response.read(_MOST_ANSWER + 1)) > _MOST_ANSWER or response.will_close:
-                self.close()
-            return response.status
+        given = {
+            **self._headers(),
+            "Content-Type": "application/x-protobuf",
+            "Content-Length": str(len(body)),
+        }
+        used = self._connection
+        if used is None:
+            used = await _Connection.open(self._host, self._port, self._context)
+            self._connection = used
+        headers = {name.lower(): (name, value) for name, value in given.items()}
+        request = h11.Request(method="POST", target=self._target, headers=list(headers.values()))
+        status = await used.ask(request, body)
+        if not used.lasts():
+            self.close()
+        return status
 
     def close(self) -> None:
         """Close the connection; the next request opens another. Idempotent."""
-        used, self._http = self._http, None
+        used, self._connection = self._connection, None
         if used is not None:
-            with suppress(OSError):
-                used.close()
+            used.close()
 
     def _headers(self) -> dict[str, str]:
         if self._file is None:
             return self._given
         return {**self._given, **headers_of(self._file.read())}
 
-    def _opened(self) -> http.client.HTTPConnection:
-        if self._secure:
-            return http.client.HTTPSConnection(
-                self._host or "", self._port, timeout=self._seconds, context=self._context
-            )
-        return http.client.HTTPConnection(self._host or "", self._port, timeout=self._seconds)
 
+class _Connection:
+    """One connection, with what h11 knows of it."""
 
-@contextmanager
-def _within(seconds: float, used: http.client.HTTPConnection) -> Iterator[None]:
-    """Bound a whole request: the timeout of a socket bounds each read, and starts anew with it.
+    def __init__(self, reader: StreamReader, writer: StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+        self._http = h11.Connection(h11.CLIENT)
 
-    Raises:
-        TimeoutError: The time is over.
-    """
-    over = threading.Event()
+    @classmethod
+    async def open(cls, host: str, port: int, context: ssl.SSLContext | None) -> Self:
+        return cls(*await asyncio.open_connection(host, port, ssl=context))
 
-    def cut() -> None:
-        over.set()
-        with suppress(OSError, AttributeError):  # not connected yet, or closed already
-            used.sock.shutdown(socket.SHUT_RDWR)
+    async def ask(self, request: h11.Request, body: bytes) -> int:
+        """Return the status of the answer to a request.
 
-    timer = threading.Timer(seconds, cut)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    except (OSError, http.client.HTTPException, ValueError):
-        if not over.is_set():
-            raise
-    finally:
-        timer.cancel()
-    if over.is_set():
-        message = f"no answer within {seconds:g} s"
-        raise TimeoutError(message)
+        Nothing waits for the body to be gone: who refuses it may answer before that.
+
+        Raises:
+            OSError: The connection broke.
+            h11.ProtocolError: The other side does not speak HTTP.
+        """
+        sent = [self._http.send(part) for part in (request, h11.Data(body), h11.EndOfMessage())]
+        self._writer.writelines([part for part in sent if part])
+        status = size = 0
+        while size <= _MOST_ANSWER:
+            event = await self._event()
+            if isinstance(event, h11.Response):
+                status = event.status_code
+            elif isinstance(event, h11.Data):
+                size += len(event.data)
+            elif isinstance(event, h11.EndOfMessage):
+                break
+        return status
+
+    async def _event(self) -> h11.Event:
+        """Return what the other side has sent next."""
+        while (event := self._http.next_event()) is h11.NEED_DATA:
+            self._http.receive_data(await self._reader.read(_MOST_ANSWER))
+        if not isinstance(event, h11.Event) or isinstance(event, h11.ConnectionClosed):
+            raise ConnectionResetError
+        return event
+
+    def lasts(self) -> bool:
+        """Tell whether another request can be sent, and make the connection ready for it."""
+        http = self._http
+        if self._writer.transport.get_write_buffer_size():
+            return False  # it has been answered before it was sent
+        if http.our_state is not h11.DONE or http.their_state is not h11.DONE:
+            return False
+        http.start_next_cycle()
+        return True
+
+    def close(self) -> None:
+        self._writer.transport.abort()
 
 
 def headers_of(text: str) -> dict[str, str]:
@@ -153,6 +190,9 @@ def headers_of(text: str) -> dict[str, str]:
         if not colon or not _is_header(name.strip(), value.strip()):
             remedy = "write name: value, for example Authorization: Bearer …"
             raise ConfigError(HEADERS_KEY, f"line {number} is no header", remedy=remedy)
+        if name.strip().lower() in _FRAMING:
+            problem = f"line {number} names a header that belongs to the connection"
+            raise ConfigError(HEADERS_KEY, problem, remedy="remove the line")
         found[name.strip()] = value.strip()
     return found
 
@@ -161,7 +201,11 @@ def headers_of_variable(text: str) -> dict[str, str]:
     """Return the headers of an `OTEL_EXPORTER_OTLP_HEADERS`: name=value,…; what is none is left."""
     pairs = (part.partition("=") for part in text.split(","))
     found = {name.strip(): unquote(value.strip()) for name, equals, value in pairs if equals}
-    return {name: value for name, value in found.items() if _is_header(name, value)}
+    return {
+        name: value
+        for name, value in found.items()
+        if _is_header(name, value) and name.lower() not in _FRAMING
+    }
 
 
 def _is_header(name: str, value: str) -> bool:

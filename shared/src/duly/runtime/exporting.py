@@ -3,7 +3,6 @@
 Ours win. Nothing of OpenTelemetry is imported, and nothing runs, where neither names a collector.
 """
 
-import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -47,7 +46,7 @@ async def exporting(
         settings: The section `tracing`.
         registry: Where the metrics are registered.
         service: `worker` or `scheduler`.
-        supervisor: Watches the thread that exports; None: nobody does.
+        supervisor: Watches the task that exports; None: nobody does.
         environment: The variables; None: those of this process.
 
     Raises:
@@ -73,7 +72,7 @@ async def exporting(
             if supervisor is not None:
                 supervisor.forget("spans")
             provider.flush()
-            await asyncio.to_thread(export.close)
+            await export.close()
 
 
 def _opened(

@@ -1,18 +1,18 @@
-"""Exports spans from a thread of its own: whoever ends a span neither waits nor fails for that.
+"""Exports spans from a task of its own: whoever ends a span neither waits nor fails for that.
 
 Spans are written as bytes when they end. So what waits is small, is no work for Python's collector
-of garbage, and leaves the thread little to do but to send it: while it works, handlers do not.
+of garbage, and leaves the task little to do but to send it: while it works, handlers do not.
 
 A bounded queue lies between. What finds it full is dropped, counted, and logged once until the
 collector takes spans again.
 """
 
+import asyncio
 import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
-from queue import Empty, SimpleQueue
 from typing import Final, NamedTuple
 
 import structlog
@@ -46,7 +46,7 @@ class _Written(NamedTuple):
 
 
 class SpanExport:
-    """Sends spans to a collector. They may be added from any thread.
+    """Sends spans to a collector, in the running loop. They may be added from any thread.
 
     Args:
         collector: Takes them.
@@ -71,8 +71,8 @@ class SpanExport:
         self._waiting: deque[_Written] = deque()
         self._batch: list[_Written] = []
         # Whoever ends a span may be the collector of garbage, in the midst of whatever this thread
-        # does: hence a lock that the same thread can take twice, and a queue to wake the other.
-        self._lock, self._woken = threading.RLock(), SimpleQueue[None]()
+        # does: hence a lock that the same thread can take twice.
+        self._lock, self._woken = threading.RLock(), asyncio.Event()
         self._count = 0
         self._closing, self._idle = False, True
         self._ends = float("inf")
@@ -81,8 +81,8 @@ class SpanExport:
         self._log = structlog.get_logger("duly.tracing")
         self._told = False
         self.exported = self.dropped = 0
-        self._thread = threading.Thread(target=self._run, name="duly-spans", daemon=True)
-        self._thread.start()
+        self._loop = asyncio.get_running_loop()
+        self._task = self._loop.create_task(self._run(), name="spans")
 
     def add(self, span: KeptSpan) -> None:
         """Take a span that has ended, or drop it. Never waits, never raises."""
@@ -106,13 +106,19 @@ class SpanExport:
             self._count = before + count
         if self._idle or before < self._enough <= before + count:
             self._idle = False
-            self._woken.put(None)
+            with suppress(RuntimeError):  # the loop has been closed
+                self._loop.call_soon_threadsafe(self._woken.set)
 
-    def close(self, within: timedelta = FLUSH) -> None:
+    async def close(self, within: timedelta = FLUSH) -> None:
         """Send what is left, for so long at most; what the collector does not take is dropped."""
         self._ends, self._closing = self._monotonic() + within.total_seconds(), True
-        self._woken.put(None)
-        self._thread.join(within.total_seconds())
+        self._woken.set()
+        try:
+            await asyncio.wait({self._task}, timeout=within.total_seconds())
+        finally:
+            self._task.cancel()
+            self._collector.close()
+        await asyncio.wait({self._task})
         with self._lock:
             left, self._count = self._count, 0
             self._waiting.clear()
@@ -120,21 +126,21 @@ class SpanExport:
         self._tell()
 
     def ended(self) -> str | None:
-        """Return None while its thread runs or has been told to end, else that it has ended."""
-        return None if self._thread.is_alive() or self._closing else "the export of spans has ended"
+        """Return None while its task runs or has been told to end, else that it has ended."""
+        return "the export of spans has ended" if self._task.done() and not self._closing else None
 
     def lose(self, count: int) -> None:
         """Count spans that were dropped."""
         with self._lock:
             self.dropped += count
 
-    def _run(self) -> None:
+    async def _run(self) -> None:
         pause = 0.0
         while not (self._closing and not self._count):
             longer = min(max(1.0, pause * 2), LONGEST_PAUSE.total_seconds())
             try:
-                self._rest(pause)
-                self._export()
+                await self._rest(pause)
+                await self._export()
             except CollectorError as error:
                 pause = longer
                 self._failed(str(error))
@@ -146,29 +152,28 @@ class SpanExport:
             self._tell()
             if self._closing and (pause or self._monotonic() > self._ends):
                 break  # a stop waits for no collector that fails
-        self._collector.close()
 
-    def _rest(self, pause: float) -> None:
+    async def _rest(self, pause: float) -> None:
         """Wait for spans to send, and after a failure for so many seconds."""
-        if not self._count and not self._closing:
+        while not self._count and not self._closing:
             self._idle = True
             if not self._count:
-                self._woken.get()
-        ends = self._monotonic() + (pause or self._every)
-        while not self._closing and (left := ends - self._monotonic()) > 0:
-            if not pause and self._count >= self._enough:
-                break
-            with suppress(Empty):
-                self._woken.get(timeout=left)
+                await self._woken.wait()
+            self._woken.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause or self._every):
+                while not self._closing and (pause or self._count < self._enough):
+                    await self._woken.wait()
+                    self._woken.clear()
 
-    def _export(self) -> None:
+    async def _export(self) -> None:
         """Send what waits. A batch that fails is the next one again, unless it always would."""
         while self._count:
             batch = self._batch = self._batch or self._next()
             count = sum(written.number for written in batch)
             spans = [(written.scope, written.data) for written in batch]
             try:
-                self._collector.send(otlp.request(self._resource, spans, self._version))
+                await self._collector.send(otlp.request(self._resource, spans, self._version))
             except CollectorError as error:
                 if error.again:
                     raise

@@ -1,5 +1,7 @@
+import asyncio
 import contextlib
 import socket
+import ssl
 import threading
 from datetime import timedelta
 
@@ -7,19 +9,21 @@ import pytest
 
 from duly.errors import ConfigError
 from duly.runtime.collector import Collector, CollectorError, headers_of, headers_of_variable
+from duly.testing.certificates import Certificates
 from duly.testing.processes import free_port
+from duly.testing.waiting import until
 
 SECOND = timedelta(seconds=10)
 
 
-def test_a_body_is_posted_with_the_headers_of_the_file(collector, tmp_path):
+async def test_a_body_is_posted_with_the_headers_of_the_file(collector, tmp_path):
     file = tmp_path / "headers"
     file.write_text("Authorization: Bearer one\n")
     known = Collector(f"{collector.url}/v1/traces", timeout=SECOND, headers_file=str(file))
 
-    known.send(b"")
+    await known.send(b"")
     file.write_text("Authorization: Bearer two\nX-Scope-OrgID: shop\n")
-    known.send(b"")
+    await known.send(b"")
     known.close()
 
     assert collector.paths == ["/v1/traces"] * 2
@@ -31,57 +35,229 @@ def test_a_body_is_posted_with_the_headers_of_the_file(collector, tmp_path):
 @pytest.mark.parametrize(
     ("status", "again"), [(400, False), (401, False), (429, True), (503, True)]
 )
-def test_a_refusal_says_whether_to_try_again(collector, status, again):
+async def test_a_refusal_says_whether_to_try_again(collector, status, again):
     collector.answer = status
     known = Collector(collector.url, timeout=SECOND)
 
     with pytest.raises(CollectorError, match=str(status)) as found:
-        known.send(b"")
+        await known.send(b"")
 
     assert found.value.again is again
 
 
-def test_a_collector_that_is_away_is_worth_another_try():
+async def test_a_collector_that_is_away_is_worth_another_try():
     known = Collector(f"http://127.0.0.1:{free_port()}", timeout=SECOND)
 
     with pytest.raises(CollectorError) as found:
-        known.send(b"")
+        await known.send(b"")
 
     assert found.value.again
 
 
-def test_a_collector_that_says_nothing_is_left(collector):
+async def test_a_collector_that_says_nothing_is_left(collector):
     collector.hold.clear()
     known = Collector(collector.url, timeout=timedelta(milliseconds=50))
 
     with pytest.raises(CollectorError, match="no answer in time"):
-        known.send(b"")
+        await known.send(b"")
 
 
 @pytest.fixture
-def dripping():
-    """A collector that answers for ever, a byte after the other."""
-    over = threading.Event()
+def raw_collector():
+    """Serve each connection by a function of its socket; give how many there have been."""
+    over, threads, accepted = threading.Event(), [], []
 
-    def serve() -> None:
-        with listener.accept()[0] as client, contextlib.suppress(OSError):
-            client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n")
-            while not over.wait(0.01):
-                client.sendall(b"x")
+    def start(serve, keys=None):
+        context = None
+        if keys is not None:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(keys.certificate, keys.key)
+        listener = socket.create_server(("127.0.0.1", 0))
 
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=serve)
+        def accept():
+            with listener:
+                while True:
+                    client, _ = listener.accept()
+                    with client, contextlib.suppress(OSError):
+                        if over.is_set():
+                            return
+                        accepted.append(client)
+                        if context is None:
+                            serve(client, over)
+                        else:
+                            with context.wrap_socket(client, server_side=True) as secured:
+                                serve(secured, over)
+
+        thread = threading.Thread(target=accept)
         thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        over.set()
+        threads.append((thread, listener.getsockname()))
+        return f"http://127.0.0.1:{listener.getsockname()[1]}", accepted
+
+    yield start
+    over.set()
+    for thread, address in threads:
+        socket.create_connection(address).close()
         thread.join()
 
 
-def test_a_collector_that_drips_is_left_in_the_time_of_one_request(dripping):
-    known = Collector(dripping, timeout=timedelta(milliseconds=200))
+def dripping(client, over):
+    """Answer for ever, a byte after the other."""
+    client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n")
+    while not over.wait(0.01):
+        client.sendall(b"x")
+
+
+async def test_a_collector_that_drips_is_left_in_the_time_of_one_request(raw_collector):
+    url, _ = raw_collector(dripping)
+    known = Collector(url, timeout=timedelta(milliseconds=200))
 
     with pytest.raises(CollectorError, match="no answer in time"):
-        known.send(b"")
+        await known.send(b"")
+
+
+def refusing_early(client, _):
+    """Refuse a request by its head, and read no more of it."""
+    client.recv(1)
+    client.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    client.recv(1)
+
+
+async def test_a_refusal_before_the_body_is_there_counts(raw_collector):
+    url, _ = raw_collector(refusing_early)
+
+    with pytest.raises(CollectorError, match="413") as found:
+        await Collector(url, timeout=SECOND).send(b"x" * 30_000_000)
+
+    assert not found.value.again
+
+
+def answering(answer, *, times):
+    """Return a function that answers so many requests of a connection, and then closes it."""
+
+    def serve(client, _):
+        for _ in range(times):
+            while not client.recv(100_000).endswith(b"end"):
+                pass
+            client.sendall(answer)
+
+    return serve
+
+
+TAKEN = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
+PROCESSING = b"HTTP/1.1 102 Processing\r\n\r\n"
+
+
+@pytest.mark.parametrize("answer", [TAKEN, CHUNKED, PROCESSING + TAKEN])
+async def test_a_connection_serves_many_requests(raw_collector, answer):
+    url, accepted = raw_collector(answering(answer, times=5))
+    known = Collector(url, timeout=SECOND)
+
+    for _ in range(5):
+        await known.send(b"end")
+    known.close()
+
+    assert len(accepted) == 1
+
+
+async def test_a_connection_that_has_been_closed_meanwhile_is_replaced(raw_collector):
+    url, accepted = raw_collector(answering(TAKEN, times=1))
+    known = Collector(url, timeout=SECOND)
+
+    for _ in range(3):
+        await known.send(b"end")
+    known.close()
+
+    assert len(accepted) == 3
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        TAKEN.replace(b"0\r", b"99999\r") + b"x" * 99_999,
+        TAKEN.replace(b"HTTP/1.1", b"HTTP/1.0"),
+        TAKEN.replace(b"\r\n", b"\r\nConnection: close\r\n", 1),
+    ],
+)
+async def test_a_connection_of_no_more_use_is_left(raw_collector, answer):
+    url, accepted = raw_collector(answering(answer, times=1))
+    known = Collector(url, timeout=SECOND)
+
+    for _ in range(2):
+        await known.send(b"end")
+    known.close()
+
+    assert len(accepted) == 2
+
+
+@pytest.mark.parametrize(
+    "answer", [b"SSH-2.0-x\r\n\r\n", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 x\r\n\r\n", b"\0" * 200_000]
+)
+async def test_what_is_no_http_is_worth_another_try(raw_collector, answer):
+    url, _ = raw_collector(answering(answer, times=1))
+
+    with pytest.raises(CollectorError) as found:
+        await Collector(url, timeout=SECOND).send(b"end")
+
+    assert found.value.again
+    assert "SSH" not in str(found.value)
+
+
+async def test_only_a_collector_of_the_authority_is_trusted(raw_collector, tmp_path):
+    keys = Certificates.create(tmp_path)
+    url, _ = raw_collector(answering(TAKEN, times=2), keys)
+    address = url.replace("http://", "https://")
+
+    trusting = Collector(address, timeout=SECOND, ca_file=str(keys.authority))
+    await trusting.send(b"end")
+    await trusting.send(b"end")
+    trusting.close()
+    with pytest.raises(CollectorError, match="verify failed") as found:
+        await Collector(address, timeout=SECOND).send(b"end")
+    assert found.value.again
+    with pytest.raises(ConfigError, match=r"tracing\.ca_file: cannot be read"):
+        Collector(address, timeout=SECOND, ca_file=str(tmp_path / "none.pem"))
+
+
+async def test_a_request_that_is_given_up_leaves_no_connection(collector):
+    collector.hold.clear()
+    known = Collector(collector.url, timeout=SECOND)
+    task = asyncio.create_task(known.send(b"1"))
+    await until(lambda: known._connection, what="it is connected")
+
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    collector.hold.set()
+    await known.send(b"2")
+    known.close()
+
+    assert collector.bodies[-1] == b"2"
+
+
+async def test_headers_of_duly_win_and_each_is_sent_once(collector, tmp_path):
+    file = tmp_path / "headers"
+    file.write_text("content-type: text/plain\nHOST: traces.example.com\n")
+    known = Collector(collector.url, timeout=SECOND, headers_file=str(file))
+
+    await known.send(b"")
+    known.close()
+
+    (sent,) = collector.headers
+    names = sorted(name.lower() for name in sent)
+    assert names == ["content-length", "content-type", "host"]
+    assert sent["Content-Type"] == "application/x-protobuf"
+    assert sent["HOST"] == "traces.example.com"
+
+
+@pytest.mark.parametrize("name", ["Transfer-Encoding", "content-length", "Connection"])
+def test_a_header_of_the_connection_is_refused(name, tmp_path):
+    file = tmp_path / "headers"
+    file.write_text(f"ok: 1\n{name}: chunked\n")
+
+    with pytest.raises(ConfigError, match="line 2 names a header that belongs to the connection"):
+        Collector("http://h", timeout=SECOND, headers_file=str(file))
+    assert headers_of_variable(f"{name}=chunked,a=b") == {"a": "b"}
 
 
 @pytest.mark.parametrize(

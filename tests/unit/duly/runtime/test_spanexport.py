@@ -1,4 +1,3 @@
-import threading
 from datetime import timedelta
 
 import pytest
@@ -10,14 +9,14 @@ from duly.runtime.collector import Collector
 from duly.runtime.spanexport import BATCH, SpanExport, SpanMetrics
 from duly.runtime.tracer import Provider
 from duly.testing.processes import free_port
-from duly.testing.waiting import wait_until
+from duly.testing.waiting import until
 
 SOON = timedelta(milliseconds=1)
 SECONDS = 60.0
 
 
 @pytest.fixture
-def exporting():
+async def exporting():
     opened = []
 
     def start(url, *, size=10_000, timeout=timedelta(seconds=10), every=SOON):
@@ -33,7 +32,7 @@ def exporting():
 
     yield start
     for export in opened:
-        export.close(timedelta(0))
+        await export.close(timedelta(0))
 
 
 def spans(tracer, count):
@@ -41,36 +40,36 @@ def spans(tracer, count):
         tracer.start_span("x").end()
 
 
-def test_spans_arrive_in_batches(exporting, collector):
+async def test_spans_arrive_in_batches(exporting, collector):
     export, tracer = exporting(collector.url)
 
     spans(tracer, 3 * BATCH + 7)
-    wait_until(lambda: export.exported == 3 * BATCH + 7, timeout=SECONDS, what="all exported")
+    await until(lambda: export.exported == 3 * BATCH + 7, timeout=SECONDS, what="all exported")
 
     assert len(collector.spans()) == 3 * BATCH + 7
     assert export.dropped == 0
 
 
-def test_a_stop_sends_what_is_left(exporting, collector):
+async def test_a_stop_sends_what_is_left(exporting, collector):
     export, tracer = exporting(collector.url, every=timedelta(hours=1))
     spans(tracer, 5)
 
-    export.close(timedelta(seconds=SECONDS))
+    await export.close(timedelta(seconds=SECONDS))
 
     assert len(collector.spans()) == 5
     assert (export.exported, export.dropped) == (5, 0)
 
 
-def test_what_comes_after_the_stop_is_dropped(exporting, collector):
+async def test_what_comes_after_the_stop_is_dropped(exporting, collector):
     export, tracer = exporting(collector.url)
-    export.close()
+    await export.close()
 
     spans(tracer, 1)
 
     assert export.dropped == 1
 
 
-def test_a_slow_collector_costs_spans_and_nothing_else(exporting, collector, capsys):
+async def test_a_slow_collector_costs_spans_and_nothing_else(exporting, collector, capsys):
     collector.hold.clear()
     export, tracer = exporting(collector.url, size=100)
 
@@ -79,24 +78,24 @@ def test_a_slow_collector_costs_spans_and_nothing_else(exporting, collector, cap
     assert export._count == 100
     assert export.dropped == 900
     collector.hold.set()
-    wait_until(lambda: export.exported == 100, timeout=SECONDS, what="the others are exported")
+    await until(lambda: export.exported == 100, timeout=SECONDS, what="the others are exported")
     assert len(collector.spans()) == 100
 
 
-def test_a_collector_that_is_away_is_told_of_once_and_asked_again(exporting, capsys):
+async def test_a_collector_that_is_away_is_told_of_once_and_asked_again(exporting, capsys):
     port = free_port()
     export, tracer = exporting(f"http://127.0.0.1:{port}", size=10)
 
     spans(tracer, 50)
-    wait_until(lambda: export._failing, timeout=SECONDS, what="it has failed")
+    await until(lambda: export._failing, timeout=SECONDS, what="it has failed")
     spans(tracer, 50)
 
     back = StandIn(port)
     try:
-        wait_until(lambda: export.exported >= 10, timeout=SECONDS, what="it is asked again")
+        await until(lambda: export.exported >= 10, timeout=SECONDS, what="it is asked again")
     finally:
         back.close()
-    export.close()
+    await export.close()
     said = capsys.readouterr().out
     assert said.count("Collector of traces failed") == 1
     assert said.count("Spans dropped") <= 2
@@ -104,13 +103,13 @@ def test_a_collector_that_is_away_is_told_of_once_and_asked_again(exporting, cap
 
 
 @pytest.mark.parametrize("place", ["_next", "_export", "_rest"])
-def test_whatever_fails_in_its_thread_it_goes_on(exporting, collector, capsys, monkeypatch, place):
-    broken = threading.Event()
+async def test_whatever_fails_in_its_task_it_goes_on(exporting, collector, monkeypatch, place):
+    broken = []
     true = getattr(SpanExport, place)
 
     def fail_once(export, *args):
-        if not broken.is_set():
-            broken.set()
+        if not broken:
+            broken.append(True)
             if export._waiting:
                 export._waiting.popleft()
             raise MemoryError
@@ -118,67 +117,67 @@ def test_whatever_fails_in_its_thread_it_goes_on(exporting, collector, capsys, m
 
     export, tracer = exporting(collector.url)
     spans(tracer, 1)
-    wait_until(lambda: export.exported == 1, timeout=SECONDS, what="it waits")
+    await until(lambda: export.exported == 1, timeout=SECONDS, what="it waits")
     monkeypatch.setattr(SpanExport, place, fail_once)
     spans(tracer, 2)
-    wait_until(broken.is_set, timeout=SECONDS, what="it has failed")
+    await until(lambda: broken, timeout=SECONDS, what="it has failed")
     spans(tracer, 5)
-    wait_until(lambda: not export._count, timeout=SECONDS, what="it has gone on")
+    await until(lambda: not export._count, timeout=SECONDS, what="it has gone on")
 
     assert export.exported + export.dropped == 8
     assert export.exported >= 5
     assert export.ended() is None
 
 
-def test_a_stop_waits_for_no_collector_that_is_away(exporting):
+async def test_a_stop_waits_for_no_collector_that_is_away(exporting):
     export, tracer = exporting(f"http://127.0.0.1:{free_port()}")
     spans(tracer, 5)
 
-    export.close(timedelta(hours=1))
+    await export.close(timedelta(hours=1))
 
     assert (export.exported, export.dropped) == (0, 5)
 
 
-def test_a_stop_waits_for_no_collector_that_says_nothing(exporting, collector):
+async def test_a_stop_waits_for_no_collector_that_says_nothing(exporting, collector):
     collector.hold.clear()
     export, tracer = exporting(collector.url, timeout=timedelta(hours=1))
     spans(tracer, 5)
 
-    export.close(timedelta(milliseconds=50))
+    await export.close(timedelta(milliseconds=50))
 
     assert export.dropped == 5
 
 
-def test_what_a_collector_refuses_for_good_is_dropped(exporting, collector):
+async def test_what_a_collector_refuses_for_good_is_dropped(exporting, collector):
     collector.answer = 400
     export, tracer = exporting(collector.url)
 
     spans(tracer, 5)
-    wait_until(lambda: export.dropped == 5, timeout=SECONDS, what="they are dropped")
+    await until(lambda: export.dropped == 5, timeout=SECONDS, what="they are dropped")
     collector.answer = 200
     spans(tracer, 3)
 
-    wait_until(lambda: export.exported == 3, timeout=SECONDS, what="later ones are exported")
+    await until(lambda: export.exported == 3, timeout=SECONDS, what="later ones are exported")
 
 
-def test_a_span_that_cannot_be_encoded_ends_no_thread(exporting, collector):
+async def test_a_span_that_cannot_be_encoded_ends_no_task(exporting, collector):
     export, tracer = exporting(collector.url)
     span = tracer.start_span("x")
     span.attributes["n"] = object()
     span.end()
-    wait_until(lambda: export.dropped == 1, timeout=SECONDS, what="it is dropped")
+    await until(lambda: export.dropped == 1, timeout=SECONDS, what="it is dropped")
 
     spans(tracer, 3)
 
-    wait_until(lambda: export.exported == 3, timeout=SECONDS, what="later ones are exported")
+    await until(lambda: export.exported == 3, timeout=SECONDS, what="later ones are exported")
 
 
-def test_what_became_of_spans_is_exported(exporting, collector):
+async def test_what_became_of_spans_is_exported(exporting, collector):
     export, tracer = exporting(collector.url)
     registry = CollectorRegistry()
     registry.register(SpanMetrics(export))
     spans(tracer, 2)
-    wait_until(lambda: export.exported == 2, timeout=SECONDS, what="they are exported")
+    await until(lambda: export.exported == 2, timeout=SECONDS, what="they are exported")
 
     assert registry.get_sample_value("duly_spans_exported_total") == 2
     assert registry.get_sample_value("duly_spans_dropped_total") == 0

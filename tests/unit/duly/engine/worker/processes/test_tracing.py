@@ -24,7 +24,7 @@ IGNORED = {"traceparent": f"00-{TRACE}-{PRODUCER}-00"}
 
 
 @pytest.fixture
-def exported(collector, monkeypatch):
+async def exported(collector, monkeypatch):
     """Export to a collector, as a worker does; give the middlewares."""
     export = SpanExport(
         Collector(f"{collector.url}/v1/traces", timeout=timedelta(seconds=10)),
@@ -36,7 +36,7 @@ def exported(collector, monkeypatch):
     provider = Provider(export, 1.0)
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
     yield [TraceAttempts(provider)]
-    export.close()
+    await export.close()
 
 
 def by_name(spans):
@@ -49,7 +49,9 @@ async def test_spans_of_a_process_are_below_its_attempt_and_exported(
     async with server_with(middlewares=exported):
         task = await ended(await crunch("trace_it", headers=PARENT))
         again = await ended(await crunch("trace_it", headers=PARENT))
-    collector.wait_for(lambda spans: len(spans) == 12, "all spans of two attempts have arrived")
+    await collector.wait_for(
+        lambda spans: len(spans) == 12, "all spans of two attempts have arrived"
+    )
 
     assert (task.state, again.state) == (TaskState.COMPLETED, TaskState.COMPLETED)
     spans = [span for span in collector.spans() if span.trace_id == TRACE]
@@ -75,7 +77,7 @@ async def test_many_spans_of_a_process_arrive(server_with, crunch, ended, collec
     async with server_with(middlewares=exported):
         await ended(await crunch("trace_much", headers=PARENT))
 
-    spans = collector.wait_for(lambda spans: len(spans) == 2003, "all spans have arrived")
+    spans = await collector.wait_for(lambda spans: len(spans) == 2003, "all spans have arrived")
     assert sorted(s.attributes["n"] for s in spans if s.name == "one") == list(range(2000))
 
 
