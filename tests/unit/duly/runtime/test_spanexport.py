@@ -1,3 +1,4 @@
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -58,6 +59,30 @@ async def test_a_stop_sends_what_is_left(exporting, collector):
 
     assert len(collector.spans()) == 5
     assert (export.exported, export.dropped) == (5, 0)
+
+
+async def test_spans_of_threads_arrive(exporting, collector):
+    export, tracer = exporting(collector.url)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(4):
+            group.create_task(asyncio.to_thread(spans, tracer, 1000))
+    await until(lambda: export.exported == 4000, timeout=SECONDS, what="all exported")
+
+    assert len({span.id for span in collector.spans()}) == 4000
+    assert (export.dropped, export._count) == (0, 0)
+
+
+def test_a_span_that_ends_after_the_loop_is_no_error(collector):
+    async def opened():
+        known = Collector(f"{collector.url}/v1/traces", timeout=timedelta(seconds=10))
+        return SpanExport(known, b"", version="1", size=10)
+
+    export = asyncio.run(opened())
+
+    spans(Provider(export, 1.0).get_tracer("duly.engine"), 1)
+
+    assert export.ended() == "the export of spans has ended"
 
 
 async def test_what_comes_after_the_stop_is_dropped(exporting, collector):
