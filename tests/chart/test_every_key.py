@@ -46,7 +46,8 @@ def resolved(node: dict[str, Any]) -> dict[str, Any]:
                 **other,
                 "properties": {**found.get("properties", {}), **other.get("properties", {})},
             }
-    properties = {**found.get("properties", {}), **node.get("properties", {})}
+    own = {name: part for name, part in node.get("properties", {}).items() if part is not True}
+    properties = {**found.get("properties", {}), **own}
     found = {**found, **{key: value for key, value in node.items() if key != "allOf"}}
     return {**found, "properties": properties} if properties else found
 

@@ -365,10 +365,13 @@ def test_alerts_are_disabled_and_changed_one_by_one(render, everything):
             {"valkey.auth.defaultUser.enabled": True},
             "set valkey.auth.defaultUser.password",
         ),
-        ({"worker.queues.low.concurency": 3}, "/worker/queues/low/concurency"),
+        (
+            {"worker.queues.low.concurency": 3},
+            "/low': additional properties 'concurency' not allowed",
+        ),
         ({"scheduler.interval": "1.5s"}, "/scheduler/interval"),
         ({"scheduler.entries": {"a": {"cron": "@daily"}}}, "/scheduler/entries/a"),
-        ({"monitor.resourses": {}}, "/monitor/resourses"),
+        ({"monitor.resourses": {}}, "/monitor': additional properties 'resourses' not allowed"),
         (
             {"worker.queues.Upper": {"replicas": 1, "concurrency": 1}},
             "additional properties 'Upper' not allowed",
@@ -377,6 +380,17 @@ def test_alerts_are_disabled_and_changed_one_by_one(render, everything):
 )
 def test_a_wrong_value_is_refused_with_its_name(refusal, values, sentence):
     assert sentence in refusal(values=values)
+
+
+@pytest.mark.parametrize("section", ["defaults", "worker.defaults", "monitor", "valkey", "demo"])
+def test_a_wrong_type_is_all_that_is_told(refusal, section):
+    said = refusal(values={f"{section}.affinity": 5}).splitlines()
+
+    place = section.replace(".", "/")
+    assert [line.strip() for line in said if "- at" in line] == [
+        f"- at '/{place}': 'allOf' failed",
+        f"- at '/{place}/affinity': got number, want object",
+    ]
 
 
 def test_the_toolbox_can_operate_and_has_no_database(render):

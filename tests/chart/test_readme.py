@@ -25,7 +25,8 @@ def test_every_value_is_in_the_schema(chart):
         found = {}
         for base in filter(None, bases):
             found |= names(base)
-        return found | node.get("properties", {})
+        own = {name: part for name, part in node.get("properties", {}).items() if part is not True}
+        return found | own
 
     def walk(values, node, path):
         known = names(node)
@@ -35,6 +36,28 @@ def test_every_value_is_in_the_schema(chart):
                 walk(value, known[key], f"{path}{key}.")
 
     walk(yaml.safe_load((chart / "values.yaml").read_text()), schema, "")
+
+
+def test_a_section_names_each_key_that_it_takes_from_others(chart):
+    """`additionalProperties` sees no further; with `unevaluatedProperties`, Helm says little."""
+    schema = json.loads((chart / "values.schema.json").read_text())
+    sections = 0
+
+    def walk(node):
+        nonlocal sections
+        if isinstance(node, dict):
+            references = [part["$ref"].rpartition("/")[2] for part in node.get("allOf", ())]
+            if references:
+                sections += 1
+                wanted = [schema["$defs"][name]["properties"] for name in references]
+                listed = {name for name, part in node["properties"].items() if part is True}
+                assert listed == {name for part in wanted for name in part}
+                assert node["additionalProperties"] is False
+            for part in node.values():
+                walk(part)
+
+    walk(schema)
+    assert sections == 12
 
 
 def test_every_row_says_what_it_is(chart):
