@@ -187,8 +187,10 @@ class SpanExport:
             self._batch = []
             with self._lock:
                 self._count = max(0, self._count - count)  # none are left after a `close`
-            if self._closing and self._monotonic() > self._ends:
-                return
+            if self._monotonic() > self._ends:
+                return  # it is to stop
+            if self._count < self._enough and not self._closing:
+                return  # others will come: a request for each few would cost more than it sends
 
     def _next(self) -> list[_Written]:
         """Take the spans of a request out of the queue; they count as waiting until it is sent."""

@@ -4,6 +4,7 @@ from datetime import timedelta
 import pytest
 from prometheus_client import CollectorRegistry
 from tests.otlp import Collector as StandIn
+from tests.otlp import found_in
 
 from duly.runtime import otlp
 from duly.runtime.collector import Collector
@@ -49,6 +50,22 @@ async def test_spans_arrive_in_batches(exporting, collector):
 
     assert len(collector.spans()) == 3 * BATCH + 7
     assert export.dropped == 0
+
+
+async def test_a_few_spans_wait_for_others(exporting, collector):
+    """While a request is under way a few arrive: they are no reason for another one."""
+    collector.hold.clear()
+    export, tracer = exporting(collector.url, every=timedelta(hours=1))
+    spans(tracer, BATCH)
+    await until(lambda: export._batch, timeout=SECONDS, what="a request is under way")
+    spans(tracer, 5)
+
+    collector.hold.set()
+    await until(lambda: export.exported, timeout=SECONDS, what="it is answered")
+
+    assert (export.exported, export._count, export._batch) == (BATCH, 5, [])
+    await export.close(timedelta(seconds=SECONDS))
+    assert [len(found_in(body)) for body in collector.bodies] == [BATCH, 5]
 
 
 async def test_a_stop_sends_what_is_left(exporting, collector):
