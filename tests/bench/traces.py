@@ -58,9 +58,15 @@ def traces(client: redis.Redis, rounds: int, jobs: int) -> None:
                 speed, seconds = measures.drain(DULY, client, jobs)
                 speeds[side].append(speed)
                 cpu[side].append(seconds)
-    print(f"\nmedians; load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n")
+    print(f"\nmedians; load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    print("of off: of the shares of that in the same round, since a machine's speed drifts\n")
     print(f"{'kept':>8}{'jobs/s':>12}{'of off':>9}{'CPU s/100k':>12}{'of off':>9}")
     for side in SIDES:
         speed, seconds = median(speeds[side]), median(cpu[side])
-        shares = speed / median(speeds["off"]), seconds / median(cpu["off"])
+        shares = _share(speeds[side], speeds["off"]), _share(cpu[side], cpu["off"])
         print(f"{side:>8}{speed:>12,.0f}{shares[0]:>9.1%}{seconds:>12.2f}{shares[1]:>9.1%}")
+
+
+def _share(figures: list[float], of: list[float]) -> float:
+    """Return the median of the shares, round by round."""
+    return median(one / other for one, other in zip(figures, of, strict=True))
