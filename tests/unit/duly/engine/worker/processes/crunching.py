@@ -269,10 +269,11 @@ def wait(job, context):
     try:
         while not context.cancelled:
             time.sleep(0.01)
+        # SIGTERM follows at once, and may come before this is written.
+        Path(job.file).write_text("cancelled")
     except SystemExit:
         Path(job.file).write_text("terminated")
         raise
-    Path(job.file).write_text("cancelled")
 
 
 def lock(job, context):
