@@ -20,7 +20,6 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector as MetricsCollector
 from typing_extensions import override
 
-from duly.clock import SystemClock
 from duly.runtime import otlp
 from duly.runtime.collector import Collector, CollectorError
 from duly.runtime.tracer import KeptSpan
@@ -74,10 +73,7 @@ class SpanExport:
         # does: hence a lock that the same thread can take twice.
         self._lock, self._woken = threading.RLock(), asyncio.Event()
         self._count = 0
-        self._closing, self._idle = False, True
-        self._ends = float("inf")
-        self._monotonic = SystemClock().monotonic
-        self._failing = False
+        self._closing = self._failing = False
         self._log = structlog.get_logger("duly.tracing")
         self._told = False
         self.exported = self.dropped = 0
@@ -104,14 +100,13 @@ class SpanExport:
                 return
             self._waiting.append(written)
             self._count = before + count
-        if self._idle or before < self._enough <= before + count:
-            self._idle = False
+        if not before or before < self._enough <= before + count:
             with suppress(RuntimeError):  # the loop has been closed
                 self._loop.call_soon_threadsafe(self._woken.set)
 
     async def close(self, within: timedelta = FLUSH) -> None:
         """Send what is left, for so long at most; what the collector does not take is dropped."""
-        self._ends, self._closing = self._monotonic() + within.total_seconds(), True
+        self._closing = True
         self._woken.set()
         try:
             await asyncio.wait({self._task}, timeout=within.total_seconds())
@@ -150,15 +145,13 @@ class SpanExport:
             else:
                 pause = 0.0
             self._tell()
-            if self._closing and (pause or self._monotonic() > self._ends):
+            if self._closing and pause:
                 break  # a stop waits for no collector that fails
 
     async def _rest(self, pause: float) -> None:
         """Wait for spans to send, and after a failure for so many seconds."""
         while not self._count and not self._closing:
-            self._idle = True
-            if not self._count:
-                await self._woken.wait()
+            await self._woken.wait()
             self._woken.clear()
         with suppress(TimeoutError):
             async with asyncio.timeout(pause or self._every):
@@ -187,8 +180,6 @@ class SpanExport:
             self._batch = []
             with self._lock:
                 self._count = max(0, self._count - count)  # none are left after a `close`
-            if self._monotonic() > self._ends:
-                return  # it is to stop
             if self._count < self._enough and not self._closing:
                 return  # others will come: a request for each few would cost more than it sends
 
