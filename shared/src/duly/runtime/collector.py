@@ -60,8 +60,8 @@ class Collector:
         self._host, self._port = parts.hostname or "", parts.port or (443 if secure else 80)
         path = parts.path + (f"?{parts.query}" if parts.query else "")
         self._target = quote(path or "/", safe="%/:=&?~#+!$,;'@()*[]")
-        self._seconds, self._given = timeout.total_seconds(), dict(headers or {})
-        self._given.setdefault("Host", parts.netloc)
+        self._seconds = timeout.total_seconds()
+        self._given = {"Host": parts.netloc, **(headers or {})}
         self._file = SecretFile(HEADERS_KEY, headers_file) if headers_file else None
         self._context = _trusting(ca_file) if secure else None
         self._connection: _Connection | None = None

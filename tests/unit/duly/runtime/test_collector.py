@@ -235,6 +235,16 @@ async def test_a_request_that_is_given_up_leaves_no_connection(collector):
     assert collector.bodies[-1] == b"2"
 
 
+async def test_a_given_host_wins(collector):
+    known = Collector(collector.url, timeout=SECOND, headers={"host": "traces.example.com"})
+
+    await known.send(b"")
+    known.close()
+
+    (sent,) = collector.headers
+    assert [sent[name] for name in sent if name.lower() == "host"] == ["traces.example.com"]
+
+
 async def test_headers_of_duly_win_and_each_is_sent_once(collector, tmp_path):
     file = tmp_path / "headers"
     file.write_text("content-type: text/plain\nHOST: traces.example.com\n")
