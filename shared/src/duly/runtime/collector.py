@@ -105,7 +105,7 @@ class Collector:
         headers = {name.lower(): (name, value) for name, value in given.items()}
         request = h11.Request(method="POST", target=self._target, headers=list(headers.values()))
         status = await used.ask(request, body)
-        if not used.lasts():
+        if not used.renew():
             self.close()
         return status
 
@@ -162,8 +162,8 @@ class _Connection:
             raise ConnectionResetError
         return event
 
-    def lasts(self) -> bool:
-        """Tell whether another request can be sent, and make the connection ready for it."""
+    def renew(self) -> bool:
+        """Make the connection ready for another request; tell whether it can be."""
         http = self._http
         if self._writer.transport.get_write_buffer_size():
             return False  # it has been answered before it was sent

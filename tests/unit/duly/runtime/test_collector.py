@@ -67,11 +67,7 @@ def raw_collector():
     """Serve each connection by a function of its socket; give how many there have been."""
     over, threads, accepted = threading.Event(), [], []
 
-    def start(serve, keys=None):
-        context = None
-        if keys is not None:
-            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-            context.load_cert_chain(keys.certificate, keys.key)
+    def start(serve):
         listener = socket.create_server(("127.0.0.1", 0))
 
         def accept():
@@ -82,11 +78,7 @@ def raw_collector():
                         if over.is_set():
                             return
                         accepted.append(client)
-                        if context is None:
-                            serve(client, over)
-                        else:
-                            with context.wrap_socket(client, server_side=True) as secured:
-                                serve(secured, over)
+                        serve(client, over)
 
         thread = threading.Thread(target=accept)
         thread.start()
@@ -143,6 +135,27 @@ def answering(answer, *, times):
     return serve
 
 
+async def connections_of(requests, raw_collector, serve):
+    """Send so many requests one after the other; return how many connections they took."""
+    url, accepted = raw_collector(serve)
+    known = Collector(url, timeout=SECOND)
+    for _ in range(requests):
+        await known.send(b"end")
+    known.close()
+    return len(accepted)
+
+
+def over_tls(serve, keys):
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(keys.certificate, keys.key)
+
+    def secured(client, over):
+        with context.wrap_socket(client, server_side=True) as connection:
+            serve(connection, over)
+
+    return secured
+
+
 TAKEN = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
 PROCESSING = b"HTTP/1.1 102 Processing\r\n\r\n"
@@ -150,25 +163,11 @@ PROCESSING = b"HTTP/1.1 102 Processing\r\n\r\n"
 
 @pytest.mark.parametrize("answer", [TAKEN, CHUNKED, PROCESSING + TAKEN])
 async def test_a_connection_serves_many_requests(raw_collector, answer):
-    url, accepted = raw_collector(answering(answer, times=5))
-    known = Collector(url, timeout=SECOND)
-
-    for _ in range(5):
-        await known.send(b"end")
-    known.close()
-
-    assert len(accepted) == 1
+    assert await connections_of(5, raw_collector, answering(answer, times=5)) == 1
 
 
 async def test_a_connection_that_has_been_closed_meanwhile_is_replaced(raw_collector):
-    url, accepted = raw_collector(answering(TAKEN, times=1))
-    known = Collector(url, timeout=SECOND)
-
-    for _ in range(3):
-        await known.send(b"end")
-    known.close()
-
-    assert len(accepted) == 3
+    assert await connections_of(3, raw_collector, answering(TAKEN, times=1)) == 3
 
 
 @pytest.mark.parametrize(
@@ -180,14 +179,7 @@ async def test_a_connection_that_has_been_closed_meanwhile_is_replaced(raw_colle
     ],
 )
 async def test_a_connection_of_no_more_use_is_left(raw_collector, answer):
-    url, accepted = raw_collector(answering(answer, times=1))
-    known = Collector(url, timeout=SECOND)
-
-    for _ in range(2):
-        await known.send(b"end")
-    known.close()
-
-    assert len(accepted) == 2
+    assert await connections_of(2, raw_collector, answering(answer, times=1)) == 2
 
 
 @pytest.mark.parametrize(
@@ -205,7 +197,7 @@ async def test_what_is_no_http_is_worth_another_try(raw_collector, answer):
 
 async def test_only_a_collector_of_the_authority_is_trusted(raw_collector, tmp_path):
     keys = Certificates.create(tmp_path)
-    url, _ = raw_collector(answering(TAKEN, times=2), keys)
+    url, _ = raw_collector(over_tls(answering(TAKEN, times=2), keys))
     address = url.replace("http://", "https://")
 
     trusting = Collector(address, timeout=SECOND, ca_file=str(keys.authority))
