@@ -2,7 +2,6 @@
 
 import asyncio
 import http.client
-import ssl
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,11 +14,13 @@ from typing_extensions import override
 from duly.engine.middleware.tracing import child, headers_of_current_span
 from duly.errors import ConfigError
 from duly.runtime import threads
+from duly.runtime.authority import trusting
 from duly.runtime.order_settings import HttpSourceSettings
 from duly.runtime.traceparent import TRACEPARENT, TRACESTATE
 
 URL_KEY: Final = "orders.http.url"
 TOKEN_KEY: Final = "orders.http.token"  # noqa: S105 - the name of a setting
+CA_KEY: Final = "orders.http.ca_file"
 _CHUNK: Final = 64 * 1024
 
 
@@ -97,7 +98,7 @@ class ServiceConnection:
     ) -> None:
         self._place, self._seconds = place, seconds
         self._most = settings.max_page_bytes
-        self._context = _trusting(settings.ca_file) if place.secure else None
+        self._context = trusting(CA_KEY, settings.ca_file) if place.secure else None
         self._headers = {
             "Accept": "application/json",
             "Accept-Encoding": "identity",
@@ -183,14 +184,6 @@ def _trace_headers() -> dict[str, str]:
     """Return W3C's headers of the current trace, without what else travels with a task."""
     found = headers_of_current_span()
     return {name: found[name] for name in (TRACEPARENT, TRACESTATE) if name in found}
-
-
-def _trusting(ca_file: str | None) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=ca_file)
-    except (OSError, ssl.SSLError) as error:
-        key = "orders.http.ca_file"
-        raise ConfigError(key, f"cannot be read: {error}", remedy="name a PEM file") from error
 
 
 def _checked(token: str) -> str:

@@ -15,6 +15,7 @@ from urllib.parse import quote, unquote, urlsplit
 import h11
 
 from duly.errors import ConfigError
+from duly.runtime.authority import trusting
 from duly.runtime.secretfile import SecretFile
 
 HEADERS_KEY: Final = "tracing.headers_file"
@@ -63,7 +64,7 @@ class Collector:
         self._seconds = timeout.total_seconds()
         self._given = {"Host": parts.netloc, **(headers or {})}
         self._file = SecretFile(HEADERS_KEY, headers_file) if headers_file else None
-        self._context = _trusting(ca_file) if secure else None
+        self._context = trusting("tracing.ca_file", ca_file) if secure else None
         self._connection: _Connection | None = None
         self._headers()  # finds what is wrong in the file
 
@@ -216,14 +217,6 @@ def _is_header(name: str, value: str) -> bool:
         and value.isascii()
         and value.isprintable()
     )
-
-
-def _trusting(ca_file: str | None) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=ca_file)
-    except (OSError, ssl.SSLError) as error:
-        key = "tracing.ca_file"
-        raise ConfigError(key, f"cannot be read: {error}", remedy="name a PEM file") from error
 
 
 def _said_by(error: Exception) -> str:
