@@ -220,11 +220,13 @@ async def test_a_request_that_is_given_up_leaves_no_connection(collector):
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    assert known._connection is None
     collector.hold.set()
     await known.send(b"2")
     known.close()
 
-    assert collector.bodies[-1] == b"2"
+    # The collector may be done with the first one later than with the second.
+    assert b"2" in collector.bodies
 
 
 async def test_a_given_host_wins(collector):
